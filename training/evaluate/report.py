@@ -5,33 +5,23 @@ from collections.abc import Sequence
 
 from training.columns import in_columns
 from training.evaluate.accuracy import Accuracy
-from training.evaluate.curves import Curves
+from training.evaluate.evaluator import Evaluation
 from training.evaluate.expert_use import LayerUse
 from training.evaluate.mean_ap import MeanAp, coco_max_detections
 from training.evaluate.objects.boxes import BOXES
-from training.evaluate.objects.kind import ObjectKind
 
 
-def evaluation_report(
-    mean_ap: MeanAp,
-    curves: Curves,
-    images: int,
-    uses: Sequence[LayerUse] = (),
-    *,
-    kind: ObjectKind = BOXES,
-    box_ap: MeanAp | None = None,
-) -> str:
+def evaluation_report(result: Evaluation) -> str:
     """Return the figures of a detector, and the use of its experts, as text.
 
-    Args:
-        kind: what `mean_ap` and `curves` are of.
-        box_ap: mAP of the boxes, if `kind` is another one.
+    If it finds masks or keypoints, the mAP of their boxes is another line.
     """
+    mean_ap, curves, kind = result.mean_ap, result.curves, result.kind
     counted = coco_max_detections(kind)
     recalls = {name: getattr(mean_ap, name.lower()) for name in ("AR1", "AR10", "AR20", "AR100")}
     lines = [
-        f"{images} images   {_precisions(kind.score, mean_ap)}",
-        *([] if box_ap is None else [f"boxes alone   {_precisions(BOXES.score, box_ap)}"]),
+        f"{result.images} images   {_precisions(kind.score, mean_ap)}",
+        *([] if result.box_ap is None else [f"boxes alone   {_precisions(BOXES.score, result.box_ap)}"]),
         f"{kind.score}50-95 small {or_dash(mean_ap.map50_95_small)}"
         f"   medium {or_dash(mean_ap.map50_95_medium)}   large {or_dash(mean_ap.map50_95_large)}"
         + "".join(f"   {name} {recall:.4f}" for name, recall in recalls.items() if recall is not None),
@@ -57,7 +47,7 @@ def evaluation_report(
         for row, name in enumerate(curves.class_names)
     ]
     lines += in_columns([(*heading, "own best confidence"), *classes], "lrrrrrrr", indent=2)
-    return "\n".join(lines + expert_lines(uses))
+    return "\n".join(lines + expert_lines(result.experts))
 
 
 def _precisions(score: str, mean_ap: MeanAp) -> str:
@@ -85,6 +75,13 @@ def expert_lines(uses: Sequence[LayerUse]) -> list[str]:
 def or_dash(value: float | None) -> str:
     """Return a figure with four digits, or a dash for None."""
     return "-" if value is None else f"{value:.4f}"
+
+
+def detection_json(result: Evaluation) -> str:
+    """Return the figures of a detector as one JSON object: also the metric's name, and mAP of the boxes."""
+    of_boxes = {} if result.box_ap is None else {"box": result.box_ap._asdict()}
+    more = {"metric": result.kind.score, "best_f1": result.curves.at_best(), **of_boxes}
+    return evaluation_json(result.mean_ap, result.images, result.experts, **more)
 
 
 def evaluation_json(figures: MeanAp | Accuracy, images: int, uses: Sequence[LayerUse], **more: object) -> str:

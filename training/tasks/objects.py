@@ -14,7 +14,7 @@ from training.data.sample import Dataset, Sample
 from training.data_config import Labels
 from training.errors import DatasetError
 from training.evaluate.evaluator import Evaluation, evaluate
-from training.evaluate.report import evaluation_json, evaluation_report
+from training.evaluate.report import detection_json, evaluation_report
 from training.evaluate.validation import routing_scores, routing_sentence
 from training.losses.terms import LossTerms, Total
 from training.models.detector import Detector, Predictions
@@ -107,12 +107,11 @@ class ObjectTask:
 
     def report(self, result: Evaluation) -> str:
         """Return an evaluation as text of several lines."""
-        return evaluation_report(result.mean_ap, result.curves, result.images, result.experts)
+        return evaluation_report(result)
 
     def report_json(self, result: Evaluation) -> str:
         """Return an evaluation as JSON."""
-        best_f1 = {"best_f1": result.curves.at_best()}
-        return evaluation_json(result.mean_ap, result.images, result.experts, **best_f1)
+        return detection_json(result)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
         """Return the figures of `scores` as one line for people."""

@@ -12,15 +12,23 @@ from training.errors import ConfigError
 from training.evaluate.comparison import Comparison, compare
 from training.evaluate.detections import DetectConfig
 from training.evaluate.evaluator import Evaluation, evaluate, evaluate_with
-from training.evaluate.remote import RemoteDetector
+from training.evaluate.objects.kinds import kind_for
+from training.evaluate.remote import RemoteDetector, ServedModel
 from training.evaluate.routed import Result
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
+from training.skeleton import Skeleton
 from training.tasks.choose import task_named
 from training.trainer.checkpoint import find_checkpoint, load_detector, load_model
 from training.trainer.loop import compute_device
-from training.workflows.dataset_config import described, log_measured, open_for
+from training.workflows.dataset_config import (
+    check_keypoints,
+    described,
+    labelled_by,
+    log_measured,
+    open_for,
+)
 
 log = logging.getLogger(__name__)
 
@@ -74,11 +82,13 @@ def compare_checkpoints(
     """Return the mAP of two checkpoints and the difference, from a paired bootstrap of `draws` samples.
 
     Raises:
-        ConfigError: a model cannot run with its value in top_ks.
-        DatasetError: the data set's classes do not suit both checkpoints, or it has fewer than two images.
+        ConfigError: a model cannot run with its value in top_ks, or the models are for different tasks.
+        DatasetError: the data set's classes or keypoints do not suit both checkpoints, or it has fewer than
+            two images.
     """
     first, second = map(_load, checkpoints, top_ks)
     dataset = labelled_for(first[0], data)
+    check_keypoints(second[0].config.skeleton, dataset.skeleton)
     log.info(f"measuring on {described(data)}")
     return compare(first, second, dataset, draws=draws)
 
@@ -101,16 +111,28 @@ def controls_of(model: Network, top_k: int | None, weight_threshold: float | Non
 def evaluate_service(
     url: str, data: DataConfig, *, model: str | None = None, backend: str | None = None
 ) -> Evaluation:
-    """Return the mAP of a running service on a data set; classes of both are matched by name.
+    """Return the metric of a running service on a data set; classes of both are matched by name.
 
     Raises:
-        ConfigError: the data has no boxes.
-        DatasetError: the data and the model have no class in common.
+        ConfigError: the served model finds no objects, or the data has only classes of whole images.
+        DatasetError: the data and the model have no class in common, or the data does not label what the
+            model finds: masks, oriented boxes, or the same keypoints in the same order.
     """
-    dataset = open_dataset(data)
-    if len(dataset) and dataset.load(0).image_class is not None:
-        raise ConfigError("--url measures a detector: give data with boxes")
     with closing(RemoteDetector(url, DetectConfig(), model, backend)) as remote:
-        dataset = joined_by_name(dataset, remote.served_model().class_names)
+        served = remote.served_model()
+        if served.task == "classify":
+            raise ConfigError("--url measures detectors, but the model classifies whole images; name another")
+        dataset = open_dataset(labelled_by(served.task, data))
+        if len(dataset) and dataset.load(0).image_class is not None:
+            raise ConfigError("--url measures a detector: give data with boxes")
+        check_keypoints(_skeleton_of(served), dataset.skeleton)
+        dataset = joined_by_name(dataset, served.class_names)
         log_measured("labels", dataset)
-        return evaluate_with(remote.detect, dataset)
+        kind = kind_for(served.task, dataset.skeleton)
+        return evaluate_with(remote.detect, dataset, served.task, kind)
+
+
+def _skeleton_of(served: ServedModel) -> Skeleton | None:
+    """Return the keypoints of a served model; the service does not tell which of them are mirrored."""
+    names = served.keypoints
+    return Skeleton(names=names, flip_ids=tuple(range(len(names)))) if names else None

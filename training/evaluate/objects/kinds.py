@@ -1,21 +1,31 @@
 """Select the kind of objects that a network detects."""
 
-from training.config import ModelConfig
+from training.config import ModelConfig, TaskName
 from training.evaluate.objects.boxes import BOXES
 from training.evaluate.objects.corners import CORNERS
 from training.evaluate.objects.keypoints import Keypoints
 from training.evaluate.objects.kind import ObjectKind
 from training.evaluate.objects.masks import MASKS
+from training.skeleton import Skeleton
 
 
 def kind_of(config: ModelConfig) -> ObjectKind:
     """Return the kind of objects that a network with this configuration detects."""
-    match config.task:
+    return kind_for(config.task, config.skeleton)
+
+
+def kind_for(task: TaskName, skeleton: Skeleton | None) -> ObjectKind:
+    """Return the kind of objects that networks of a task detect.
+
+    Args:
+        skeleton: what the keypoints of each object are; needed for `pose`.
+    """
+    match task:
         case "segment":
             return MASKS
         case "pose":
-            assert config.skeleton is not None  # ModelConfig requires it of pose
-            return Keypoints(config.skeleton.oks_sigmas)
+            assert skeleton is not None
+            return Keypoints(skeleton.oks_sigmas)
         case "obb":
             return CORNERS
         case _:

@@ -17,6 +17,8 @@ from training.evaluate.detections import Detections
 from training.evaluate.evaluator import check_classes, evaluate, evaluate_with
 from training.evaluate.objects.keypoints import Keypoints
 from training.models.mixture.routing import RoutingControls
+from training.models.variants import model_config
+from training.tasks.choose import task_named
 
 
 class TwoClassScenes:
@@ -91,9 +93,10 @@ def test_whoever_answers_with_the_truth_scores_one(scenes):
     assert result.curves.f1[:, result.curves.best] == pytest.approx(1)
 
 
-@pytest.mark.parametrize(
-    ("task", "labels"), [("segment", "masks"), ("pose", "keypoints"), ("obb", "corners")]
-)
+LABELS = {"segment": "masks", "pose": "keypoints", "obb": "corners"}
+
+
+@pytest.mark.parametrize(("task", "labels"), LABELS.items())
 def test_whoever_answers_with_the_true_shapes_scores_one(task, labels):
     scenes = open_dataset(ScenesConfig(images=4, image_hw=(96, 128), labels=labels))
     samples = [scenes.load(index) for index in range(len(scenes))]
@@ -128,6 +131,29 @@ def test_whoever_answers_with_the_true_shapes_scores_one(task, labels):
         assert exact.box_ap is None
     else:  # the boxes were not moved
         assert shifted.box_ap.map50_95 == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("task", "labels"), LABELS.items())
+def test_shapes_do_not_depend_on_the_size_of_batches(task, labels):
+    scenes = open_dataset(ScenesConfig(images=3, image_hw=(48, 64), labels=labels))
+    variant = {"segment": "yolov12-n-seg"}.get(task, f"yolov12-n-{task}")
+    config = model_config(variant, scenes.class_names, (64, 64), skeleton=scenes.skeleton)
+    torch.manual_seed(0)
+    network = task_named(task).build(config).eval()
+    one, two = (evaluate(network, scenes, batch_size=size) for size in (1, 2))
+    assert one.task == task
+    for alone, batched in zip(one.detections, two.detections, strict=True):
+        assert len(alone.scores) > 2
+        assert np.array_equal(np.sort(alone.class_ids), np.sort(batched.class_ids))
+        # Untrained scores are so alike that rounding errors may change the order.
+        shapes = [getattr(each, labels) for each in (alone, batched)]
+        if task == "segment":
+            sets = [sorted(mask.bitmap().sum() for mask in each) for each in shapes]
+            assert {mask.image_hw for mask in shapes[0]} == {(48, 64)}
+            np.testing.assert_allclose(*sets, atol=3)
+        else:
+            means = [each.reshape(len(each), -1).mean(axis=0) for each in shapes]
+            np.testing.assert_allclose(*means, atol=0.02)
 
 
 @pytest.mark.parametrize("names", [("a",), ("b", "a"), ("a", "b", "c"), ()])

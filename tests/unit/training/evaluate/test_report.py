@@ -1,53 +1,54 @@
 """The text of an evaluation names the metric of its kind of objects."""
 
+import json
+
 import pytest
 
 from tests.unit.training.evaluate.objects.random_objects import KINDS, random_images
-from training.evaluate.curves import curves_of
-from training.evaluate.matches import match_by_class
-from training.evaluate.mean_ap import mean_average_precision
-from training.evaluate.objects.boxes import BOXES
-from training.evaluate.report import evaluation_report
+from training.evaluate.evaluator import evaluation_of
+from training.evaluate.report import detection_json, evaluation_report
+from training.evaluate.routed import RoutedImages
 
 NAMES = ("disc", "ring", "star")
 
 
-def report_of(name):
+TASKS = {"masks": "segment", "keypoints": "pose", "corners": "obb"}
+
+
+def evaluation(name):
     truths, detections = random_images(name, images=8)
-    kind = KINDS.get(name, BOXES)
-    mean_ap = mean_average_precision(truths, detections, NAMES, kind)
-    of_boxes = mean_average_precision(truths, detections, NAMES)
-    curves = curves_of(match_by_class(truths, detections, 3, kind=kind), NAMES)
-    box_ap = of_boxes if name in ("masks", "keypoints") else None
-    return evaluation_report(mean_ap, curves, 8, kind=kind, box_ap=box_ap).splitlines(), mean_ap, of_boxes
+    return evaluation_of(RoutedImages(tuple(truths), {}, {}), detections, NAMES, TASKS[name], KINDS[name])
 
 
 @pytest.mark.parametrize(
     ("name", "score"), [("masks", "mask mAP"), ("keypoints", "OKS mAP"), ("corners", "rotated mAP")]
 )
 def test_the_metric_is_named_and_that_of_boxes_beside_it(name, score):
-    lines, mean_ap, of_boxes = report_of(name)
+    result = evaluation(name)
+    mean_ap, of_boxes, lines = result.mean_ap, result.box_ap, evaluation_report(result).splitlines()
+    told = json.loads(detection_json(result))
+    assert (told["metric"], told["map50_95"]) == (score, mean_ap.map50_95)
     assert lines[0].startswith(f"8 images   {score}50 {mean_ap.map50:.4f}   {score}50-95 ")
     boxes = [line for line in lines if line.startswith("boxes alone")]
     if name == "corners":
-        assert boxes == []
+        assert (boxes, of_boxes, told.get("box")) == ([], None, None)
     else:
         assert boxes[0].split("   ")[1:3] == [
             f"mAP50 {of_boxes.map50:.4f}",
             f"mAP50-95 {of_boxes.map50_95:.4f}",
         ]
-        assert of_boxes.map50_95 != mean_ap.map50_95
+        assert told["box"]["map50_95"] == of_boxes.map50_95 != mean_ap.map50_95
     assert any(f" {score}50  {score}50-95 " in line for line in lines), "the heading of the classes"
 
 
 def test_keypoints_have_the_limit_and_the_recall_that_coco_measures():
-    text = "\n".join(report_of("keypoints")[0])
+    text = evaluation_report(evaluation("keypoints"))
     assert "COCO scores the best 20 of each class)" in text
     assert "small -   medium 0." in text
     assert "   AR20 0." in text
     assert "AR100" not in text
     assert "(OKS 0.5)" in text
-    masks = "\n".join(report_of("masks")[0])
+    masks = evaluation_report(evaluation("masks"))
     assert "COCO scores the best 100 of each class)" in masks
     assert "   AR1 0." in masks
     assert "   AR100 0." in masks

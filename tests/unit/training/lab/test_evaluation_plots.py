@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.command_line import failure
+from tests.unit.training.evaluate.objects.random_objects import KINDS, random_images
 from tests.unit.training.evaluate.test_bootstrap import NAMES, scenes
 from training.__main__ import main
 from training.data.evaluation import Truth
@@ -17,9 +18,11 @@ from training.data.scenes.scenes import CLASS_NAMES
 from training.data_config import ScenesConfig
 from training.evaluate.accuracy import accuracy
 from training.evaluate.classification import ClassEvaluation
-from training.evaluate.evaluator import Evaluation
+from training.evaluate.confusion import detection_confusion
+from training.evaluate.evaluator import Evaluation, evaluation_of
 from training.evaluate.mean_ap import mean_average_precision
 from training.evaluate.routed import RoutedImages
+from training.lab import evaluation_plots
 from training.lab.evaluation_plots import write_plots
 from training.models.detector import Detector
 from training.models.variants import model_config
@@ -68,6 +71,37 @@ def test_a_detectors_curves_and_matrix_are_written_as_images_and_numbers(tmp_pat
     assert [row["labelled \\ found"] for row in matrix] == [*names, "background"]
     objects = sum(len(each.class_ids) for each in result.routed.truths)
     assert sum(int(row[name]) for row in matrix[:-1] for name in (*names, "background")) == objects
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "score", "overlap"),
+    [
+        ("segment", "masks", "mask mAP50", "IoU"),
+        ("pose", "keypoints", "OKS mAP50", "OKS"),
+        ("obb", "corners", "rotated mAP50", "IoU"),
+    ],
+)
+def test_plots_are_of_what_the_task_finds(tmp_path, monkeypatch, task, name, score, overlap):
+    captions = []
+    new_figure = evaluation_plots.new_figure
+    monkeypatch.setattr(
+        evaluation_plots, "new_figure", lambda *args: captions.append(args[2]) or new_figure(*args)
+    )
+    truths, found = random_images(name)
+    result = evaluation_of(RoutedImages(tuple(truths), {}, {}), found, NAMES, task, KINDS[name])
+    write_plots(result, tmp_path, conf=0.4, iou=0.6)
+    assert [f"{score}: {result.mean_ap.map50:.3f}" in each for each in captions].count(True) == 1
+    assert [f"At {overlap} 0.5, of each class" in each for each in captions].count(True) == 4
+    assert f"at least {overlap} 0.6" in captions[-1]
+    curve = rows_of(tmp_path / "precision_recall.csv")
+    for class_name, expected in result.mean_ap.map50_by_class.items():
+        values = [float(row["precision"]) for row in curve if row["class"] == class_name]
+        assert np.mean(values) == pytest.approx(expected, abs=1e-6)
+    matrix = rows_of(tmp_path / "confusion_matrix.csv")
+    counts = [[int(row[column]) for column in (*NAMES, "background")] for row in matrix]
+    expected = detection_confusion(truths, found, 3, conf=0.4, iou=0.6, kind=KINDS[name])
+    assert counts == expected.tolist()
+    assert json.loads((tmp_path / "report.json").read_text())["metric"] == score.removesuffix("50")
 
 
 def test_a_lower_confidence_finds_more(tmp_path):

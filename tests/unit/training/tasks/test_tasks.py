@@ -39,7 +39,7 @@ def test_a_task_builds_its_network_and_learns_from_its_scenes(name, network):
     task = task_named(name)
     model = task.build(ModelConfig(class_names=("a", "b"), input_hw=(64, 64), task=name))
     assert type(model) is network
-    task.check_labels(open_dataset(ScenesConfig(images=1, image_hw=(64, 64), labels=task.scene_labels)))
+    task.check_labels(open_dataset(ScenesConfig(images=1, image_hw=(64, 64), labels=task.labels)))
 
 
 def test_a_detector_does_not_learn_from_classes_of_images():
