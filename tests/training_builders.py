@@ -33,7 +33,7 @@ def mean_ap(map50_95: float, map50: float, map75: float) -> MeanAp:
     """Return a mAP result with these figures, without figures by class or size and without recall."""
     sizes = dict.fromkeys(("map50_95_small", "map50_95_medium", "map50_95_large"))
     recalls = dict.fromkeys(("ar100_small", "ar100_medium", "ar100_large"))
-    return MeanAp(map50_95, map50, map75, {}, {}, **sizes, ar1=0, ar10=0, ar100=0, **recalls)
+    return MeanAp(map50_95, map50, map75, {}, {}, **sizes, ar1=0, ar10=0, ar20=None, ar100=0, **recalls)
 
 
 def tiny_model(variant: str = "esmoe-n", *, num_experts: int = 4, top_k: int = 2) -> Detector:

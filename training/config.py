@@ -11,9 +11,9 @@ from pydantic import Discriminator
 
 from training.data_config import DataConfig
 from training.errors import ConfigError
+from training.skeleton import Skeleton
 
 STRIDES = (8, 16, 32)
-DEFAULT_SIGMA = 0.05  # spread of correct labels of a keypoint where a model states none
 MASK_STRIDE = 4  # pixels of the model input per cell of a mask, in both directions
 TaskName = Literal["detect", "classify", "segment", "pose", "obb"]
 TASK_SUFFIXES: dict[TaskName, str] = {  # of variant names
@@ -23,7 +23,8 @@ TASK_SUFFIXES: dict[TaskName, str] = {  # of variant names
     "pose": "-pose",
     "obb": "-obb",
 }
-TASKS: tuple[TaskName, ...] = ("detect", "classify")  # those that can be trained
+TASKS = tuple(TASK_SUFFIXES)
+OBJECT_TASKS = tuple(task for task in TASKS if task != "classify")  # their networks are kinds of Detector
 Resize = Literal["letterbox", "center_crop"]  # how an image becomes the model input; names as in manifests
 ExpertKind = Literal["depthwise", "simple", "ghost", "inverted"]
 RouterKind = Literal["pooled", "moments", "spatial", "adaptive", "ultra"]
@@ -143,10 +144,7 @@ class ModelConfig(_Checked):
     variant: str = "yolov12-n"
     task: TaskName = "detect"
     class_names: tuple[str, ...] = ()
-    keypoints: tuple[str, ...] = ()  # pose only: names of the points that every object has
-    flip_ids: tuple[int, ...] = ()  # pose: the point that each one becomes in a mirrored image
-    edges: tuple[tuple[int, int], ...] = ()  # pose: pairs of points that a drawing connects
-    sigmas: tuple[float, ...] = ()  # pose: spread of correct labels, for OKS; empty: DEFAULT_SIGMA for all
+    skeleton: Skeleton | None = None  # pose only: the keypoints of each object
     input_hw: tuple[int, int] = (640, 640)
     depth: float = 0.5  # factor on the number of blocks in a stage
     width: float = 0.25  # factor on channels
@@ -181,38 +179,18 @@ class ModelConfig(_Checked):
             mixture = self.mixtures[place]
             bare = mixture.shared_kernel is None and not mixture.residual and not mixture.activate
             _require(bare, f"{place}: experts of a head have no shared expert, residual or activation")
-        self._check_keypoints()
+        _require(
+            (self.task == "pose") == (self.skeleton is not None),
+            f"task={self.task!r} with {len(self.keypoints)} keypoints: pose needs some, others have none",
+        )
         for name in ("top_k", "weight_threshold"):
             values = {getattr(mixture, name) for mixture in self.mixtures.values()}
             _require(len(values) <= 1, f"mixtures disagree on {name}: {sorted(values)}; one control sets all")
 
-    def _check_keypoints(self) -> None:
-        count = len(self.keypoints)
-        _require(
-            (self.task == "pose") == (count > 0),
-            f"{count} keypoints with task={self.task!r}: pose needs some, and other tasks have none",
-        )
-        _require(len(set(self.keypoints)) == count, f"keypoints repeat: {self.keypoints}")
-        paired = sorted(self.flip_ids) == list(range(len(self.flip_ids))) and all(
-            self.flip_ids[other] == point for point, other in enumerate(self.flip_ids)
-        )
-        _require(
-            len(self.flip_ids) in (0, count) and paired,
-            f"flip_ids={self.flip_ids} must pair each of {count} keypoints with one",
-        )
-        _require(
-            all(0 <= end < count for edge in self.edges for end in edge),
-            f"edges={self.edges} must name keypoints from 0 to {count - 1}",
-        )
-        _require(
-            len(self.sigmas) in (0, count) and all(sigma > 0 for sigma in self.sigmas),
-            f"sigmas={self.sigmas} must hold a positive number for each of {count} keypoints",
-        )
-
     @property
-    def keypoint_sigmas(self) -> tuple[float, ...]:
-        """Return the spread of correct labels for each keypoint, for OKS."""
-        return self.sigmas or (DEFAULT_SIGMA,) * len(self.keypoints)
+    def keypoints(self) -> tuple[str, ...]:
+        """Return the names of the keypoints of each object; () of networks without keypoints."""
+        return self.skeleton.names if self.skeleton else ()
 
     @property
     def top_k(self) -> int:

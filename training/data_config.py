@@ -8,6 +8,7 @@ from training.errors import ConfigError
 
 BITS = range(8, 17)  # numbers of bits that an image file with 16 bits per value may hold
 LabelKind = Literal["boxes", "masks", "keypoints", "corners"]  # corners: oriented boxes
+Labels = Literal[LabelKind, "class"]  # class: of a whole image
 FORMATS = (
     "yolo",
     "coco",
@@ -30,7 +31,7 @@ class ScenesConfig:
     seed: int = 0
     image_hw: tuple[int, int] = (320, 320)
     # class: one kind of object per scene; keypoints: only rays; corners: only elongated objects
-    labels: Literal["boxes", "class", "masks", "keypoints", "corners"] = "boxes"
+    labels: Labels = "boxes"
 
     def __post_init__(self) -> None:
         if self.images < 1:

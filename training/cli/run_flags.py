@@ -16,6 +16,7 @@ from training.models.variants import VARIANTS, MixtureChoice
 from training.recipes.overrides import Overrides
 from training.recipes.recipe_data import RECIPES_WITH_DATA
 from training.recipes.recipes import DEFAULT_VARIANT, RECIPES, Request, build_config
+from training.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from training.workflows.train import TrainOptions
@@ -111,7 +112,8 @@ def train_options(args: argparse.Namespace) -> "TrainOptions":
 
 def _show(parser: argparse.ArgumentParser, recipe: str, variant: str) -> None:
     """Make the help of each setting show the value that `recipe` has for `variant`."""
-    request = Request(class_names=("any",), train_data=ScenesConfig(), variant=variant)
+    some = Skeleton.unnamed(1)  # no setting depends on the number of keypoints
+    request = Request(class_names=("any",), train_data=ScenesConfig(), variant=variant, skeleton=some)
     config = build_config(recipe, request)
     for action in parser._actions:
         path = action.dest.removeprefix(_OVERRIDE)

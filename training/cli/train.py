@@ -1,4 +1,4 @@
-"""Train a detector or a classifier, or resume a run that was stopped."""
+"""Train a network for any task, or resume a run that was stopped."""
 
 import argparse
 import logging
@@ -19,8 +19,11 @@ variants are named by family and size; `python -m training variants` shows the c
   ultra-n              as optimized, with a cheaper router, group norm and a weight threshold
   moehead-n            4 light detection heads per level; all run, with a weighted sum for each image
   sparsight-{n,s}      ours: experts replace the deep stages; runs with any number of experts, also with 0
-for classification, with the recipes quick and small-data
-  yolov12-{n,s,m,l,x}-cls, esmoe-{n,s,m,l,x}-cls, sparsight-{n,s}-cls
+other tasks, by the end of the name, with the recipes quick and small-data
+  -seg                 masks of objects, of every variant above: sparsight-n-seg
+  -pose                keypoints of objects, of every variant above: sparsight-n-pose
+  -obb                 boxes with an angle, of every variant above: sparsight-n-obb
+  -cls                 classes of images: yolov12-{n,s,m,l,x}-cls, esmoe-{n,s,m,l,x}-cls, sparsight-{n,s}-cls
 
 recipes: `train --recipe small-data --help` shows the settings of small-data in brackets; a flag overrides one
   python -m training train --recipe small-data --data bccd --run runs/cells --lr 0.0007 --flip-vertical 0.5

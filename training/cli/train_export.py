@@ -11,6 +11,7 @@ from training.data_config import DataConfig, Reading
 from training.errors import ConfigError
 from training.export.targets.targets import DEFAULT_TARGETS
 from training.models.variants import MixtureChoice, model_config
+from training.skeleton import Skeleton
 
 log = logging.getLogger(__name__)
 EXAMPLES = """
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from training.workflows.preflight import before_export
 
     args.run_dir = args.run_dir or Path("runs") / args.name
-    model = model_config(args.variant, ("any",), (64, 64), read(MixtureChoice, args))
+    model = model_config(args.variant, ("any",), (64, 64), read(MixtureChoice, args), Skeleton.unnamed(1))
     targets, options = args.target or DEFAULT_TARGETS, export.export_options(args)
     before_export(args.name, targets, options, model, args.repository)
     data = _held_out(args)

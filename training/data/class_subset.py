@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from training.data.augmentation.shapes import Shapes
 from training.data.labels.remarks import ALIKE
 from training.data.labels.rows import ANY_CLASS
+from training.data.masks import Mask
 from training.data.sample import Dataset, Sample
 from training.data.view import DatasetView
 from training.errors import DatasetError
@@ -82,6 +84,7 @@ class ChosenClasses(DatasetView):
             image_class=None if sample.image_class is None else int(self._new_ids[sample.image_class]),
             ignored_xyxy=np.concatenate([sample.ignored_xyxy[meant], sample.boxes_xyxy[alike >= 0]]),
             ignored_class_ids=np.concatenate([new_regions[meant], alike[alike >= 0]]),
+            ignored_masks=_region_masks(sample, meant, alike >= 0),
             **Shapes.of(sample).kept(kept)._asdict(),
         )
 
@@ -89,6 +92,15 @@ class ChosenClasses(DatasetView):
         """Return the new class ids of an image's objects of the kept classes."""
         class_ids = self._new_ids[super().class_ids(index)]
         return np.asarray(class_ids[class_ids >= 0])
+
+
+def _region_masks(
+    sample: Sample, regions: NDArray[np.bool_], objects: NDArray[np.bool_]
+) -> tuple[Mask, ...] | None:
+    """Return the masks of some ignored regions and of some objects; None if the regions have no masks."""
+    if sample.ignored_masks is None or sample.masks is None:
+        return None
+    return (*compress(sample.ignored_masks, regions), *compress(sample.masks, objects))
 
 
 def joined_by_name(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:

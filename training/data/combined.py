@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from training.data.labels.remarks import Remarks
 from training.data.sample import Dataset, Sample
-from training.data.skeleton import Skeleton
 from training.data.view import DatasetView
 from training.errors import DatasetError
+from training.skeleton import Skeleton
 
 
 class FoldedDataset(DatasetView):

@@ -43,7 +43,17 @@ class RunLengths(NamedTuple):
     @classmethod
     def of(cls, mask: Mask, image_hw: tuple[int, int]) -> Self:
         """Return the run lengths of a mask in an image; pixels beyond the image are cut off."""
-        encoded: Any = coco_mask.encode(np.asfortranarray(mask.on(image_hw), dtype=np.uint8))
+        # Only the columns of the window are searched for runs: objects are far narrower than most images.
+        height, width = image_hw
+        left, right = (min(max(0, column), width) for column in (mask.left, mask.left + mask.bitmap.shape[1]))
+        moved = Mask(mask.left - left, mask.top, mask.bitmap)
+        flat = moved.on((height, right - left)).T.reshape(-1)  # runs go down the columns
+        changes = left * height + np.flatnonzero(np.diff(flat, prepend=False, append=False))
+        runs = np.diff(changes, prepend=0, append=height * width)
+        if len(runs) > 1 and runs[-1] == 0:
+            runs = runs[:-1]  # the last pixel is set
+        whole = {"counts": runs.tolist(), "size": list(image_hw)}
+        encoded: Any = coco_mask.frPyObjects(whole, height, width)
         return cls(image_hw, bytes(encoded["counts"]))
 
     @property

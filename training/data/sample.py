@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from training.data.labels.remarks import Remarks
 from training.data.masks import Mask
-from training.data.skeleton import Skeleton
+from training.skeleton import Skeleton
 
 
 def no_boxes() -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from training.data.labels.remarks import Remarks
 from training.data.sample import Dataset, Sample
-from training.data.skeleton import Skeleton
+from training.skeleton import Skeleton
 
 
 class DatasetView:

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from training.data.evaluation import Truth
 from training.errors import DatasetError
 from training.evaluate.detections import Detections
-from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, coco_evaluation
+from training.evaluate.mean_ap import coco_evaluation
+from training.evaluate.objects.boxes import BOXES
+from training.evaluate.objects.kind import ObjectKind
 from training.progress import bar
 
 CONFIDENCE = 0.95
@@ -37,6 +39,7 @@ def paired_bootstrap(
     truths: Sequence[Truth],
     first: Sequence[Detections],
     second: Sequence[Detections],
+    kind: ObjectKind = BOXES,
     *,
     draws: int = 1000,
     seed: int = 0,
@@ -44,6 +47,7 @@ def paired_bootstrap(
     """Compare the mAP of two detectors on the same images; all three lists are in the order of the images.
 
     Args:
+        kind: what is compared with the labels: boxes, masks, keypoints or corners.
         draws: number of bootstrap samples.
 
     Raises:
@@ -51,7 +55,7 @@ def paired_bootstrap(
     """
     if len(truths) < 2:
         raise DatasetError("a single image cannot be drawn from: comparing needs at least two")
-    scores = [ResampledMap(truths, found) for found in (first, second)]
+    scores = [ResampledMap(truths, found, kind) for found in (first, second)]
     rng = np.random.default_rng(seed)
     differences = np.empty(draws)
     with bar(draws, "draw", "bootstrap") as progress:
@@ -69,13 +73,15 @@ def paired_bootstrap(
 class ResampledMap:
     """A detector's matches on N images; gives the mAP of any N images drawn from them with replacement."""
 
-    def __init__(self, truths: Sequence[Truth], detections: Sequence[Detections]) -> None:
+    def __init__(
+        self, truths: Sequence[Truth], detections: Sequence[Detections], kind: ObjectKind = BOXES
+    ) -> None:
         # The COCO API matches each image once, and sums up the matches of each bootstrap sample. Object sizes
         # and detection limits that mAP does not need are left out.
-        self._evaluation = coco_evaluation(truths, detections, separate_eval=True)
+        self._evaluation = coco_evaluation(truths, detections, kind, separate_eval=True)
         params = self._evaluation.params
         params.areaRng, params.areaRngLbl = params.areaRng[:1], params.areaRngLbl[:1]
-        params.maxDets = [COCO_MAX_DETECTIONS]
+        params.maxDets = params.maxDets[-1:]
         self._evaluation.evaluate()
         matched = np.array(self._evaluation._evalImgs_cpp, dtype=object)
         self._matched = matched.reshape(-1, len(truths))  # (classes, images)

@@ -3,10 +3,12 @@
 from typing import NamedTuple
 
 from training.data.sample import Dataset
+from training.errors import ConfigError
 from training.evaluate.bootstrap import Difference, paired_bootstrap
 from training.evaluate.compute_use import used_gflops
 from training.evaluate.evaluator import Evaluation, evaluate
 from training.evaluate.mean_ap import MeanAp
+from training.evaluate.objects.kind import ObjectKind
 from training.models.cost import measure_cost
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
@@ -16,7 +18,7 @@ class Compared(NamedTuple):
     """The results of one of two compared detectors."""
 
     name: str  # `first` or `second`, with the variant and the number of experts that ran
-    mean_ap: MeanAp
+    mean_ap: MeanAp  # of what Comparison.kind says
     gflops: float  # mean over images; experts that did not run count 0
 
 
@@ -27,6 +29,7 @@ class Comparison(NamedTuple):
     second: Compared
     difference: Difference
     images: int
+    kind: ObjectKind  # what is compared with the labels
 
 
 def compare(
@@ -38,17 +41,25 @@ def compare(
 ) -> Comparison:
     """Return the results of two detectors on a data set, and their difference with a bootstrap interval.
 
+    Both must be for the same task. What is compared is the task's own metric: boxes, masks, keypoints or
+    oriented boxes.
+
     Args:
         draws: number of bootstrap samples.
 
     Raises:
+        ConfigError: the detectors are for different tasks.
         DatasetError: the data set has other classes than one of the detectors, no object, or fewer than two
             images.
     """
+    tasks = [model.config.task for model, _ in (first, second)]
+    if tasks[0] != tasks[1]:
+        raise ConfigError(f"models for {tasks[0]} and {tasks[1]} cannot be compared; give two for one task")
     one, other = (evaluate(model, dataset, controls=controls) for model, controls in (first, second))
-    difference = paired_bootstrap(one.routed.truths, one.detections, other.detections, draws=draws)
+    found = (one.detections, other.detections)
+    difference = paired_bootstrap(one.routed.truths, *found, one.kind, draws=draws)
     sides = (_side("first", *first, one), _side("second", *second, other))
-    return Comparison(*sides, difference, one.images)
+    return Comparison(*sides, difference, one.images, one.kind)
 
 
 def _side(place: str, model: Detector, controls: RoutingControls, result: Evaluation) -> Compared:

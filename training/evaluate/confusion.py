@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from training.data.evaluation import Truth
 from training.evaluate.detections import Detections
-from training.evaluate.matches import inside_ignored
+from training.evaluate.matches import ignored_shares
 from training.evaluate.objects.boxes import BOXES
 from training.evaluate.objects.kind import ObjectKind
 
@@ -30,7 +30,8 @@ def detection_confusion(
     Each object is paired with at most one detection that overlaps it, whatever the detection's class. Pairs
     of equal class are made before pairs of different classes. In each of these two groups, pairs with
     a larger overlap are made first. An object without a detection counts in the last column. A
-    detection without an object counts in the last row, unless it is inside an ignored region.
+    detection without an object counts in the last row, unless it is inside an ignored region. Objects that
+    do not count (of keypoints, those without labelled ones) are paired last, and their pairs are left out.
 
     Args:
         conf: lowest score of a detection, inclusive.
@@ -45,14 +46,16 @@ def detection_confusion(
         same = truth.class_ids[:, None] == found.class_ids[None]
         rows, columns = np.nonzero(overlaps >= iou)
         labelled, paired = set(range(len(truth.class_ids))), np.zeros(len(found.scores), dtype=np.bool_)
-        for at in np.lexsort((-overlaps[rows, columns], ~same[rows, columns])):
+        counts = kind.counted(truth)
+        for at in np.lexsort((-overlaps[rows, columns], ~same[rows, columns], ~counts[rows])):
             row, column = int(rows[at]), columns[at]
             if row in labelled and not paired[column]:
                 labelled.remove(row)
                 paired[column] = True
-                matrix[truth.class_ids[row], found.class_ids[column]] += 1
-        np.add.at(matrix[:, classes], truth.class_ids[sorted(labelled)], 1)
-        np.add.at(matrix[classes], found.class_ids[~paired & ~inside_ignored(found, truth, iou, kind)], 1)
+                matrix[truth.class_ids[row], found.class_ids[column]] += counts[row]
+        missed = [row for row in sorted(labelled) if counts[row]]
+        np.add.at(matrix[:, classes], truth.class_ids[missed], 1)
+        np.add.at(matrix[classes], found.class_ids[~paired & (ignored_shares(found, truth, kind) < iou)], 1)
     return matrix
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from training.data.evaluation import Truth
 from training.data.labels.rows import ANY_CLASS
 from training.evaluate.detections import Detections
-from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, COCO_MAX_POSES
+from training.evaluate.mean_ap import coco_max_detections
 from training.evaluate.objects.boxes import BOXES
 from training.evaluate.objects.kind import ObjectKind
 
@@ -37,7 +37,8 @@ def match_by_class(
 
     By descending score, each detection takes the object of its class that it overlaps most and that no other
     detection has taken. A detection that finds no such object is left out of the result if it is inside an
-    ignored region; otherwise it is wrong.
+    ignored region; otherwise it is wrong. Objects that do not count (of keypoints, those without labelled
+    ones) are taken after all others, and a detection that takes one is left out.
 
     Args:
         truths, detections: labels and detections of the same images, in the same order.
@@ -45,24 +46,32 @@ def match_by_class(
         kind: what overlaps: boxes, masks, keypoints or corners.
     """
     scores, class_ids, right = [], [], []
-    most = COCO_MAX_POSES if kind.name == "keypoints" else COCO_MAX_DETECTIONS
+    most = coco_max_detections(kind)
     for truth, found in zip(truths, detections, strict=True):
         overlaps = kind.overlaps(found, truth)  # (N, M)
         overlaps[found.class_ids[:, None] != truth.class_ids[None]] = 0
-        matched = np.zeros(len(found.scores), dtype=np.bool_)
+        counts = kind.counted(truth)
+        shares = ignored_shares(found, truth, kind)
+        matched, left_out = np.zeros(len(found.scores), dtype=np.bool_), shares >= iou
         best_of_class = _best_of_class(found, most)
         overlaps[~best_of_class] = 0
         for row in np.argsort(-found.scores, kind="stable"):
-            best = int(overlaps[row].argmax()) if overlaps.shape[1] else None
-            if best is not None and overlaps[row, best] >= iou:
-                matched[row] = True
+            fitting = np.flatnonzero(overlaps[row] >= iou)
+            if not len(fitting):
+                continue
+            best = fitting[
+                np.lexsort((overlaps[row, fitting], counts[fitting]))[-1]
+            ]  # of equal ones, the last
+            matched[row] = counts[best]
+            if counts[best] or shares[row] < overlaps[row, best]:
                 overlaps[:, best] = 0  # the object is taken
-        counted = (matched | ~inside_ignored(found, truth, iou, kind)) & best_of_class
-        scores.append(found.scores[counted])
-        class_ids.append(found.class_ids[counted])
-        right.append(matched[counted])
+                left_out[row] = not counts[best]
+        kept = (matched | ~left_out) & best_of_class
+        scores.append(found.scores[kept])
+        class_ids.append(found.class_ids[kept])
+        right.append(matched[kept])
     order = np.argsort(-np.concatenate(scores), kind="stable")
-    every = np.concatenate([truth.class_ids for truth in truths])
+    every = np.concatenate([truth.class_ids[kind.counted(truth)] for truth in truths])
     objects = np.bincount(every, minlength=classes)
     return Matches(
         np.concatenate(scores)[order], np.concatenate(class_ids)[order], np.concatenate(right)[order], objects
@@ -81,14 +90,14 @@ def _best_of_class(found: Detections, most: int) -> NDArray[np.bool_]:
     return best
 
 
-def inside_ignored(found: Detections, truth: Truth, share: float, kind: ObjectKind) -> NDArray[np.bool_]:
-    """Return for each detection whether at least `share` of it is in an ignored region, (N,).
+def ignored_shares(found: Detections, truth: Truth, kind: ObjectKind) -> NDArray[np.float64]:
+    """Return the largest share of each detection, 0..1, that is in one ignored region, (N,).
 
-    A region counts if it is of the detection's class or of every class.
+    Only regions of the detection's class and of every class are considered.
     """
     regions = truth.ignored_class_ids
     if regions is None:
         regions = np.full(len(truth.ignored_xyxy), ANY_CLASS)
     inside = kind.shares_ignored(found, truth)  # (N, R)
     of_class = (regions[None] == ANY_CLASS) | (regions[None] == found.class_ids[:, None])
-    return np.asarray(((inside >= share) & of_class).any(axis=1))
+    return np.where(of_class, inside, 0).max(axis=1, initial=0)

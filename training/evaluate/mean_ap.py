@@ -105,9 +105,10 @@ def coco_evaluation(
     Raises:
         DatasetError: the images hold no object.
     """
-    occurring = sorted({int(class_id) for truth in truths for class_id in truth.class_ids})
+    occurring = sorted({int(each) for truth in truths for each in truth.class_ids[kind.counted(truth)]})
     if not occurring:
-        raise DatasetError("the evaluation images hold no object; mAP is not defined")
+        with_points = " with a labelled keypoint" if isinstance(kind, Keypoints) else ""
+        raise DatasetError(f"the evaluation images hold no object{with_points}; mAP is not defined")
     images = [{"id": i, "height": t.image_hw[0], "width": t.image_hw[1]} for i, t in enumerate(truths)]
     categories = [{"id": class_id, "name": str(class_id)} for class_id in occurring]
     rows = _truth_rows(truths, occurring, kind)
@@ -142,6 +143,11 @@ class _CornerEvaluation(COCOeval_faster):
             objects = np.stack([row["corners"] for row in labelled if not row["iscrowd"]])
             overlaps[:, ~crowd] = corner_iou(corners, objects)
         return overlaps
+
+
+def coco_max_detections(kind: ObjectKind) -> int:
+    """Return how many detections of a class in an image COCO counts: those with the highest scores."""
+    return COCO_MAX_POSES if kind.name == "keypoints" else COCO_MAX_DETECTIONS
 
 
 def _mean(values: np.ndarray) -> float | None:

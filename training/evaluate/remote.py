@@ -1,16 +1,28 @@
 """Detections of a running service, to compare the served model's mAP with its checkpoint's."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
+from numpy.typing import NDArray
 
+from training.config import TaskName
+from training.data.augmentation.shapes import boxes_around
+from training.data.masks import RunLengths
 from training.errors import TrainingError
 from training.evaluate.detections import DetectConfig, Detections
 
 
 class ServiceError(TrainingError):
     """The service cannot be reached, or refused a request; the message quotes the service."""
+
+
+class ServedModel(NamedTuple):
+    """A model as `GET /models` lists it."""
+
+    task: TaskName
+    class_names: tuple[str, ...]
+    keypoints: tuple[str, ...]  # names, in order; empty: the model finds none
 
 
 class RemoteDetector:
@@ -28,7 +40,7 @@ class RemoteDetector:
         Raises:
             ServiceError: `url` is not an address.
         """
-        self._class_ids: dict[str, int] = {}  # of the model's classes; empty: class_names was not called
+        self._served: ServedModel | None = None  # None: served_model was not called
         self._query: dict[str, str | float] = {
             "conf": config.conf,
             "iou": config.iou,
@@ -48,8 +60,8 @@ class RemoteDetector:
         """Close the connections."""
         self._client.close()
 
-    def class_names(self) -> tuple[str, ...]:
-        """Return the model's class names from `GET /models`; `detect` returns class ids in this order.
+    def served_model(self) -> ServedModel:
+        """Return the model from `GET /models`; `detect` returns class ids in the order of its classes.
 
         Raises:
             ServiceError: the service does not answer, answers with an error, or serves no such model.
@@ -58,7 +70,12 @@ class RemoteDetector:
         try:
             listed = response.json()
             name = self._query.get("model", listed["default"])
-            served = {each["name"]: tuple(each["classes"]) for each in listed["models"]}
+            served = {
+                each["name"]: ServedModel(
+                    each["task"], tuple(each["classes"]), tuple(each.get("keypoints") or ())
+                )
+                for each in listed["models"]
+            }
         except (ValueError, KeyError, TypeError) as error:
             raise ServiceError(
                 f"{self._client.base_url} answered something other than its models: {response.text[:200]}"
@@ -67,16 +84,19 @@ class RemoteDetector:
             raise ServiceError(
                 f"{self._client.base_url} serves no model {name}; there are: {', '.join(served)}"
             )
-        self._class_ids = {each: index for index, each in enumerate(served[name])}
-        return served[name]
+        self._served = served[name]
+        if self._served.task == "segment":
+            self._query["masks"] = "rle"
+        return self._served
 
     def detect(self, encoded: bytes) -> Detections:
-        """Return the service's detections for one encoded image; the caller must call class_names before.
+        """Return the service's detections for one encoded image; the caller must call served_model before.
 
         Raises:
-            ServiceError: the service does not answer, answers with an error, or detects a class that is not
-                in class_names.
+            ServiceError: the service does not answer, answers with an error, or detects a class or keypoints
+                that are not the model's.
         """
+        assert self._served is not None
         headers = {"content-type": "application/octet-stream"}
         response = self._answer("POST", "/detect", params=self._query, content=encoded, headers=headers)
         try:
@@ -84,20 +104,24 @@ class RemoteDetector:
             places = [[each[side] for side in ("x", "y", "width", "height")] for each in found]
             scores = np.array([each["confidence"] for each in found], dtype=np.float32)
             names = [each["class"] for each in found]
-        except (ValueError, KeyError, TypeError) as error:
+            shapes = _shapes(found, self._served)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ServiceError(
                 f"{self._client.base_url} answered something other than detections: {response.text[:200]}"
             ) from error
         centers, sizes = np.split(np.array(places, dtype=np.float32).reshape(-1, 4), 2, axis=1)
         boxes = np.concatenate([centers - sizes / 2, centers + sizes / 2], axis=1)
         try:
-            class_ids = np.array([self._class_ids[name] for name in names], dtype=np.int64)
-        except KeyError as error:
+            class_ids = np.array([self._served.class_names.index(name) for name in names], dtype=np.int64)
+        except ValueError as error:
+            unknown = sorted(set(names) - set(self._served.class_names))
             raise ServiceError(
-                f"the service found a class that its list of models does not state: {error}; was the model "
+                f"the service found a class that its list of models does not state: {unknown}; was the model "
                 "replaced during the measurement? Measure again"
             ) from error
-        return Detections(boxes, scores, class_ids)
+        corners = shapes.get("corners")
+        extents = boxes if corners is None else boxes_around(corners)  # boxes are those before rotation
+        return Detections(extents, scores, class_ids, **shapes)
 
     def _answer(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
@@ -109,3 +133,35 @@ class RemoteDetector:
         if response.status_code != httpx.codes.OK:
             raise ServiceError(f"{self._client.base_url} answered {response.status_code}: {response.text}")
         return response
+
+
+def _shapes(found: list[dict[str, Any]], served: ServedModel) -> dict[str, Any]:
+    """Return what Detections has beside boxes; raise ServiceError if keypoints are not the model's."""
+    match served.task:
+        case "segment":
+            masks = [each["mask"] for each in found]
+            return {
+                "masks": tuple(
+                    RunLengths((int(mask["size"][0]), int(mask["size"][1])), mask["counts"].encode("ascii"))
+                    for mask in masks
+                )
+            }
+        case "pose":
+            return {"keypoints": _keypoints(found, served.keypoints)}
+        case "obb":
+            corners = [each["corners"] for each in found]
+            return {"corners": np.array(corners, dtype=np.float32).reshape(len(found), 4, 2)}
+        case _:
+            return {}
+
+
+def _keypoints(found: list[dict[str, Any]], names: tuple[str, ...]) -> NDArray[np.float32]:
+    """Return keypoints (N, P, 3); visibility is the service's confidence."""
+    for each in found:
+        if tuple(point["name"] for point in each["keypoints"]) != names:
+            raise ServiceError(
+                f"the service found other keypoints than its list of models states, {', '.join(names)}; was "
+                "the model replaced during the measurement? Measure again"
+            )
+    rows = [[(point["x"], point["y"], point["confidence"]) for point in each["keypoints"]] for each in found]
+    return np.array(rows, dtype=np.float32).reshape(len(found), len(names), 3)

@@ -7,25 +7,44 @@ from training.columns import in_columns
 from training.evaluate.accuracy import Accuracy
 from training.evaluate.curves import Curves
 from training.evaluate.expert_use import LayerUse
-from training.evaluate.mean_ap import COCO_MAX_DETECTIONS, MeanAp
+from training.evaluate.mean_ap import MeanAp, coco_max_detections
+from training.evaluate.objects.boxes import BOXES
+from training.evaluate.objects.kind import ObjectKind
 
 
-def evaluation_report(mean_ap: MeanAp, curves: Curves, images: int, uses: Sequence[LayerUse] = ()) -> str:
-    """Return the figures of a detector, and the use of its experts, as text."""
+def evaluation_report(
+    mean_ap: MeanAp,
+    curves: Curves,
+    images: int,
+    uses: Sequence[LayerUse] = (),
+    *,
+    kind: ObjectKind = BOXES,
+    box_ap: MeanAp | None = None,
+) -> str:
+    """Return the figures of a detector, and the use of its experts, as text.
+
+    Args:
+        kind: what `mean_ap` and `curves` are of.
+        box_ap: mAP of the boxes, if `kind` is another one.
+    """
+    counted = coco_max_detections(kind)
+    recalls = {name: getattr(mean_ap, name.lower()) for name in ("AR1", "AR10", "AR20", "AR100")}
     lines = [
-        f"{images} images   mAP50 {mean_ap.map50:.4f}   mAP50-95 {mean_ap.map50_95:.4f}"
-        f"   mAP75 {mean_ap.map75:.4f}",
-        f"mAP50-95 small {or_dash(mean_ap.map50_95_small)}   medium {or_dash(mean_ap.map50_95_medium)}"
-        f"   large {or_dash(mean_ap.map50_95_large)}   AR1 {mean_ap.ar1:.4f}   AR10 {mean_ap.ar10:.4f}"
-        f"   AR100 {mean_ap.ar100:.4f}",
-        f"(conf 0.001, NMS IoU 0.7, max_det 300, of which COCO scores the best {COCO_MAX_DETECTIONS})",
+        f"{images} images   {_precisions(kind.score, mean_ap)}",
+        *([] if box_ap is None else [f"boxes alone   {_precisions(BOXES.score, box_ap)}"]),
+        f"{kind.score}50-95 small {or_dash(mean_ap.map50_95_small)}"
+        f"   medium {or_dash(mean_ap.map50_95_medium)}   large {or_dash(mean_ap.map50_95_large)}"
+        + "".join(f"   {name} {recall:.4f}" for name, recall in recalls.items() if recall is not None),
+        f"(conf 0.001, NMS IoU 0.7, max_det 300, of which COCO scores the best {counted} of each class)",
     ]
     best, own, at = curves.at_best(), curves.best_by_class, curves.best
     lines.append(
         f"precision {best['precision']:.4f}   recall {best['recall']:.4f}   F1 {best['f1']:.4f}   at "
-        f"confidence {best['confidence']:.3f}, where the mean F1 of the classes is highest (IoU 0.5)"
+        f"confidence {best['confidence']:.3f}, where the mean F1 of the classes is highest "
+        f"({kind.overlap} 0.5)"
     )
-    heading = ("class", "objects", "mAP50", "mAP50-95", "precision", "recall", "F1", "own best confidence")
+    score = kind.score
+    heading = ("class", "objects", f"{score}50", f"{score}50-95", "precision", "recall", "F1")
     classes = [
         (
             name,
@@ -37,8 +56,13 @@ def evaluation_report(mean_ap: MeanAp, curves: Curves, images: int, uses: Sequen
         )
         for row, name in enumerate(curves.class_names)
     ]
-    lines += in_columns([heading, *classes], "lrrrrrrr", indent=2)
+    lines += in_columns([(*heading, "own best confidence"), *classes], "lrrrrrrr", indent=2)
     return "\n".join(lines + expert_lines(uses))
+
+
+def _precisions(score: str, mean_ap: MeanAp) -> str:
+    of_thresholds = {"50": mean_ap.map50, "50-95": mean_ap.map50_95, "75": mean_ap.map75}
+    return "   ".join(f"{score}{name} {value:.4f}" for name, value in of_thresholds.items())
 
 
 def expert_lines(uses: Sequence[LayerUse]) -> list[str]:

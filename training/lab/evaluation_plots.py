@@ -13,6 +13,7 @@ from training.evaluate.classification import ClassEvaluation
 from training.evaluate.confusion import BACKGROUND, class_confusion, detection_confusion
 from training.evaluate.curves import CONFIDENCES, RECALLS, Curves
 from training.evaluate.evaluator import Evaluation
+from training.evaluate.objects.kind import ObjectKind
 from training.evaluate.routed import Result
 from training.files import write_atomically
 from training.lab.inspection.style import COLOURS, FAINT, GRID, INK, OTHERS, SMALL, TEXT, bare, new_figure
@@ -39,9 +40,11 @@ def write_plots(found: Result, folder: Path, *, conf: float = 0.25, iou: float =
         matrix = detection_confusion(
             found.routed.truths, found.detections, len(found.class_names), conf=conf, iou=iou, kind=found.kind
         )
-        overlap = "OKS" if found.kind.name == "keypoints" else "IoU"
-        what = f"Detections from confidence {conf:g} that overlap an object by at least {overlap} {iou:g}"
-        files |= _curve_files(found.curves)
+        what = (
+            f"Detections from confidence {conf:g} that overlap an object by at least "
+            f"{found.kind.overlap} {iou:g}"
+        )
+        files |= _curve_files(found.curves, found.kind)
     else:
         assert isinstance(found, ClassEvaluation)
         names, what = list(found.accuracy.by_class), "The likeliest class of each image"
@@ -58,12 +61,12 @@ def write_plots(found: Result, folder: Path, *, conf: float = 0.25, iou: float =
     return [folder / name for name in files]
 
 
-def _curve_files(curves: Curves) -> dict[str, bytes | str]:
+def _curve_files(curves: Curves, kind: ObjectKind) -> dict[str, bytes | str]:
     best = CONFIDENCES[curves.best]
     at_best = f"The mean is highest at confidence {best:.3f}: {curves.f1[:, curves.best].mean():.3f}"
-    falling = curves.by_recall.mean(axis=1).mean()
+    mean_ap = f"{kind.score}50: {curves.by_recall.mean(axis=1).mean():.3f}"
     figures = {
-        "precision_recall": (RECALLS, curves.by_recall, "Precision by recall", f"mAP50: {falling:.3f}"),
+        "precision_recall": (RECALLS, curves.by_recall, "Precision by recall", mean_ap),
         "f1": (CONFIDENCES, curves.f1, "F1 by confidence", at_best),
         "precision": (
             CONFIDENCES,
@@ -74,8 +77,10 @@ def _curve_files(curves: Curves) -> dict[str, bytes | str]:
         "recall": (CONFIDENCES, curves.recall, "Recall by confidence", ""),
     }
     files: dict[str, bytes | str] = {}
+    of = f"At {kind.overlap} 0.5, of each class and the mean of {len(curves.class_names)} classes."
     for name, (x, values, title, note) in figures.items():
-        files[f"{name}_curve.png"] = _png(_draw_curves((x, values), curves, title, note))
+        figure = _draw_curves((x, values), curves, title, f"{of} {note}".strip())
+        files[f"{name}_curve.png"] = _png(figure)
     rows = (
         [
             name,
@@ -99,9 +104,7 @@ def _draw_curves(
     lines: tuple[NDArray[np.float64], NDArray[np.float64]], curves: Curves, title: str, note: str
 ) -> Figure:
     x, values = lines
-    figure = new_figure(
-        4.3, title, f"At IoU 0.5, of each class and the mean of {len(values)} classes. {note}".strip()
-    )
+    figure = new_figure(4.3, title, note)
     axes = figure.subplots()
     for row, name in enumerate(curves.class_names):
         if len(values) <= NAMED_CLASSES:

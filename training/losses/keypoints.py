@@ -12,6 +12,8 @@ from training.models.heads.pose import decode_keypoints
 from training.models.pose_estimator import PoseEstimator
 from training.ops.boxes import area
 
+NEAR = 1e-6  # squared share of an object's side below which a distance counts as none
+
 # M objects of the batch · F matched anchors · P keypoints
 
 
@@ -59,9 +61,11 @@ def pose_loss(
 
 
 def location_loss(found_xy: Tensor, wanted: Tensor, areas: Tensor, sigmas: Tensor) -> Tensor:
-    """Return 1 - the object keypoint similarity of each object, (F,), over its labelled points; 0 without.
+    """Return the mean loss of each object's labelled points, (F,); 0 if no point is labelled.
 
-    The similarity of a point at distance d is exp(-d² / (2 · area · (2 sigma)²)).
+    The loss of a point at distance d is 1 - its similarity, exp(-d² / (2 · area · (2 sigma)²)), plus
+    d / sqrt(area). The similarity alone has no gradient far from the label: with it alone, a network trained
+    from scratch on a few dozen images stayed at an OKS mAP50 of 0.005, and its boxes reached an mAP50 of 1.
 
     Args:
         found_xy: (F, P, 2), in pixels.
@@ -69,12 +73,16 @@ def location_loss(found_xy: Tensor, wanted: Tensor, areas: Tensor, sigmas: Tenso
         areas: of the objects' boxes (F,), in square pixels: outlines are not always labelled.
         sigmas: spread of correct labels, (P,).
 
-    Source: Maji et al. 2022, YOLO-Pose, arXiv:2204.06806; the similarity is COCO's.
+    Source: Maji et al. 2022, YOLO-Pose, arXiv:2204.06806, for the similarity, which is COCO's; Liu et al.
+        2023, GroupPose, arXiv:2308.07313, for the sum of it and a distance.
     """
     labelled = wanted[..., 2] > 0
+    areas = areas[:, None].clamp(min=1)
     distance2 = (found_xy - wanted[..., :2]).square().sum(dim=-1)  # (F, P)
-    similarity = torch.exp(-distance2 / (2 * areas[:, None].clamp(min=1) * (2 * sigmas).square()))
-    return ((1 - similarity) * labelled).sum(dim=-1) / labelled.sum(dim=-1).clamp(min=1)
+    similarity = torch.exp(-distance2 / (2 * areas * (2 * sigmas).square()))
+    # A square root has no finite gradient at 0.
+    far = (distance2 / areas + NEAR).sqrt() - NEAR**0.5
+    return ((1 - similarity + far) * labelled).sum(dim=-1) / labelled.sum(dim=-1).clamp(min=1)
 
 
 def visibility_loss(logits: Tensor, wanted: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ class PoseEstimator(Detector):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
+        assert config.skeleton is not None  # ModelConfig requires it of pose
         self.keypoints = keypoint_branches(len(config.keypoints), self.neck.channels)
-        self.register_buffer("sigmas", torch.tensor(config.keypoint_sigmas), persistent=False)  # (P,)
+        self.register_buffer("sigmas", torch.tensor(config.skeleton.oks_sigmas), persistent=False)  # (P,)
 
     def add_extras(self, predictions: Predictions, maps: Maps) -> Predictions:
         """Return the predictions with raw keypoints (B, A, 3P)."""

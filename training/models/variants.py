@@ -7,6 +7,7 @@ from training.config import HEAD_PLACES, TASKS, ExpertKind, MixtureConfig, Model
 from training.errors import ConfigError
 from training.models.families.choose import parse_variant, variants_of
 from training.models.families.family import Family, Placement
+from training.skeleton import Skeleton
 
 # The sizes of YOLOv12 (arXiv:2502.12524, table 1), which all families use.
 _DEEP = {"max_channels": 512, "deep_stages": True}
@@ -38,10 +39,15 @@ def model_config(
     class_names: tuple[str, ...],
     input_hw: tuple[int, int],
     choice: MixtureChoice | None = None,
+    skeleton: Skeleton | None = None,
 ) -> ModelConfig:
     """Return the configuration of a variant, with the changes in `choice`.
 
-    Raise ConfigError if there is no such variant, or if it does not allow a change in `choice`.
+    Args:
+        skeleton: the keypoints of a pose variant's objects; other variants ignore it.
+
+    Raises:
+        ConfigError: there is no such variant, it does not allow a change in `choice`, or it needs a skeleton.
     """
     family, size, task = parse_variant(variant)
     config = ModelConfig(variant=variant, class_names=class_names, input_hw=input_hw, **_SIZES[size])
@@ -54,7 +60,13 @@ def model_config(
     # Leave out mixtures at places that the task's network does not have.
     mixtures = {place: mixture for place, mixture in config.mixtures.items() if place in places}
     plain_stages = tuple(place for place in config.plain_stages if place in places)
-    return replace(config, task=task, mixtures=mixtures, plain_stages=plain_stages)
+    return replace(
+        config,
+        task=task,
+        skeleton=skeleton if task == "pose" else None,
+        mixtures=mixtures,
+        plain_stages=plain_stages,
+    )
 
 
 def _chosen(config: ModelConfig, family: Family, choice: MixtureChoice) -> ModelConfig:

@@ -10,6 +10,7 @@ from training.models.families.choose import parse_variant
 from training.models.variants import MixtureChoice, model_config
 from training.recipes.overrides import Overrides, override
 from training.recipes.recipe_data import BENCHMARK_RECIPES
+from training.skeleton import Skeleton
 from training.tasks.choose import task_named
 
 DEFAULT_VARIANT = "sparsight-n"  # if none is named
@@ -35,13 +36,15 @@ class Request:
     variant: str = DEFAULT_VARIANT
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
     overrides: Overrides = field(default_factory=dict)  # new values of settings that the recipe decides
+    skeleton: Skeleton | None = None  # the keypoints of the training data
     like: ModelConfig | None = None  # a model configuration to take instead of the variant's
 
 
 def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
     if request.like is not None:
-        return replace(request.like, class_names=request.class_names)
-    return model_config(request.variant, request.class_names, default_hw, request.mixture)
+        skeleton = request.skeleton if request.like.task == "pose" else None
+        return replace(request.like, class_names=request.class_names, skeleton=skeleton)
+    return model_config(request.variant, request.class_names, default_hw, request.mixture, request.skeleton)
 
 
 def small_data(request: Request, default_hw: tuple[int, int] | None = None) -> TrainConfig:

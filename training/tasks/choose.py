@@ -4,6 +4,9 @@ from training.config import TASKS, TaskName
 from training.errors import ConfigError
 from training.tasks.classify import CLASSIFY
 from training.tasks.detect import DETECT
+from training.tasks.obb import OBB
+from training.tasks.pose import POSE
+from training.tasks.segment import SEGMENT
 from training.tasks.task import Task
 
 
@@ -14,5 +17,11 @@ def task_named(name: TaskName) -> Task:
             return DETECT
         case "classify":
             return CLASSIFY
+        case "segment":
+            return SEGMENT
+        case "pose":
+            return POSE
+        case "obb":
+            return OBB
         case _:
             raise ConfigError(f"no task {name!r}; there are: {', '.join(TASKS)}")

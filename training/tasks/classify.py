@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from training.data.augmentation.random_crop import augment_whole
 from training.data.images.letterbox import scale_image
 from training.data.loading.batch import Batch, ClassBatch
 from training.data.sample import Dataset, Sample
+from training.data_config import Labels
 from training.errors import DatasetError
 from training.evaluate.classification import ClassEvaluation, evaluate_classes
 from training.evaluate.report import evaluation_json, expert_lines, or_dash
@@ -31,7 +31,7 @@ class _Classify:
     """The task of a classifier. task.Task documents attributes and methods."""
 
     name: TaskName = "classify"
-    scene_labels: Literal["boxes", "class"] = "class"
+    labels: Labels = "class"
     best_by = "top1"
     without: tuple[str, ...] = ("dfl", "mosaic", "close_mosaic_epochs", "mixup", "copy_paste")
     defaults = Defaults(input_hw=(224, 224), quick_hw=(128, 128), epochs=60, quick_epochs=20, batch_size=16)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from training.config import AugmentConfig, LossConfig, ModelConfig, OptimizerConfig, TaskName, TrainConfig
 from training.data.loading.batch import Batch
 from training.data.sample import Dataset, Sample
+from training.data_config import Labels
 from training.evaluate.routed import Result
 from training.losses.terms import LossTerms, Total
 from training.models.mixture.routing import RoutingControls
@@ -47,7 +48,7 @@ class Task(Protocol):
     """
 
     name: TaskName
-    scene_labels: Literal["boxes", "class"]  # labels that generated scenes have for this task
+    labels: Labels  # what the network learns of each object, or of the whole image
     best_by: str  # name of the figure in `scores` that selects a run's best evaluation; higher is better
     without: tuple[str, ...]  # settings of a run that have no effect for this task
     defaults: Defaults

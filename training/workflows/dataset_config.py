@@ -21,6 +21,7 @@ from training.data_config import (
 )
 from training.errors import ConfigError, DatasetError
 from training.recipes.recipe_data import RECIPES_WITH_DATA, recipe_splits
+from training.skeleton import Skeleton
 from training.tasks.choose import task_named
 
 SCENES_FOR_TRAINING = ScenesConfig(images=512, seed=0, image_hw=(256, 256))
@@ -158,13 +159,36 @@ def trained_on(folder: Path | None, data: DataConfig, recipe: str) -> str:
     return recipe if recipe in RECIPES_WITH_DATA else data_name(data)
 
 
-def scenes_for(task: TaskName, data: DataConfig) -> DataConfig:
-    """Return the data; generated scenes get the kind of label that the task learns, boxes or classes."""
-    if isinstance(data, ScenesConfig):
-        return replace(data, labels=task_named(task).scene_labels)
-    return data
+def labelled_by(task: TaskName, data: DataConfig) -> DataConfig:
+    """Return the data with the kind of labels that the task learns: boxes, masks, classes of images, …."""
+    labels = task_named(task).labels
+    match data:
+        case ScenesConfig():
+            return replace(data, labels=labels)
+        case _ if labels == "class":  # folders with classes of images are known by their contents
+            return data
+        case FolderConfig():
+            return replace(data, labels=labels)
+        case CombinedConfig():
+            return replace(data, parts=tuple(replace(part, labels=labels) for part in data.parts))
 
 
 def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
-    """Open data with the class ids of a model, matched by name; raise DatasetError if no name matches."""
-    return joined_by_name(open_dataset(scenes_for(config.task, data)), config.class_names)
+    """Open data with the class ids of a model, matched by name.
+
+    Raises:
+        DatasetError: no name of a class matches, or the keypoints are not those of the model.
+    """
+    dataset = open_dataset(labelled_by(config.task, data))
+    check_keypoints(config.skeleton, dataset.skeleton)
+    return joined_by_name(dataset, config.class_names)
+
+
+def check_keypoints(of_model: Skeleton | None, of_data: Skeleton | None) -> None:
+    """Check that data labels the keypoints of a model in the model's order; raise DatasetError otherwise."""
+    expected, found = ([] if each is None else list(each.names) for each in (of_model, of_data))
+    if of_model is not None and expected != found:
+        raise DatasetError(
+            f"the data set labels the keypoints {found or 'none'}, but the model has {expected}; give data "
+            "with the same keypoints in the same order"
+        )

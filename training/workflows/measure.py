@@ -111,6 +111,6 @@ def evaluate_service(
     if len(dataset) and dataset.load(0).image_class is not None:
         raise ConfigError("--url measures a detector: give data with boxes")
     with closing(RemoteDetector(url, DetectConfig(), model, backend)) as remote:
-        dataset = joined_by_name(dataset, remote.class_names())
+        dataset = joined_by_name(dataset, remote.served_model().class_names)
         log_measured("labels", dataset)
         return evaluate_with(remote.detect, dataset)

@@ -24,9 +24,9 @@ from training.trainer.loop import Outcome, Trainer
 from training.workflows import dataset_config
 from training.workflows.dataset_config import (
     SCENES_FOR_TRAINING,
+    labelled_by,
     log_remarks,
     measured_data,
-    scenes_for,
     trained_on,
     training_data,
 )
@@ -90,8 +90,8 @@ def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
     train_data, val_data = data_configs(options)
     like = _model_like(options)
     task = like.task if like else parse_variant(options.variant).task
-    train_data = scenes_for(task, train_data)
-    val_data = None if val_data is None else scenes_for(task, val_data)
+    train_data = labelled_by(task, train_data)
+    val_data = None if val_data is None else labelled_by(task, val_data)
     dataset = open_dataset(train_data)
     task_named(task).check_labels(dataset)
     request = Request(
@@ -101,6 +101,7 @@ def training_config(options: TrainOptions) -> tuple[TrainConfig, Dataset]:
         variant=like.variant if like else options.variant,
         mixture=options.mixture,
         overrides=options.overrides,
+        skeleton=dataset.skeleton,
         like=like,
     )
     return build_config(options.recipe, request), dataset

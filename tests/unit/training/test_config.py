@@ -16,9 +16,11 @@ from training.config import (
 from training.data_config import FolderConfig, ScenesConfig, absolute
 from training.errors import ConfigError
 from training.models.variants import model_config
+from training.skeleton import Skeleton
 
 MODEL = ModelConfig(class_names=("a", "b"))
-POSE = ModelConfig(class_names=("a",), task="pose", keypoints=("left", "right"), flip_ids=(1, 0))
+PAIR = Skeleton(names=("left", "right"), flip_ids=(1, 0))
+POSE = ModelConfig(class_names=("a",), task="pose", skeleton=PAIR)
 TRAIN = TrainConfig(model=MODEL, train_data=ScenesConfig())
 MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()}))
 
@@ -96,28 +98,8 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
             "is none of backbone.p4",
         ),
         (lambda v: ModelConfig(class_names=v), [("a",)], [()], "at least one class"),
-        (lambda v: replace(POSE, keypoints=v, flip_ids=()), [("a", "b"), ("a",)], [()], "pose needs some"),
-        (lambda v: replace(MODEL, keypoints=v), [()], [("a",)], "1 keypoints with task='detect'"),
-        (lambda v: replace(POSE, keypoints=v), [("a", "b")], [("a", "a")], "keypoints repeat"),
-        (
-            lambda v: replace(POSE, flip_ids=v),
-            [(), (0, 1), (1, 0)],
-            [(0,), (0, 0), (0, 2), (0, 1, 2)],
-            "must pair each of 2 keypoints",
-        ),
-        (
-            lambda v: replace(POSE, keypoints=("a", "b", "c"), flip_ids=v),
-            [(0, 2, 1)],
-            [(1, 2, 0)],
-            "must pair each of 3 keypoints",
-        ),
-        (lambda v: replace(POSE, edges=v), [(), ((0, 1),)], [((0, 2),), ((-1, 0),)], "keypoints from 0 to 1"),
-        (
-            lambda v: replace(POSE, sigmas=v),
-            [(), (0.1, 0.2)],
-            [(0.1,), (0.1, 0.0)],
-            "a positive number for each of 2 keypoints",
-        ),
+        (lambda v: replace(POSE, skeleton=v), [PAIR], [None], "pose needs some"),
+        (lambda v: replace(MODEL, skeleton=v), [None], [PAIR], "task='detect' with 2 keypoints"),
         (lambda v: ModelConfig(class_names=v), [("a", "b")], [("a", "b", "a")], "class_names repeat"),
         (
             lambda v: replace(MODEL, input_hw=v),

@@ -17,7 +17,7 @@ from training.data.augmentation.mosaic import Placed, area_fraction, join_four, 
 from training.data.augmentation.shapes import Shapes, Window, clip_boxes, to_pixel_centres
 from training.data.images.letterbox import letterbox_image, scale_by, scale_sample
 from training.data.sample import Dataset, Sample
-from training.data.skeleton import Skeleton
+from training.skeleton import Skeleton
 
 # Both parameters of the beta distribution of mixup ratios. The objects of both images are labelled, so both
 # images must be clearly visible: with this value, 95 % of all ratios are between 0.38 and 0.62.

@@ -97,6 +97,7 @@ def cut_outline(source: Sample, index: int) -> Patch | None:
         class_ids=source.class_ids[alone],
         ignored_xyxy=no_boxes(),  # pixels of the object are pasted, none of the regions around it
         ignored_class_ids=None,
+        ignored_masks=None,
         areas=None,
         **Shapes.of(source).kept(alone)._asdict(),
     )

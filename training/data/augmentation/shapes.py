@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.masks import Mask
-from training.data.skeleton import Skeleton
 from training.errors import DatasetError
+from training.skeleton import Skeleton
 
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels
 HALF = 128  # a resampled pixel belongs to a mask if at least half of it does

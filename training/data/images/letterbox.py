@@ -72,7 +72,10 @@ def scale_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
 
 
 def scale_by(sample: Sample, scale: float) -> Sample:
-    """Return the sample with its image, all labels and ignored regions scaled by a factor."""
+    """Return the sample with its image, all labels and ignored regions scaled by a factor.
+
+    Masks of ignored regions are left out, because only evaluation uses them.
+    """
     image = scale_image(sample.image, scale)
     shapes = Shapes.of(sample).scaled(scale, sample.image.shape[:2], image.shape[:2])
     return replace(
@@ -80,5 +83,6 @@ def scale_by(sample: Sample, scale: float) -> Sample:
         image=image,
         boxes_xyxy=sample.boxes_xyxy * np.float32(scale),
         ignored_xyxy=sample.ignored_xyxy * np.float32(scale),
+        ignored_masks=None,
         **shapes._asdict(),
     )

@@ -15,7 +15,7 @@ from training.data.labels.orientation import turn_of, upright_boxes
 from training.data.labels.remarks import NO_LABELS_KEPT, NO_OBJECTS, OTHER_SIZE, Remarks
 from training.data.labels.rows import LabelRows
 from training.data.sample import Sample
-from training.data.skeleton import Skeleton
+from training.skeleton import Skeleton
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class LabelledFiles:
         if not inside.all():
             log.warning(f"{path}: boxes wholly outside the image, left out: {(~inside).sum()}")
         objects, regions = inside & ~labels["ignored"], inside & labels["ignored"]
-        masks, keypoints, corners = None, None, None
+        masks, ignored_masks, keypoints, corners = None, None, None, None
         if self._shapes is not None:
             packed = self._shapes.of(self._firsts[index] + np.flatnonzero(objects))
             stated = self._stated_hw[index] if self._stated_hw else None
@@ -91,6 +91,8 @@ class LabelledFiles:
             upright = Upright((height, width), turn, self._fractions)
             if self.labels == "masks":
                 masks = masks_of(packed, clipped[objects], upright)
+                packed = self._shapes.of(self._firsts[index] + np.flatnonzero(regions))
+                ignored_masks = masks_of(packed, clipped[regions], upright)
             elif self.labels == "corners":
                 corners = corners_of(packed, clipped[objects], upright)
             elif self.skeleton is not None:
@@ -102,6 +104,7 @@ class LabelledFiles:
             path.stem,
             ignored_xyxy=clipped[regions],
             ignored_class_ids=labels["class_id"][regions],
+            ignored_masks=ignored_masks,
             areas=labels["area"][objects],
             masks=masks,
             keypoints=keypoints,

@@ -40,9 +40,9 @@ from training.data.readers.coco_files import (
 from training.data.readers.coco_images import ImageFinder
 from training.data.readers.coco_keypoints import packed_keypoints, skeleton_of
 from training.data.readers.coco_outline import box_of_outline, packed_outline
-from training.data.skeleton import Skeleton
 from training.data_config import LabelKind
 from training.errors import DatasetError
+from training.skeleton import Skeleton
 
 KEYPOINT_BYTES = 24  # x, y, visibility as doubles
 IGNORED = (None, CROWDS, REGIONS)  # why a box is ignored; its number is an index into this

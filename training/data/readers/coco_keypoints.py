@@ -11,8 +11,8 @@ from typing import Any
 
 from training.data.labels.mirrored_names import flip_ids
 from training.data.labels.object_shapes import packed_numbers
-from training.data.skeleton import VISIBILITIES, Skeleton
 from training.errors import DatasetError
+from training.skeleton import VISIBILITIES, Skeleton
 
 log = logging.getLogger(__name__)
 

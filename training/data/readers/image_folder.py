@@ -18,8 +18,8 @@ from training.data.images.image_file import (
 from training.data.labels.files_below import files_below
 from training.data.labels.remarks import DEEPER, Remarks
 from training.data.sample import Sample, no_boxes
-from training.data.skeleton import Skeleton
 from training.errors import DatasetError, NoSuchSplit
+from training.skeleton import Skeleton
 
 SPLITS = ("train", *VALIDATION)
 NOT_CLASSES = frozenset({"images", "labels", "annotations"})  # folders of box label formats

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.skeleton import Skeleton
+from training.skeleton import Skeleton
 
 Array = NDArray[np.floating]
 Painter = Callable[[Array, Array], tuple[Array, Array]]  # u, v (h, w) to RGB (h, w, 3) and alpha (h, w)

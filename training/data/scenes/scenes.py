@@ -17,7 +17,7 @@ from training.data.sample import Sample, no_boxes
 from training.data.scenes import objects as scene_objects
 from training.data.scenes.backgrounds import aquarium_water, finish, microscope_field, table_top
 from training.data.scenes.objects import RAY_SKELETON, Maker, Pose, Rng, Thing
-from training.data.skeleton import Skeleton
+from training.skeleton import Skeleton
 
 CLASS_NAMES = ("disc", "ring", "fish", "star", "card")
 POSED_CLASSES = ("ray",)

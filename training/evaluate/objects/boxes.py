@@ -19,6 +19,7 @@ class _Boxes:
 
     name: Final = "boxes"
     score: Final = "mAP"
+    overlap: Final = "IoU"
     iou_type: Final = "bbox"
 
     def keep(
@@ -31,6 +32,9 @@ class _Boxes:
 
     def shares_ignored(self, found: Detections, truth: Truth) -> NDArray[np.float64]:
         return shares_inside(found.boxes_xyxy, truth.ignored_xyxy)
+
+    def counted(self, truth: Truth) -> NDArray[np.bool_]:
+        return np.ones(len(truth.class_ids), dtype=np.bool_)
 
     def truth_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
         return [{}] * len(truth.class_ids)

@@ -1,6 +1,6 @@
 """Objects as oriented boxes, given by their corners."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +29,7 @@ class _Corners:
 
     name: Final = "corners"
     score: Final = "rotated mAP"
+    overlap: Final = "IoU"
     iou_type: Final = "bbox"
 
     def keep(
@@ -49,6 +50,9 @@ class _Corners:
     def shares_ignored(self, found: Detections, truth: Truth) -> NDArray[np.float64]:
         return shares_inside(_corners(found), truth.ignored_xyxy)
 
+    def counted(self, truth: Truth) -> NDArray[np.bool_]:
+        return np.ones(len(truth.class_ids), dtype=np.bool_)
+
     def truth_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
         """Return the rows, whose boxes have the sides of the oriented boxes, and so their areas."""
         return _rows(_corners(truth))
@@ -65,8 +69,7 @@ def corner_iou(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[
 
     Corners that form no rectangle stand for the box that training learns from them.
     """
-    a, b = _oriented(one), _oriented(other)
-    return rotated_iou(a[:, None], b[None]).numpy()
+    return _of_near_pairs(rotated_iou, _oriented(one), _oriented(other))
 
 
 def shares_inside(corners: NDArray[np.float32], regions_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -74,7 +77,21 @@ def shares_inside(corners: NDArray[np.float32], regions_xyxy: NDArray[np.float32
     boxes, regions = _oriented(corners), torch.from_numpy(regions_xyxy.astype(np.float64))
     regions = to_oriented(regions, torch.zeros(len(regions), dtype=regions.dtype))
     areas = boxes[:, 2:4].prod(dim=-1).clamp(min=1e-9)
-    return (rotated_intersection(boxes[:, None], regions[None]) / areas[:, None]).numpy()
+    return _of_near_pairs(rotated_intersection, boxes, regions) / areas[:, None].numpy()
+
+
+def _of_near_pairs(measure: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> NDArray[np.float64]:
+    """Return an overlap of all pairs of oriented boxes, (N, 5) and (M, 5), as (N, M).
+
+    It is computed only for boxes whose circumscribed circles overlap: few of the pairs of an aerial image,
+    whose hundreds of objects would otherwise take gigabytes of memory.
+    """
+    radii = [each[:, 2:4].norm(dim=-1) / 2 for each in (a, b)]
+    near = (a[:, None, :2] - b[None, :, :2]).norm(dim=-1) < radii[0][:, None] + radii[1][None]
+    rows, columns = near.nonzero(as_tuple=True)
+    overlaps = torch.zeros(near.shape, dtype=torch.float64)
+    overlaps[rows, columns] = measure(a[rows], b[columns])
+    return overlaps.numpy()
 
 
 def _corners(objects: Detections | Truth) -> NDArray[np.float32]:

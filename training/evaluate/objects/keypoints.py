@@ -23,6 +23,7 @@ class Keypoints:
 
     name: ClassVar[Literal["keypoints"]] = "keypoints"
     score: ClassVar[str] = "OKS mAP"
+    overlap: ClassVar[Literal["OKS"]] = "OKS"
     iou_type: ClassVar[Literal["keypoints"]] = "keypoints"
 
     def keep(
@@ -36,7 +37,7 @@ class Keypoints:
         return Detections(found.boxes_xyxy, found.scores, found.class_ids, keypoints=keypoints)
 
     def overlaps(self, found: Detections, truth: Truth) -> NDArray[np.float64]:
-        """Return the OKS; of an object without labelled keypoints, 0."""
+        """Return the OKS; of an object without labelled keypoints, as of an ignored region."""
         assert truth.keypoints is not None
         return self._oks(found, truth.keypoints, truth.boxes_xyxy, truth.object_areas)
 
@@ -46,8 +47,13 @@ class Keypoints:
         nowhere = np.zeros((len(regions), len(self.sigmas), 3), dtype=np.float32)
         return self._oks(found, nowhere, regions, coco_boxes(regions)[:, 2:].prod(axis=1))
 
+    def counted(self, truth: Truth) -> NDArray[np.bool_]:
+        """Return for each object whether any of its keypoints is labelled, (M,)."""
+        assert truth.keypoints is not None
+        return np.asarray((truth.keypoints[..., 2] > 0).any(axis=1))
+
     def truth_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
-        """Return the rows; objects without labelled keypoints are ignored, as the COCO API does."""
+        """Return the rows; the COCO API does not count those without labelled keypoints."""
         assert truth.keypoints is not None
         return [
             {"keypoints": points.ravel().tolist(), "num_keypoints": int((points[:, 2] > 0).sum())}

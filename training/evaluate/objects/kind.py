@@ -25,6 +25,10 @@ class ObjectKind(Protocol):
         """Return the name of the metric, such as "mask mAP"."""
 
     @property
+    def overlap(self) -> Literal["IoU", "OKS"]:
+        """Return the name of what `overlaps` returns."""
+
+    @property
     def iou_type(self) -> Literal["bbox", "segm", "keypoints"]:
         """Return the kind of evaluation of the COCO API."""
 
@@ -42,6 +46,9 @@ class ObjectKind(Protocol):
 
     def shares_ignored(self, found: Detections, truth: Truth) -> NDArray[np.float64]:
         """Return the share of each detection, 0..1, that is inside each ignored region, (N, R)."""
+
+    def counted(self, truth: Truth) -> NDArray[np.bool_]:
+        """Return for each object whether it counts, (M,); to find one that does not is not wrong either."""
 
     def truth_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
         """Return for each object what its row has in a COCO file besides the box, class and area."""

@@ -14,7 +14,8 @@ def kind_of(config: ModelConfig) -> ObjectKind:
         case "segment":
             return MASKS
         case "pose":
-            return Keypoints(config.keypoint_sigmas)
+            assert config.skeleton is not None  # ModelConfig requires it of pose
+            return Keypoints(config.skeleton.oks_sigmas)
         case "obb":
             return CORNERS
         case _:

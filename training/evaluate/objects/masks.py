@@ -22,6 +22,7 @@ class _Masks:
 
     name: Final = "masks"
     score: Final = "mask mAP"
+    overlap: Final = "IoU"
     iou_type: Final = "segm"
 
     def keep(
@@ -42,6 +43,9 @@ class _Masks:
 
     def shares_ignored(self, found: Detections, truth: Truth) -> NDArray[np.float64]:
         return _iou(found, ignored_runs(truth), crowd=True)
+
+    def counted(self, truth: Truth) -> NDArray[np.bool_]:
+        return np.ones(len(truth.class_ids), dtype=np.bool_)
 
     def truth_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
         return [{"segmentation": mask.coco} for mask in truth_runs(truth)]

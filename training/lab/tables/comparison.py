@@ -8,7 +8,8 @@ from training.evaluate.comparison import Comparison
 
 def comparison_report(found: Comparison) -> str:
     """Return the comparison of two checkpoints as text; mAP is in percent."""
-    rows = [("", "mAP50-95", "mAP50", "GFLOPs used")]
+    score = found.kind.score
+    rows = [("", f"{score}50-95", f"{score}50", "GFLOPs used")]
     for side in (found.first, found.second):
         quality = (f"{100 * side.mean_ap.map50_95:.2f}", f"{100 * side.mean_ap.map50:.2f}")
         rows.append((side.name, *quality, f"{side.gflops:.2f}"))
@@ -20,8 +21,8 @@ def comparison_report(found: Comparison) -> str:
         [
             f"{found.images} images",
             *in_columns(rows, "lrrr"),
-            f"mAP50-95 differs by {100 * difference.difference:+.2f}; in 95 % of {difference.draws} random "
-            f"samples of the images by {100 * difference.low:+.2f} to {100 * difference.high:+.2f},",
+            f"{score}50-95 differs by {100 * difference.difference:+.2f}; in 95 % of {difference.draws} "
+            f"random samples of the images by {100 * difference.low:+.2f} to {100 * difference.high:+.2f},",
             f"{verdict} (on images like these; the chance in training is not included)",
         ]
     )
@@ -33,4 +34,5 @@ def comparison_json(found: Comparison) -> str:
         name: {"name": side.name, "gflops": side.gflops, **side.mean_ap._asdict()}
         for name, side in (("first", found.first), ("second", found.second))
     }
-    return json.dumps({"images": found.images, **sides, "difference": found.difference._asdict()})
+    heading = {"images": found.images, "metric": found.kind.score}
+    return json.dumps({**heading, **sides, "difference": found.difference._asdict()})

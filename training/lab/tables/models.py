@@ -13,6 +13,7 @@ from training.models.cost import measure_cost
 from training.models.families.choose import parse_variant, variants_of
 from training.models.network import Network, count_parameters
 from training.models.variants import DETECT_VARIANTS, MixtureChoice, model_config
+from training.skeleton import Skeleton
 from training.tasks.choose import task_named
 
 ABLATIONS = (
@@ -29,6 +30,7 @@ MODELS = (
     *(Named(variant="esmoe-n", choice=choice) for choice in ABLATIONS),
     *(Named(variant=variant, classes=IMAGENET_CLASSES) for variant in variants_of("classify")),
 )
+COCO_KEYPOINTS = 17
 WIDTH = 110
 
 
@@ -67,7 +69,8 @@ def build(named: Named) -> Network:
     """Return a model on the meta device: its tensors have shapes to count, but no values."""
     class_names = tuple(f"class {index}" for index in range(named.classes))
     task = task_named(parse_variant(named.variant).task)
-    config = model_config(named.variant, class_names, task.defaults.input_hw, named.choice)
+    hw, skeleton = task.defaults.input_hw, Skeleton.unnamed(COCO_KEYPOINTS)
+    config = model_config(named.variant, class_names, hw, named.choice, skeleton)
     with torch.device("meta"):
         return task.build(config)
 

@@ -10,7 +10,7 @@ from training.models.families.moehead import MOEHEAD
 from training.models.families.pointwise import MODULAR, OPTIMIZED, ULTRA
 from training.models.families.sparsight import SPARSIGHT
 
-YOLOV12 = Family(name="yolov12", sizes="nsmlx", tasks=("detect", "classify"))  # arXiv:2502.12524; no mixtures
+YOLOV12 = Family(name="yolov12", sizes="nsmlx", tasks=TASKS)  # arXiv:2502.12524; no mixtures
 FAMILIES = (YOLOV12, ESMOE, MODULAR, OPTIMIZED, ULTRA, MOEHEAD, SPARSIGHT)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from training.config import MIXTURE_PLACES, LossConfig, MixtureConfig
+from training.config import MIXTURE_PLACES, TASKS, LossConfig, MixtureConfig
 from training.models.families.family import Family, Placement
 
 
@@ -16,7 +16,7 @@ def _place(placement: Placement) -> Mapping[str, MixtureConfig]:
 ESMOE = Family(
     name="esmoe",
     sizes="nsmlx",
-    tasks=("detect", "classify"),
+    tasks=TASKS,
     configure=partial(replace, neck="c3k", mixtures=_place("backbone")),
     # The cosine schedule is in section 4.1; table 8's last row has no DFL loss, and a balance weight of 1.5.
     paper_losses=LossConfig(dfl=0.0),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from training.config import LossConfig, MixtureConfig, ModelConfig, TaskName
+from training.config import OBJECT_TASKS, LossConfig, MixtureConfig, ModelConfig, TaskName
 
 Placement = Literal["backbone", "neck", "both"]
 
@@ -15,7 +15,7 @@ class Family:
 
     name: str
     sizes: str  # one letter per size, smallest first
-    tasks: tuple[TaskName, ...] = ("detect",)
+    tasks: tuple[TaskName, ...] = OBJECT_TASKS
     configure: Callable[[ModelConfig], ModelConfig] = replace  # changes the YOLOv12 configuration of a size
     losses: LossConfig = field(default_factory=LossConfig)
     # Training draws each image's top_k from these; if there are none, it uses the model's top_k.

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from training.config import PLAIN_PLACES, LossConfig, MixtureConfig, ModelConfig, RouterConfig
+from training.config import PLAIN_PLACES, TASKS, LossConfig, MixtureConfig, ModelConfig, RouterConfig
 from training.models.families.family import Family
 
 
@@ -30,7 +30,7 @@ def _configure(config: ModelConfig) -> ModelConfig:
 SPARSIGHT = Family(
     name="sparsight",
     sizes="ns",
-    tasks=("detect", "classify"),
+    tasks=TASKS,
     configure=_configure,
     losses=LossConfig(balance=0.0, information=0.5, coverage=0.1),
     # One expert, the default number (twice as likely), and all experts.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from training.data.labels.remarks import Remarks
 from training.data.sample import Sample
-from training.data.skeleton import Skeleton
 from training.errors import DatasetError
+from training.skeleton import Skeleton
 
 GREY = 60
 

@@ -17,8 +17,8 @@ from training.data.evaluation import Truth
 from training.data.images.letterbox import letterbox_image, scale_sample
 from training.data.masks import Mask
 from training.data.sample import Sample
-from training.data.skeleton import Skeleton
 from training.errors import DatasetError
+from training.skeleton import Skeleton
 
 HANDS = Skeleton(names=("left", "head", "right"), flip_ids=(2, 1, 0))
 BLOB = 6.0  # spread of a keypoint's blob, pixels
@@ -246,6 +246,15 @@ def test_mixup_joins_all_shapes_and_refuses_a_mixture():
     np.testing.assert_array_equal(result.keypoints[3:], other.keypoints)
     with pytest.raises(DatasetError, match="masks"):
         mix(one, replace(other, masks=None), 0.5)
+
+
+def test_a_cut_outline_has_no_ignored_regions():
+    source = shaped(seed=5)
+    region = Mask(0, 0, np.ones((9, 9), bool))
+    crowded = replace(source, ignored_xyxy=np.float32([[0, 0, 9, 9]]), ignored_masks=(region,))
+    patch, without = cut_outline(crowded, 1), cut_outline(source, 1)
+    assert len(patch.content.ignored_xyxy) == 0
+    np.testing.assert_array_equal(patch.content.image, without.content.image)
 
 
 def test_an_outline_pastes_exactly_its_pixels():

@@ -1,5 +1,6 @@
 """A class subset keeps the objects of its classes, with new class ids."""
 
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from training.data.class_subset import ChosenClasses, classes_without_objects, joined_by_name
 from training.data.labels.remarks import ALIKE
 from training.data.labels.rows import ANY_CLASS
+from training.data.masks import Mask
 from training.data.sample import Sample
 from training.data.scenes.scenes import ClassScenesDataset
 from training.errors import DatasetError
@@ -28,8 +30,9 @@ class ThreeClasses:
     def load(self, index):
         class_ids = np.array([[2, 1, 0], [0]][index])
         boxes = np.float32([[0, 0, side, side] for side in range(1, len(class_ids) + 1)])
-        regions = (REGIONS, np.array([ANY_CLASS, 1, 2]), 10.0 * boxes[:, 3])
-        return Sample(np.zeros((4, 4, 3), np.uint8), boxes, class_ids, f"{index}", *regions)
+        regions = (REGIONS, np.array([ANY_CLASS, 1, 2]))
+        image, areas = np.zeros((4, 4, 3), np.uint8), 10.0 * boxes[:, 3]
+        return Sample(image, boxes, class_ids, f"{index}", *regions, areas=areas)
 
     def encoded(self, index):
         return bytes([index])
@@ -62,6 +65,17 @@ def test_what_is_like_a_chosen_class_is_a_region_to_ignore_for_it():
     assert sample.ignored_class_ids.tolist() == [ANY_CLASS, 0, 1]
     assert chosen.class_ids(0).tolist() == [0, 1]
     assert dict(chosen.remarks) == {"crowds, ignored": 2, ALIKE: 1}
+
+
+def test_masks_of_regions_and_of_what_is_like_a_chosen_class_go_with_the_regions():
+    data = ThreeClasses()
+    loaded = data.load(0)
+    masks = [Mask(place, 0, np.ones((1, 1), bool)) for place in range(6)]
+    data.load = lambda _: replace(loaded, masks=tuple(masks[:3]), ignored_masks=tuple(masks[3:]))
+    kept = ChosenClasses(data, ("c", "a"), {"b": "a"}).load(0)
+    assert [mask.left for mask in kept.masks] == [0, 2]
+    assert [mask.left for mask in kept.ignored_masks] == [3, 5, 1]
+    assert ChosenClasses(ThreeClasses(), ("a",)).load(0).ignored_masks is None
 
 
 def test_what_is_like_a_class_that_is_not_chosen_is_left_out_like_it():

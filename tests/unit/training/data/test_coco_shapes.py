@@ -10,8 +10,15 @@ import pytest
 from faster_coco_eval.core import mask as coco_mask
 from PIL import Image
 
+from training.data.evaluation import Truth
+from training.data.images.letterbox import scale_sample
 from training.data.labels.remarks import WITHOUT
+from training.data.masks import Mask, RunLengths
 from training.data.readers.coco import read_coco
+from training.evaluate.detections import Detections
+from training.evaluate.matches import match_by_class
+from training.evaluate.mean_ap import mean_average_precision
+from training.evaluate.objects.masks import MASKS
 
 HW = (30, 40)
 L_SHAPE = [[2, 3, 20, 3, 20, 9, 9, 9, 9, 25, 2, 25]]
@@ -141,3 +148,41 @@ def test_an_outline_of_two_points_counts_as_none(tmp_path: Path) -> None:
     assert masks is not None
     assert masks[0].on(HW).sum() == 18 * 22, "the box"
     assert dataset.remarks[WITHOUT["masks"]] == 1
+
+
+def test_regions_to_ignore_have_their_outlines_or_else_their_boxes_as_masks(tmp_path: Path) -> None:
+    rows = [
+        {"segmentation": L_SHAPE},
+        {"segmentation": {"size": list(HW), "counts": as_counts(drawn())}, "iscrowd": 1},
+        {"bbox": [5, 4, 10, 6], "ignore": 1},
+    ]
+    root = written(tmp_path, rows)
+    sample = read_coco(root, "train", labels="masks").load(0)
+    assert sample.ignored_xyxy.tolist() == [[2, 3, 20, 25], [5, 4, 15, 10]]
+    assert sample.ignored_masks is not None
+    crowd, box = (mask.on(HW) for mask in sample.ignored_masks)
+    np.testing.assert_array_equal(crowd, drawn())
+    assert (box.sum(), box[4:10, 5:15].all()) == (60, True)
+    assert scale_sample(sample, (60, 80)).ignored_masks is None
+    assert read_coco(root, "train").load(0).ignored_masks is None
+    assert read_coco(root, "train", labels="corners").load(0).ignored_masks is None
+
+
+def test_only_inside_the_mask_of_a_crowd_is_a_detection_neither_right_nor_wrong(tmp_path: Path) -> None:
+    rows = [
+        {"segmentation": [[25, 3, 35, 3, 35, 13, 25, 13]], "bbox": [25, 3, 10, 10]},
+        {"segmentation": {"size": list(HW), "counts": as_counts(drawn())}, "iscrowd": 1},
+    ]
+    truth = Truth.of(read_coco(written(tmp_path, rows), "train", labels="masks").load(0))
+    boxes = [(3, 4, 9, 20), (12, 12, 20, 24), (25, 3, 35, 13)]  # in the crowd's mask, only in its box, right
+    found = Detections(
+        np.array(boxes, np.float32),
+        np.array([0.9, 0.8, 0.7], np.float32),
+        np.zeros(3, np.int64),
+        tuple(RunLengths.of(Mask(x, y, np.ones((y2 - y, x2 - x), bool)), HW) for x, y, x2, y2 in boxes),
+    )
+    matches = match_by_class([truth], [found], 1, kind=MASKS)
+    assert matches.right.tolist() == [False, True]
+    assert mean_average_precision([truth], [found], ("thing",), MASKS).map50 == pytest.approx(0.5)
+    of_boxes = mean_average_precision([truth], [found], ("thing",))
+    assert of_boxes.map50 == pytest.approx(1)  # of a box, all of the crowd's box is ignored

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from training.data.masks import Mask
-from training.data.skeleton import Skeleton
 from training.errors import DatasetError
+from training.skeleton import Skeleton
 
 
 def test_a_mask_comes_back_from_its_window() -> None:
@@ -32,9 +32,12 @@ def test_pixels_beyond_the_image_are_cut_off(left: int, top: int) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
+        ({"names": (), "flip_ids": ()}, "needs some"),
+        ({"names": ("nose", "left", "left")}, "each named once"),
         ({"flip_ids": (0, 1)}, "must name each of 3 keypoints once"),
         ({"flip_ids": (1, 2, 0)}, "must pair keypoints"),
         ({"edges": ((0, 3),)}, "from 0 to 2"),
+        ({"edges": ((-1, 0),)}, "from 0 to 2"),
         ({"sigmas": (0.1, 0.1)}, "3 positive numbers"),
         ({"sigmas": (0.1, 0.1, 0.0)}, "3 positive numbers"),
     ],

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tests.unit.training.evaluate.objects.random_objects import KINDS, random_images
 from training.data.evaluation import Truth
 from training.errors import DatasetError
 from training.evaluate.bootstrap import ResampledMap, paired_bootstrap
@@ -42,6 +43,22 @@ def test_every_image_once_is_the_map_of_the_coco_api(blur, regions):
     expected = mean_average_precision(truths, found, NAMES).map50_95
     assert 0.05 < expected < 1
     assert ResampledMap(truths, found).of(np.arange(IMAGES)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+def test_masks_keypoints_and_oriented_boxes_are_drawn_like_boxes(name):
+    kind = KINDS[name]
+    truths, found = random_images(name, seed=2, images=IMAGES)
+    score = ResampledMap(truths, found, kind)
+    expected = mean_average_precision(truths, found, NAMES, kind).map50_95
+    assert 0.05 < expected < 1
+    assert score.of(np.arange(IMAGES)) == pytest.approx(expected, abs=1e-12)
+    drawn = np.sort(np.resize([0, 3, 3, 5, 8, 8, 8, 11], IMAGES))
+    repeated = mean_average_precision([truths[i] for i in drawn], [found[i] for i in drawn], NAMES, kind)
+    assert score.of(drawn) == pytest.approx(repeated.map50_95, abs=1e-12)
+    none = [each.where(np.zeros(len(each.scores), bool)) for each in found]
+    result = paired_bootstrap(truths, found, none, kind, draws=20)
+    assert (result.first, result.second, result.share_better) == (pytest.approx(expected), 0, 1)
 
 
 @pytest.mark.parametrize("in_region", [False, True])

@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from tests.training_builders import tiny_model
+from tests.unit.training.evaluate.objects.random_objects import KINDS
+from training.data.masks import Mask, RunLengths
 from training.data.open import open_dataset
 from training.data_config import ScenesConfig
 from training.errors import DatasetError
 from training.evaluate.detections import Detections
 from training.evaluate.evaluator import check_classes, evaluate, evaluate_with
+from training.evaluate.objects.keypoints import Keypoints
 from training.models.mixture.routing import RoutingControls
 
 
@@ -86,6 +89,45 @@ def test_whoever_answers_with_the_truth_scores_one(scenes):
     assert result.images == 5
     assert result.mean_ap.map50_95 == pytest.approx(1)
     assert result.curves.f1[:, result.curves.best] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("task", "labels"), [("segment", "masks"), ("pose", "keypoints"), ("obb", "corners")]
+)
+def test_whoever_answers_with_the_true_shapes_scores_one(task, labels):
+    scenes = open_dataset(ScenesConfig(images=4, image_hw=(96, 128), labels=labels))
+    samples = [scenes.load(index) for index in range(len(scenes))]
+    kind = Keypoints((0.05,) * samples[0].keypoints.shape[1]) if task == "pose" else KINDS[labels]
+
+    def answers(shift):
+        given = iter(samples)
+
+        def detect(_):
+            sample = next(given)
+            masks = None
+            if sample.masks is not None:
+                moved = [Mask(mask.left + shift, mask.top, mask.bitmap) for mask in sample.masks]
+                masks = tuple(RunLengths.of(mask, (96, 128)) for mask in moved)
+            return Detections(
+                sample.boxes_xyxy,
+                np.ones(len(sample.class_ids), np.float32),
+                sample.class_ids,
+                masks,
+                None if sample.keypoints is None else sample.keypoints + np.float32([shift, 0, 0]),
+                None if sample.corners is None else sample.corners + np.float32([shift, 0]),
+            )
+
+        return detect
+
+    exact, shifted = (evaluate_with(answers(shift), scenes, task, kind) for shift in (0, 4))
+    assert (exact.task, exact.kind) == (task, kind)
+    assert exact.mean_ap.map50_95 == pytest.approx(1)
+    assert exact.curves.f1[:, exact.curves.best] == pytest.approx(1)
+    assert shifted.mean_ap.map50_95 < 0.9
+    if task == "obb":
+        assert exact.box_ap is None
+    else:  # the boxes were not moved
+        assert shifted.box_ap.map50_95 == pytest.approx(1)
 
 
 @pytest.mark.parametrize("names", [("a",), ("b", "a"), ("a", "b", "c"), ()])

@@ -24,7 +24,10 @@ def service(monkeypatch):
     """A server that answers with .status and .body, and keeps the last request."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    models = [{"name": name, "classes": ["disc", "ring"]} for name in ("shapes", "cells")]
+    models = [
+        {"name": name, "task": "detect", "classes": ["disc", "ring"], "keypoints": None}
+        for name in ("shapes", "cells")
+    ]
     state = SimpleNamespace(status=200, body=json.dumps({"predictions": [ONE]}), request=None)
     state.models = json.dumps({"default": "shapes", "models": models})
 
@@ -60,7 +63,7 @@ def service(monkeypatch):
 def detect(service, model=None, backend=None):
     config = DetectConfig(conf=0.125, iou=0.5, max_det=7)
     with closing(RemoteDetector(service.url, config, model, backend)) as remote:
-        remote.class_names()
+        remote.served_model()
         return remote.detect(b"image")
 
 
@@ -108,9 +111,68 @@ def test_an_answer_of_something_else_is_no_detection(service, body):
         detect(service)
 
 
+MASK = {"size": [4, 6], "counts": "`0"}
+POINTS = [
+    {"name": "nose", "x": 1, "y": 2, "confidence": 0.5},
+    {"name": "tail", "x": 3, "y": 4, "confidence": 1},
+]
+CORNERS = [[11, 21], [20, 30], [9, 38], [2, 29]]
+
+
+def of_task(service, task, **more):
+    """Make the service answer as a model of a task, with more than a box."""
+    keypoints = ["nose", "tail"] if task == "pose" else None
+    model = {"name": "shapes", "task": task, "classes": ["disc", "ring"], "keypoints": keypoints}
+    service.models = json.dumps({"default": "shapes", "models": [model]})
+    service.body = json.dumps({"predictions": [{**ONE, **more}]})
+    return detect(service)
+
+
+def test_masks_keypoints_and_corners_are_read_as_the_task_of_the_model_has_them(service):
+    (mask,) = of_task(service, "segment", mask=MASK).masks
+    assert (mask.image_hw, mask.counts) == ((4, 6), b"`0")
+    assert service.request.query["masks"] == ["rle"]
+    assert of_task(service, "pose", keypoints=POINTS).keypoints.tolist() == [[[1, 2, 0.5], [3, 4, 1]]]
+    assert "masks" not in service.request.query
+    turned = of_task(service, "obb", corners=CORNERS)
+    assert turned.corners.tolist() == [CORNERS]
+    assert turned.boxes_xyxy.tolist() == [[2, 21, 20, 38]]
+
+
+@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
+def test_an_answer_without_objects_has_no_shapes(service, task):
+    of_task(service, task, mask=MASK, keypoints=POINTS, corners=CORNERS)
+    service.body = json.dumps({"predictions": []})
+    got = detect(service)
+    shapes = (got.masks, got.keypoints, got.corners)
+    empty = {"segment": got.masks, "pose": got.keypoints, "obb": got.corners}[task]
+    assert len(empty) == len(got.scores) == 0
+    assert sum(each is None for each in shapes) == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "shape"),
+    [
+        ("segment", {}),
+        ("segment", {"mask": {"polygon": [[0, 0, 1, 1]]}}),
+        ("segment", {"mask": {"size": [4, 6], "counts": [24]}}),
+        ("pose", {}),
+        ("obb", {"corners": CORNERS[:3]}),
+    ],
+)
+def test_an_answer_without_the_shapes_of_the_task_is_no_detection(service, task, shape):
+    with pytest.raises(ServiceError, match="answered something other than detections"):
+        of_task(service, task, **shape)
+
+
+def test_keypoints_that_the_list_of_models_does_not_state_are_refused(service):
+    with pytest.raises(ServiceError, match="other keypoints than its list of models states, nose, tail;"):
+        of_task(service, "pose", keypoints=POINTS[::-1])
+
+
 def test_a_class_that_the_list_of_models_does_not_state_is_named(service):
     service.body = json.dumps({"predictions": [{**ONE, "class": "fish"}]})
-    with pytest.raises(ServiceError, match="does not state: 'fish'"):
+    with pytest.raises(ServiceError, match=r"does not state: \['fish'\]"):
         detect(service)
 
 
@@ -118,12 +180,15 @@ def test_classes_are_those_of_the_named_model_or_else_of_the_default_one(service
     service.models = json.dumps(
         {
             "default": "fish",
-            "models": [{"name": "fish", "classes": ["carp"]}, {"name": "dogs", "classes": ["pug"]}],
+            "models": [
+                {"name": "fish", "task": "detect", "classes": ["carp"]},
+                {"name": "dogs", "task": "detect", "classes": ["pug"]},
+            ],
         }
     )
     for model, names in ((None, ("carp",)), ("dogs", ("pug",))):
         with closing(RemoteDetector(service.url, DetectConfig(), model)) as remote:
-            assert remote.class_names() == names
+            assert remote.served_model() == ("detect", names, ())
     with pytest.raises(ServiceError, match="serves no model birds; there are: fish, dogs"):
         detect(service, model="birds")
 

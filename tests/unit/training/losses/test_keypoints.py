@@ -12,9 +12,12 @@ from training.losses.keypoints import location_loss, pose_loss, visibility_loss
 from training.models.detector import Detector, Predictions
 from training.models.pose_estimator import PoseEstimator
 from training.models.variants import model_config
+from training.skeleton import Skeleton
 
 PLAIN = model_config("yolov12-n", ("a", "b"), (64, 64))
-CONFIG = replace(PLAIN, task="pose", keypoints=("top", "left", "right"), sigmas=(0.03, 0.1, 0.1))
+SIGMAS = (0.03, 0.1, 0.1)
+POINT_NAMES = Skeleton(names=("top", "left", "right"), flip_ids=(0, 2, 1), sigmas=SIGMAS)
+CONFIG = replace(PLAIN, task="pose", skeleton=POINT_NAMES)
 POINTS = torch.tensor([[[32.0, 20, 2], [20, 44, 1], [0, 0, 0]]])  # visible, hidden, not labelled
 NONE = torch.zeros(0, dtype=torch.int64)
 
@@ -41,11 +44,22 @@ def predictions_of(boxes, classes, raw):
     return Predictions(boxes, classes, {}, raw)
 
 
-def test_the_location_loss_is_the_missing_similarity_of_labelled_points():
+def test_the_location_loss_is_the_missing_similarity_and_the_distance_of_labelled_points():
     found = torch.tensor([[[32.0, 23], [20, 44], [9, 9]]])
-    loss = location_loss(found, POINTS, torch.tensor([1024.0]), torch.tensor(CONFIG.sigmas))
+    loss = location_loss(found, POINTS, torch.tensor([1024.0]), torch.tensor(SIGMAS))
     # Only the first point is wrong, by 3 pixels; two points are labelled.
-    assert loss.tolist() == pytest.approx([(1 - math.exp(-(3**2) / (2 * 1024 * 0.06**2))) / 2], rel=1e-5)
+    missing = 1 - math.exp(-(3**2) / (2 * 1024 * 0.06**2))
+    far = math.sqrt((3 / 32) ** 2 + 1e-6) - 1e-3
+    assert loss.tolist() == pytest.approx([(missing + far) / 2], rel=1e-5)
+
+
+@pytest.mark.parametrize("pixels", [0.0, 0.5, 5, 500])
+def test_a_point_is_pulled_towards_its_label_from_any_distance(pixels):
+    found = torch.tensor([[[30.0 + pixels, 20], [0, 0], [0, 0]]], requires_grad=True)
+    wanted = torch.tensor([[[30.0, 20, 2], [0, 0, 0], [0, 0, 0]]])
+    location_loss(found, wanted, torch.tensor([1024.0]), torch.tensor(SIGMAS)).sum().backward()
+    pull = found.grad[0, 0, 0].item()
+    assert pull >= 0.9 / 32 if pixels else pull == 0  # of the distance in units of the object's side
 
 
 def test_a_small_sigma_and_a_small_object_make_an_error_worse():
@@ -54,7 +68,7 @@ def test_a_small_sigma_and_a_small_object_make_an_error_worse():
     wanted[0, 1, 2] = 0  # one labelled point each, 3 pixels away
     wanted[1, 0, 2] = 0
     large, small = (
-        location_loss(found, wanted, torch.tensor([area, area]), torch.tensor(CONFIG.sigmas))
+        location_loss(found, wanted, torch.tensor([area, area]), torch.tensor(SIGMAS))
         for area in (1024.0, 256.0)
     )
     assert large[0] > large[1]
@@ -100,7 +114,9 @@ def test_the_other_terms_are_those_of_detection(model):
 
 
 def test_a_model_without_sigmas_spreads_all_points_alike():
-    assert PoseEstimator(replace(CONFIG, sigmas=())).sigmas.tolist() == pytest.approx([0.05] * 3)
+    assert PoseEstimator(
+        replace(CONFIG, skeleton=replace(POINT_NAMES, sigmas=()))
+    ).sigmas.tolist() == pytest.approx([0.05] * 3)
 
 
 def test_gradients_reach_every_output_even_without_objects(model):
@@ -114,7 +130,7 @@ def test_gradients_reach_every_output_even_without_objects(model):
 def test_a_network_learns_the_keypoints_of_an_image():
     torch.manual_seed(0)
     # With a small sigma, a point that starts far away has no gradient in so few steps.
-    model = PoseEstimator(replace(CONFIG, sigmas=(0.1, 0.1, 0.1))).train()
+    model = PoseEstimator(replace(CONFIG, skeleton=replace(POINT_NAMES, sigmas=(0.1, 0.1, 0.1)))).train()
     images = torch.full((1, 64, 64, 3), 90, dtype=torch.uint8)
     images[:, 16:48, 16:48] = 160
     images[:, 18:22, 30:34] = 250

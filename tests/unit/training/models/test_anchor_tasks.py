@@ -14,6 +14,7 @@ from training.models.oriented_detector import OrientedDetector
 from training.models.pose_estimator import PoseEstimator
 from training.models.segmenter import Segmenter
 from training.models.variants import model_config
+from training.skeleton import Skeleton
 
 FIXED_BINS = 16  # the originals also count the bins of the side distances, which are constants
 NETWORKS = {"segment": Segmenter, "pose": PoseEstimator, "obb": OrientedDetector}
@@ -22,8 +23,7 @@ ANCHORS = 64 + 16 + 4
 
 def config_of(task, variant="yolov12-n", classes=2, input_hw=(64, 64), points=3) -> ModelConfig:
     plain = model_config(variant, tuple(f"class {index}" for index in range(classes)), input_hw)
-    names = tuple(f"point {index}" for index in range(points)) if task == "pose" else ()
-    return replace(plain, task=task, keypoints=names)
+    return replace(plain, task=task, skeleton=Skeleton.unnamed(points) if task == "pose" else None)
 
 
 def network(task, variant="yolov12-n"):
@@ -77,7 +77,7 @@ def test_sizes_are_those_of_the_originals(task, size, parameters):
 def test_boxes_and_scores_come_from_the_weights_of_a_detector(task, variant):
     model = network(task, variant)
     torch.manual_seed(0)
-    detector = Detector(replace(config_of(task, variant), task="detect", keypoints=())).eval()
+    detector = Detector(replace(config_of(task, variant), task="detect", skeleton=None)).eval()
     detector.load_state_dict(model.state_dict(), strict=False)
     with torch.no_grad():
         found, want = model(noise()), detector(noise())

@@ -30,8 +30,8 @@ def test_a_task_bears_the_name_it_is_asked_for_by(name):
 
 
 def test_a_task_that_there_is_not_names_those_there_are():
-    with pytest.raises(ConfigError, match="no task 'segment'; there are: detect, classify"):
-        task_named("segment")
+    with pytest.raises(ConfigError, match="no task 'depth'; there are: detect, classify, segment, pose, obb"):
+        task_named("depth")
 
 
 @pytest.mark.parametrize(("name", "network"), [("detect", Detector), ("classify", Classifier)])
