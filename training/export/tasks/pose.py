@@ -19,9 +19,11 @@ VISIBILITIES = "visibilities"  # of keypoints
 
 def pose_task(config: ModelConfig) -> ExportTask:
     """Return what the exporter has to know about pose networks with the keypoints of `config`."""
+    skeleton = config.skeleton
+    assert skeleton is not None  # ModelConfig requires it of pose
     return object_task(
-        Keypoints(config.keypoint_sigmas),
-        settings={"keypoints": list(config.keypoints), "skeleton": [list(edge) for edge in config.edges]},
+        Keypoints(skeleton.oks_sigmas),
+        settings={"keypoints": list(skeleton.names), "skeleton": [list(edge) for edge in skeleton.edges]},
         rows=_rows,
         compare=_compare,
         further_limits=lambda tolerance: {VISIBILITIES: tolerance.scores},
