@@ -61,8 +61,8 @@ def plain_config(*, num_experts: int = 2, top_k: int = 1) -> ModelConfig:
 def shaped_model(task: TaskName) -> Detector:
     """Return what plain_model returns, for task segment, pose or obb: its answers hold more than boxes."""
     points = Skeleton(names=("nose", "left", "right"), flip_ids=(0, 2, 1), edges=((0, 1), (0, 2)))
-    skeleton = points if task == "pose" else None
     networks = {"segment": Segmenter, "pose": PoseEstimator, "obb": OrientedDetector}
+    skeleton = points if task == "pose" else None
     return conditioned(replace(plain_config(), task=task, skeleton=skeleton), networks[task])
 
 
