@@ -27,7 +27,6 @@ from training.export.targets.targets import target_of
 from training.export.tasks.tasks import export_task
 from training.files import sha256_of
 from training.models.mixture.routing import RoutingControls
-from training.skeleton import DEFAULT_SIGMA
 from training.trainer.checkpoint import load_model
 from training.trainer.distributed import ALONE
 
