@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
+from .drawing import draw
 from .errors import BadImage, ClientError, WrongTask
+from .image import as_pixels
 from .rest import RestClient
 from .table import as_table
+from .tasks.boxes import Detections
 from .tls import Tls
 from .triton import TritonClient
 from .types import Answer
@@ -29,7 +34,10 @@ _SHAPES = {
     "obb": "detect objects with rotated boxes",
 }
 
-_DESCRIPTION = "Detect objects in images or classify images, and show which experts of the model ran."
+_DESCRIPTION = (
+    "Detect objects in images, with boxes, masks, keypoints or rotated boxes, or classify images, and show "
+    "which experts of the model ran."
+)
 _EXAMPLES = """
 examples:
   {program} detect photo.jpg
@@ -37,7 +45,12 @@ examples:
   {program} detect *.jpg --url https://gateway.example --model cells --conf 0.4 --classes RBC,WBC
   {program} detect *.jpg --json | jq '.predictions | length'
       one line of JSON for each image, in the form of the service's answer to POST /detect
+  {program} detect *.jpg --save drawn
+      also writes the images with the objects that were found: drawn/photo.jpg.drawn.png
   {program} classify photo.jpg --model trash --top 3
+  {program} segment photo.jpg --model cells-seg --masks polygon --json
+  {program} pose photo.jpg --model people-pose
+  {program} obb photo.jpg --model ships-obb
   {program} triton photo.jpg --url triton.example:8001 --top-k 1
       the objects that an NVIDIA Triton server finds, without the service
 
@@ -100,12 +113,23 @@ def _triton(args: argparse.Namespace) -> None:
 
 def _ask_all(args: argparse.Namespace, ask: Callable[..., Answer]) -> None:
     parameters = _parameters(args)
+    save: Path | None = getattr(args, "save", None)
+    if save is not None:
+        save.mkdir(parents=True, exist_ok=True)
     for path in args.images:
         try:
-            found = ask(path.read_bytes(), **parameters)
+            data = path.read_bytes()
+            found = ask(data, **parameters)
+            if save is not None and isinstance(found, Detections):
+                _save(save / f"{path.name}.drawn.png", draw(as_pixels(data), found))
         except BadImage as error:
             raise BadImage(f"{path}: {error}") from error
         print(_as_json(path, found) if args.json else as_table(str(path), found), flush=True)
+
+
+def _save(path: Path, image: NDArray[np.uint8]) -> None:
+    _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    path.write_bytes(png.tobytes())
 
 
 def _parameters(args: argparse.Namespace) -> dict[str, Any]:
@@ -137,6 +161,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     _add_common(detect)
     _add_service(detect)
     _add_detect(detect)
+    _add_save(detect)
     detect.add_argument(
         "--agnostic-nms",
         action="store_true",
@@ -156,6 +181,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         _add_common(shaped)
         _add_service(shaped)
         _add_detect(shaped)
+        _add_save(shaped)
         if task == "segment":
             shaped.add_argument("--masks", choices=("rle", "polygon", "off"), help="default: rle")
     triton = commands.add_parser(
@@ -223,6 +249,15 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
         "--iou", type=float, help=f"IoU above which boxes of a class count as one object ({_OF_MODEL})"
     )
     parser.add_argument("--max-det", type=int, help=f"maximum number of detections per image ({_OF_MODEL})")
+
+
+def _add_save(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="FOLDER",
+        help="write each image with its objects drawn on it to FOLDER, as IMAGE.drawn.png",
+    )
 
 
 def _confidence(text: str) -> float | str:

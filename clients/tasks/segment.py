@@ -35,12 +35,22 @@ class Segments(Detections):
         if self.encoded_masks is None:
             raise ValueError('there are no masks; leave out masks="off" in the call')
         found = np.zeros((len(self), *self.image_hw), dtype=np.bool_)
-        for row, mask in zip(found, self.encoded_masks, strict=True):
-            if "polygon" in mask:
-                row[:] = fill_polygons(mask["polygon"], self.image_hw)
-            else:
-                row[:] = decode_rle(mask["counts"], self.image_hw)
+        for row, mask in enumerate(found):
+            mask[:] = self.mask(row)
         return found
+
+    def mask(self, row: int) -> NDArray[np.bool_]:
+        """Return the mask of one object in source pixels, (H, W); those of many objects may need gigabytes.
+
+        Raises:
+            ValueError: the answer has no masks, or the mask cannot be read.
+        """
+        if self.encoded_masks is None:
+            raise ValueError('there are no masks; leave out masks="off" in the call')
+        mask = self.encoded_masks[row]
+        if "polygon" in mask:
+            return fill_polygons(mask["polygon"], self.image_hw)
+        return decode_rle(mask["counts"], self.image_hw)
 
     def predictions(self) -> list[dict[str, Any]]:
         """Return the objects as dicts, as in the service's answer."""

@@ -1,5 +1,6 @@
 """Compute the masks of detected objects from coefficients and prototypes, one object at a time."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -7,17 +8,24 @@ from numpy.typing import NDArray
 
 from service.pipeline.letterbox import Letterbox
 
-_BLOCK_PIXELS = 1 << 20
+_BLOCK = 1 << 20  # logits that are computed at once
 
-# K prototypes · h, w of a prototype · H, W of the source image
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Positions = NDArray[np.float64]
+
+# K prototypes · h, w of a prototype · H, W of the source image · R runs of pixels
 
 
 class Mask(NamedTuple):
-    """The pixels of one object, in a window of its image. Outside the window, no pixel is of the object."""
+    """The pixels of one object, as runs down the columns of its image, ordered by column and row.
 
-    left: int  # of the window in the image, pixels
-    top: int
-    bitmap: NDArray[np.bool_]  # (window height, window width)
+    A bitmap of an object that fills an image of 40 megapixels needs 40 MB; its runs need less than 1 MB.
+    """
+
+    columns: Ints  # (R,)
+    starts: Ints  # (R,) the first row of each run; it does not touch the run before it in its column
+    ends: Ints  # (R,) the row after each run
 
 
 def object_mask(
@@ -32,8 +40,9 @@ def object_mask(
 
     A pixel belongs to the object if its centre is inside the box, and if the object's logit there is above 0.
     The logit of a prototype cell is the sum of the prototypes, weighted by the coefficients; between the
-    centres of cells, it is interpolated bilinearly. Only the pixels inside the box are computed, so the
-    memory needed depends on the size of the box and not on the number of objects.
+    centres of cells, it is interpolated bilinearly. So between two centres, the logit changes its sign at
+    most once down a column. The rows where it does are calculated, so time and memory hardly depend on the
+    height of the image.
 
     Args:
         coefficients: (K,).
@@ -44,40 +53,80 @@ def object_mask(
         stride: pixels of the model input per prototype cell, in both directions.
     """
     left, top, right, bottom = box_xyxy.tolist()
+    _, height, width = prototypes.shape
     columns, rows = _pixels(left, right, image_hw[1]), _pixels(top, bottom, image_hw[0])
     if not len(columns) or not len(rows):
-        return Mask(0, 0, np.zeros((0, 0), dtype=np.bool_))
-    _, height, width = prototypes.shape
-    x_low, x_high, x_share = _between(columns, place.scale, place.left, stride, width)
-    y_low, y_high, y_share = _between(rows, place.scale, place.top, stride, height)
-    y_first, x_first = int(y_low[0]), int(x_low[0])
-    needed = prototypes[:, y_first : y_high[-1] + 1, x_first : x_high[-1] + 1].astype(np.float32)
-    logits = np.tensordot(coefficients.astype(np.float32), needed, axes=1)
-    y_low, y_high, x_low, x_high = y_low - y_first, y_high - y_first, x_low - x_first, x_high - x_first
-    wide = logits[:, x_low] * (1 - x_share) + logits[:, x_high] * x_share
-    bitmap = np.empty((len(rows), len(columns)), dtype=np.bool_)
-    # In blocks of rows, because the logits of a large image would take many times the memory of its mask.
-    block = max(1, _BLOCK_PIXELS // len(columns))
-    for first in range(0, len(rows), block):
-        here = slice(first, first + block)
-        share = y_share[here, None]
-        bitmap[here] = wide[y_low[here]] * (1 - share) + wide[y_high[here]] * share > 0
-    return Mask(int(columns[0]), int(rows[0]), bitmap)
+        return Mask(*np.zeros((3, 0), dtype=np.int64))
+    x = _in_cells(columns, place.scale, place.left, stride, width)
+    y = _in_cells(rows, place.scale, place.top, stride, height)
+    x_first, y_first = int(x[0]), int(y[0])
+    needed = prototypes[:, y_first : int(y[-1]) + 2, x_first : int(x[-1]) + 2].astype(np.float32)
+    logits = (coefficients.astype(np.float32) @ needed.reshape(len(needed), -1)).reshape(needed.shape[1:])
+    x, y = x - x_first, y - y_first
+    # In blocks of columns, because an image may be very wide.
+    block = max(1, _BLOCK // len(logits))
+    parts = [(first, *_runs(logits, x[first : first + block], y)) for first in range(0, len(x), block)]
+    return Mask(
+        np.concatenate([found + first + columns[0] for first, found, _, _ in parts]),
+        np.concatenate([starts + rows[0] for _, _, starts, _ in parts]),
+        np.concatenate([ends + rows[0] for _, _, _, ends in parts]),
+    )
 
 
-def _pixels(start: float, end: float, side: int) -> NDArray[np.int64]:
-    """Return the pixels, ascending, whose centres are from `start` to before `end` and inside the image."""
-    first, last = np.ceil(np.clip([start, end], 0, side) - 0.5).astype(np.int64)
+def _runs(logits: Floats, x: Positions, y: Positions) -> tuple[Ints, Ints, Ints]:
+    """Return the runs of pixels whose logit is above 0: places in `x`, and their starts and ends in `y`.
+
+    Args:
+        logits: of prototype cells, (h, w).
+        x: the columns, in cells from the centre of the first one, ascending.
+        y: the rows, likewise.
+    """
+    cells, low = np.ascontiguousarray(logits.T), x.astype(np.int64)
+    share = (x - low).astype(np.float32)[:, None]
+    wide = cells[low] * (1 - share) + cells[np.minimum(low + 1, len(cells) - 1)] * share  # (columns, h)
+    is_set = np.zeros((len(wide), len(logits) + 2), dtype=np.bool_)
+    is_set[:, 1:-1] = wide > 0
+    column, cell = np.nonzero(is_set[:, 1:] != is_set[:, :-1])  # the first cell behind each change
+    # Before the first cell and behind the last one, the change is at the edge of the box.
+    row = np.where(cell == 0, 0, len(y))
+    between = np.flatnonzero((cell > 0) & (cell < len(logits)))
+    at_column, behind = column[between], cell[between]
+    upper, lower = wide[at_column, behind - 1].astype(np.float64), wide[at_column, behind]
+    zero = behind - 1 + upper / (upper - lower)
+    row[between] = np.where(lower > 0, np.searchsorted(y, zero, "right"), np.searchsorted(y, zero))
+    # Where cells are smaller than pixels, or at the edge of the box, changes may be at the same row. Two of
+    # them cancel each other out.
+    column, row = _odd(column, row)
+    return column[::2], row[::2], row[1::2]
+
+
+def _odd(columns: Ints, rows: Ints) -> tuple[Ints, Ints]:
+    """Return the places of an ordered list that are in it an odd number of times, once each."""
+    differs = np.ones(len(rows) + 1, dtype=np.bool_)
+    differs[1:-1] = (columns[1:] != columns[:-1]) | (rows[1:] != rows[:-1])
+    first = np.flatnonzero(differs)  # of each group of equal places, and the end
+    odd = first[:-1][np.diff(first) % 2 == 1]
+    return columns[odd], rows[odd]
+
+
+def _pixels(start: float, end: float, side: int) -> Ints:
+    """Return the pixels, ascending, whose centres are from `start` to before `end` and inside the image.
+
+    An edge that is not a number counts as 0.
+    """
+    first, last = (math.ceil(min(side, max(0, edge)) - 0.5) for edge in (start, end))
     return np.arange(first, last)
 
 
-def _between(
-    pixels: NDArray[np.int64], scale: float, offset: int, stride: int, cells: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Return for each pixel the two neighbouring prototype cells, and the share of the second one.
+def _in_cells(pixels: Ints, scale: float, offset: int, stride: int, cells: int) -> Positions:
+    """Return the centres of pixels, in prototype cells from the centre of the first cell to that of the last.
 
-    Beyond the centre of the first or last cell, both are that cell.
+    Args:
+        pixels: of the source image, ascending.
+        scale: pixels of the model input per pixel of the source image.
+        offset: where the source image begins in the model input.
+        stride: pixels of the model input per cell.
+        cells: number of cells.
     """
-    at = (((pixels + 0.5) * scale + offset) / stride - 0.5).clip(0, cells - 1)
-    low = np.floor(at).astype(np.int64)
-    return low, np.minimum(low + 1, cells - 1), (at - low).astype(np.float32)
+    at: Positions = (((pixels + 0.5) * scale + offset) / stride - 0.5).clip(0, cells - 1)
+    return at

@@ -3,16 +3,12 @@
 Source: the mask format of the COCO API, https://github.com/cocodataset/cocoapi (maskApi.c).
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.pipeline.masks import Mask
-
-Ring = list[list[float]]
+from service.pipeline.masks import Ints, Mask
 
 _BITS, _MORE, _SIGN = 5, 0x20, 0x10  # of a character: payload, "another one follows", sign of the number
-_MOST_CHARACTERS = 13  # of one number: enough for 64 bits
 
 
 def encode_rle(mask: Mask, image_hw: tuple[int, int]) -> str:
@@ -38,61 +34,78 @@ def decode_rle(counts: str, image_hw: tuple[int, int]) -> NDArray[np.bool_]:
     return mask
 
 
-def polygons(mask: Mask) -> list[Ring]:
-    """Return the outlines of a mask as rings of x, y along the edges of pixels, in pixels of the image.
+def polygons(mask: Mask) -> list[NDArray[np.int32]]:
+    """Return the outlines of a mask as closed rings (points, 2) of x, y along the edges of pixels.
 
     A pixel belongs to the mask if its centre is inside an odd number of rings; so a hole is a ring, too.
+    Every point is a corner: horizontal and vertical edges follow each other in turns. Seen on the image, the
+    ring around a part of the mask is counterclockwise, and that around a hole is clockwise. Parts that touch
+    at a point only are not joined there.
     """
-    # In an enlarged bitmap, each corner of the outline is next to a pixel of its own, which OpenCV returns.
-    twice = mask.bitmap.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
-    rings, _ = cv2.findContours(twice, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    corners = ((ring[:, 0].astype(np.int64) + 1) // 2 for ring in rings)
-    offset = [mask.left, mask.top]
-    return [(_only_corners(points) + offset).astype(float).tolist() for points in corners]
+    corners = _horizontal_edges(mask)
+    # The corners on a vertical line are the ends of its edges, in pairs from the top. Where two parts touch,
+    # two corners are at one point: that of the upper part comes first, as its end, so it ends the edge above.
+    order = np.lexsort((corners[:, 1], corners[:, 0]))
+    across = np.empty(len(corners), dtype=np.int64)
+    across[order[::2]], across[order[1::2]] = order[1::2], order[::2]
+    return [corners[ring] for ring in _walks(across.tolist())]
 
 
-def _run_lengths(mask: Mask, image_hw: tuple[int, int]) -> NDArray[np.int64]:
+def _horizontal_edges(mask: Mask) -> NDArray[np.int32]:
+    """Return the ends x, y of the horizontal edges, two rows for each edge; lower edges come first."""
+    columns, rows = np.tile(mask.columns, 2), np.concatenate([mask.ends, mask.starts])
+    is_upper = np.arange(len(rows)) >= len(mask.ends)
+    order = np.lexsort((columns, rows, is_upper))
+    columns, rows, is_upper = columns[order], rows[order], is_upper[order]
+    goes_on = (np.diff(columns) == 1) & (np.diff(rows) == 0) & (is_upper[1:] == is_upper[:-1])
+    first, last = np.append(True, ~goes_on)[: len(rows)], np.append(~goes_on, True)[: len(rows)]
+    ends = np.array([[columns[first], columns[last] + 1], [rows[first], rows[last]]])
+    return np.ascontiguousarray(ends.transpose(2, 1, 0).reshape(-1, 2), dtype=np.int32)
+
+
+def _walks(across: list[int]) -> list[list[int]]:
+    """Return the rings of corners: edges lead from corner `i` to corner `i ^ 1` and to corner `across[i]`."""
+    rings: list[list[int]] = []
+    passed = bytearray(len(across))
+    for begin in range(0, len(across), 2):
+        ring: list[int] = []
+        at = begin
+        while not passed[at]:
+            passed[at] = passed[at ^ 1] = 1
+            ring += (at, at ^ 1)
+            at = across[at ^ 1]
+        if ring:
+            rings.append(ring)
+    return rings
+
+
+def _run_lengths(mask: Mask, image_hw: tuple[int, int]) -> Ints:
     """Return the lengths of runs of unset and set pixels in turns, unset first, column by column."""
     height, width = image_hw
-    padded = np.zeros((mask.bitmap.shape[1], mask.bitmap.shape[0] + 2), dtype=np.int8)
-    padded[:, 1:-1] = mask.bitmap.T
-    column, row = np.nonzero(np.diff(padded, axis=1))  # starts and ends of runs, in turns
-    places = (column + mask.left) * height + row + mask.top
+    starts, ends = mask.columns * height + mask.starts, mask.columns * height + mask.ends
     # A run that ends at the bottom of a column goes on if the next column begins with one.
-    starts, ends = places[::2], places[1::2]
-    parted = starts[1:] != ends[:-1]
-    starts, ends = starts[np.append(True, parted)[: len(starts)]], ends[np.append(parted, True)[: len(ends)]]
-    bounds = np.stack([starts, ends], axis=1).reshape(-1)
-    lengths = np.diff(bounds, prepend=0, append=height * width)
+    parted = np.ones(len(starts) + 1, dtype=np.bool_)
+    parted[1:-1] = starts[1:] != ends[:-1]
+    starts, ends = starts[parted[:-1]], ends[parted[1:]]
+    bounds = np.zeros(2 * len(starts) + 2, dtype=np.int64)
+    bounds[1:-1:2], bounds[2:-1:2], bounds[-1] = starts, ends, height * width
+    lengths = np.diff(bounds)
     return lengths[:-1] if lengths[-1] == 0 else lengths
 
 
-def _compress(lengths: NDArray[np.int64]) -> str:
+def _compress(lengths: Ints) -> str:
     """Return run lengths as text.
 
     From the fourth run on, only the difference to the run two places before is written. A character holds
     5 bits of a number, the lowest first, and 1 bit that says whether more follow.
     """
-    rest = lengths.copy()
-    rest[3:] -= lengths[1:-2]
-    characters = np.zeros((len(rest), _MOST_CHARACTERS), dtype=np.uint8)
-    written = np.zeros(characters.shape, dtype=np.bool_)
-    going = np.ones(len(rest), dtype=np.bool_)
-    for place in range(_MOST_CHARACTERS):
-        written[:, place] = going
-        bits = rest & (2**_BITS - 1)
-        rest = rest >> _BITS
-        going = going & np.where(bits & _SIGN, rest != -1, rest != 0)
-        characters[:, place] = bits + 48 + np.where(going, _MORE, 0)
-        if not going.any():
-            break
-    return characters[written].tobytes().decode("ascii")
-
-
-def _only_corners(points: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the points of a closed ring (K, 2) at which it turns."""
-    points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
-    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
-    turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
-    back = (before * after).sum(axis=1) < 0  # where a ring meets itself
-    return np.asarray(points[turns | back])
+    numbers = lengths.copy()
+    numbers[3:] -= lengths[1:-2]
+    size = np.where(numbers < 0, ~numbers, numbers)[:, None]
+    bits = _BITS * np.arange(1, 2 + int(size.max(initial=0)).bit_length() // _BITS)
+    goes_on = size >= 1 << (bits - 1)  # (numbers, characters)
+    characters = (numbers[:, None] >> (bits - _BITS) & (2**_BITS - 1)) + np.where(goes_on, 48 + _MORE, 48)
+    written = np.ones_like(goes_on)
+    written[:, 1:] = goes_on[:, :-1]
+    text: bytes = characters[written].astype(np.uint8).tobytes()
+    return text.decode("ascii")

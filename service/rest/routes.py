@@ -1,5 +1,7 @@
 """Define the routes of the HTTP API: detect, models, health, readiness and metrics."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -12,7 +14,7 @@ from service.rest.body import read_upload
 from service.rest.describe import DETECT_BODY, NOT_READY, PROBLEMS, RELOAD
 from service.rest.disconnect import unless_caller_leaves
 from service.rest.formats.choose import format_of
-from service.rest.formats.protocol import Outcome
+from service.rest.formats.protocol import Format, Outcome
 from service.rest.query import DetectQuery, refuse_repeated
 from service.rest.service_of import service_of
 from service.rest.wire import Answer, Health, ModelList, Readiness, ReloadReport, Results
@@ -52,7 +54,8 @@ async def batch_route(request: Request, query: Annotated[DetectQuery, Query()]) 
 
 
 async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Response:
-    service, params, answer_format = service_of(request), query.params(), format_of(query.format)
+    service, params = service_of(request), query.params()
+    answer_format = format_of(query.format)
     refuse_repeated(request)
     with service.admit():
         # Wrong parameters are refused before the body is read. `detect` checks them again, because another
@@ -66,13 +69,22 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
         if not (several or upload.several):
             answered = await unless_caller_leaves(request, service.detect(upload.images[0], params, context))
             outcome = Outcome(context.request_id, upload.files[0], answered)
-            return answer_format.write([outcome], several=False, moe=query.moe)
+            return await _write(answer_format, [outcome], query, several=False)
         count = len(upload.images)
         contexts = [replace(context, request_id=f"{context.request_id}-{i}") for i in range(1, count + 1)]
         found = await unless_caller_leaves(request, service.detect_all(upload.images, params, contexts))
         ids = (one.request_id for one in contexts)
         outcomes = [Outcome(*each) for each in zip(ids, upload.files, found, strict=True)]
-        return answer_format.write(outcomes, several=True, moe=query.moe)
+        return await _write(answer_format, outcomes, query, several=True)
+
+
+async def _write(
+    answer_format: Format, outcomes: Sequence[Outcome], query: DetectQuery, *, several: bool
+) -> Response:
+    if query.masks != "polygon":
+        return answer_format.write(outcomes, several=several, moe=query.moe)
+    # The outlines of large objects have millions of points. In a thread, because they take seconds to write.
+    return await asyncio.to_thread(answer_format.write, outcomes, several=several, moe=query.moe)
 
 
 @router.get("/models", summary="List the models.", tags=["models"])

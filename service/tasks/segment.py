@@ -1,11 +1,11 @@
 """Post-process segmentation: report boxes, each with the mask of its object."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, PlainSerializer
 
 from service.artifact.golden import Golden
 from service.artifact.manifest import Manifest
@@ -29,10 +29,18 @@ class RleMask(BaseModel):
     counts: str
 
 
+Point = tuple[float, float]
+
+
+def _points(rings: list[NDArray[np.int32]]) -> list[list[Point]]:
+    return [list(zip(*ring.T.astype(float).tolist(), strict=True)) for ring in rings]
+
+
 class PolygonMask(BaseModel):
     """A mask as outlines along the edges of its pixels, filled together by the even-odd rule."""
 
-    polygon: list[list[tuple[float, float]]]
+    # Arrays (points, 2) until the answer is written, because lists of points need ten times their memory.
+    polygon: Annotated[list[Any], PlainSerializer(_points, return_type=list[list[Point]])]
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,6 @@ class SegmentTask:
             return Segments(found.detections, ())
         prototypes = self._manifest.read(outputs, "prototypes")[0]
         coefficients = self._manifest.read(outputs, "mask_coefficients")[0][found.rows]
-        # Each mask is written at once, because the bitmaps of many objects in a large image need gigabytes.
         masks = (
             object_mask(row, prototypes, box, placed.place, placed.source_hw, self._settings.mask_stride)
             for row, box in zip(coefficients, found.detections.boxes_xyxy, strict=True)
@@ -109,8 +116,7 @@ class SegmentTask:
 
 def _written(mask: Mask, form: MaskForm, size_hw: tuple[int, int]) -> RleMask | PolygonMask:
     if form == "polygon":
-        rings = polygons(mask)
-        return PolygonMask(polygon=[[(x, y) for x, y in ring] for ring in rings])
+        return PolygonMask(polygon=polygons(mask))
     return RleMask(size=size_hw, counts=encode_rle(mask, size_hw))
 
 

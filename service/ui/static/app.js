@@ -35,7 +35,7 @@ async function start() {
   byId("model-choice").addEventListener("change", (event) => { useModel(event.target.value); askAll(); });
   byId("example").addEventListener("click", chooseExample);
   byId("save-json").addEventListener("click", () => save(JSON.stringify(state.shot.answer, null, 2), "application/json", "json"));
-  byId("save-image").addEventListener("click", async () => save(await drawnImage(state.bitmap, state.shot.answer), "image/png", "drawn.png"));
+  byId("save-image").addEventListener("click", async () => save(await drawnImage(state.bitmap, state.shot.answer, skeleton()), "image/png", "drawn.png"));
   window.addEventListener("resize", draw);
   await loadModels();
 }
@@ -90,6 +90,7 @@ function useModel(name) {
 }
 
 const hasLabels = () => state.model.drawn_as === "labels";
+const skeleton = () => state.model?.skeleton ?? []; // images are drawn before the models are known
 
 function listOf(names) {
   const shown = names.slice(0, CLASSES_SHOWN).join(", ");
@@ -115,6 +116,7 @@ function query(all) {
   if (!byId("conf-row").hidden) add("conf", byId("conf").value, model.defaults.conf);
   const topK = document.querySelector("input[name=top_k]:checked");
   if (topK) add("top_k", topK.value, model.top_k.default);
+  if (model.task === "segment") params.set("masks", "polygon"); // which a canvas can draw
   return params.size ? `?${params}` : "";
 }
 
@@ -203,7 +205,7 @@ function heat(hot) {
 }
 
 function draw() {
-  if (state.bitmap) drawImage(byId("image"), state.bitmap, state.shot.answer, state.hot);
+  if (state.bitmap) drawImage(byId("image"), state.bitmap, state.shot.answer, skeleton(), state.hot);
 }
 
 // Show the current image with its answer, or why there is none.

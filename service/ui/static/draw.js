@@ -1,6 +1,8 @@
 // Draw an answer, and build HTML elements for it. This file uses no network.
 // Class and layer names come from models, so they are inserted as text only, never as HTML.
 
+import { classColour, drawObject, isInside, tagColour, topCorner } from "/ui/shapes.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const STAGES = ["decode", "queue", "preprocess", "infer", "postprocess"];
 
@@ -11,14 +13,9 @@ export function element(name, attributes = {}, ...children) {
   return node;
 }
 
-// The golden angle keeps the hues of neighbouring classes apart.
-const hue = (classId) => (classId * 137.5 + 168) % 360;
-export const classColour = (classId) => `hsl(${hue(classId)} 78% 48%)`;
-const tagColour = (classId) => `hsl(${hue(classId)} 78% 26%)`; // dark enough for white letters
-
 // The canvas has the resolution of the screen, not of the image, so that lines and letters stay sharp.
-// hot: the position of the prediction to highlight.
-export function drawImage(canvas, bitmap, answer, hot) {
+// skeleton: pairs of keypoints that a line joins. hot: the position of the prediction to highlight.
+export function drawImage(canvas, bitmap, answer, skeleton, hot) {
   canvas.hidden = false;
   const { width, height } = bitmap;
   const scale = Math.min(canvas.parentElement.clientWidth / width, (0.78 * window.innerHeight) / height, 8);
@@ -27,27 +24,27 @@ export function drawImage(canvas, bitmap, answer, hot) {
   canvas.style.height = `${height * scale}px`;
   canvas.width = Math.round(width * scale * unit);
   canvas.height = Math.round(height * scale * unit);
-  paint(canvas, bitmap, answer, hot, unit);
+  paint(canvas, bitmap, answer, skeleton, hot, unit);
 }
 
-// Return the image with its boxes as a PNG, at the image's own size.
-export function drawnImage(bitmap, answer) {
+// Return the image with its objects as a PNG, at the image's own size.
+export function drawnImage(bitmap, answer, skeleton) {
   const canvas = element("canvas", { width: bitmap.width, height: bitmap.height });
-  paint(canvas, bitmap, answer, -1, Math.max(1, Math.min(bitmap.width, bitmap.height) / 600));
+  paint(canvas, bitmap, answer, skeleton, -1, Math.max(1, Math.min(bitmap.width, bitmap.height) / 600));
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
 
-function paint(canvas, bitmap, answer, hot, unit) {
+function paint(canvas, bitmap, answer, skeleton, hot, unit) {
   const context = canvas.getContext("2d");
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   if (!answer) return;
   const scale = canvas.width / answer.image.width; // the bitmap may be a smaller preview
-  // Draw the most confident box last, so that it is on top. Draw all names after all boxes, so that no line
+  // Draw the most confident object last, so that it is on top. Draw all names after all objects, so that no line
   // crosses a name.
-  const boxes = answer.predictions.map((prediction, i) => ({ ...prediction, hot: i === hot })).filter(hasBox).reverse();
-  boxes.sort((one, other) => one.hot - other.hot);
-  for (const box of boxes) drawBox(context, box, scale, unit);
-  for (const box of boxes) drawTag(context, box, scale, unit);
+  const objects = answer.predictions.map((prediction, i) => ({ ...prediction, hot: i === hot })).filter(hasBox).reverse();
+  objects.sort((one, other) => one.hot - other.hot);
+  for (const object of objects) drawObject(context, object, skeleton, scale, unit);
+  for (const object of objects) drawTag(context, object, scale, unit);
 }
 
 const hasBox = (prediction) => prediction.width !== undefined;
@@ -57,36 +54,22 @@ export function boxAt(canvas, answer, event) {
   if (!answer || canvas.hidden) return -1;
   const { left, top, width } = canvas.getBoundingClientRect();
   const scale = answer.image.width / width;
-  const [x, y] = [(event.clientX - left) * scale, (event.clientY - top) * scale];
+  const point = [(event.clientX - left) * scale, (event.clientY - top) * scale];
   const area = (i) => answer.predictions[i].width * answer.predictions[i].height;
-  const inside = (box) => hasBox(box) && Math.abs(x - box.x) <= box.width / 2 && Math.abs(y - box.y) <= box.height / 2;
-  const found = [...answer.predictions.keys()].filter((i) => inside(answer.predictions[i]));
+  const isUnder = (prediction) => hasBox(prediction) && isInside(prediction, point);
+  const found = [...answer.predictions.keys()].filter((i) => isUnder(answer.predictions[i]));
   return found.length ? found.reduce((best, i) => (area(i) < area(best) ? i : best)) : -1;
 }
 
-const cornerOf = ({ x, y, width, height }, scale) => [(x - width / 2) * scale, (y - height / 2) * scale];
-
-function drawBox(context, prediction, scale, unit) {
-  context.lineWidth = 2.5 * unit;
-  context.strokeStyle = classColour(prediction.class_id);
-  const box = [...cornerOf(prediction, scale), prediction.width * scale, prediction.height * scale];
-  if (prediction.hot) {
-    context.lineWidth *= 2;
-    context.fillStyle = `hsl(${hue(prediction.class_id)} 78% 48% / 30%)`;
-    context.fillRect(...box);
-  }
-  context.strokeRect(...box);
-}
-
 function drawTag(context, prediction, scale, unit) {
-  const [left, top] = cornerOf(prediction, scale);
+  const [left, top] = topCorner(prediction).map((side) => side * scale);
   const text = `${prediction.class} ${Math.round(prediction.confidence * 100)}%`;
   context.font = `600 ${13 * unit}px system-ui, sans-serif`;
   context.textBaseline = "middle";
   const tagWidth = context.measureText(text).width + 12 * unit;
   const tagHeight = 20 * unit;
   const tagLeft = Math.max(0, Math.min(left - 1.25 * unit, context.canvas.width - tagWidth));
-  const tagTop = top >= tagHeight ? top - tagHeight : top;
+  const tagTop = top >= tagHeight ? top - tagHeight : Math.max(0, top); // a turned box may begin above the image
   context.fillStyle = tagColour(prediction.class_id);
   context.fillRect(tagLeft, tagTop, tagWidth, tagHeight);
   context.fillStyle = "#fff";

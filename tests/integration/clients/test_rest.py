@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from clients.rest import AsyncRestClient, RestClient
 from tests.builders import build_artifact, build_classifier, golden_image, image_bytes
 from tests.client_package import ROOT
 from tests.integration.service.conftest import serve, wait_until_ready
+from tests.shaped_models import build_shaped
 
 IMAGE = image_bytes(golden_image())
 
@@ -196,7 +198,7 @@ def test_a_service_without_a_model_is_unavailable(tmp_path):
 
 def test_the_readmes_example_runs(served, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "clients" / "README.md").read_text(), re.DOTALL)
-    (block,) = [block for block in blocks if "import RestClient" in block]
+    (block,) = [block for block in blocks if "import RestClient" in block and "client.detect(" in block]
     (tmp_path / "photo.jpg").write_bytes(IMAGE)
     monkeypatch.chdir(tmp_path)
     assert "http://127.0.0.1:8000" in block
@@ -217,3 +219,48 @@ def test_the_readmes_example_for_asyncio_runs(served, tmp_path, monkeypatch, cap
     block = block.replace("http://127.0.0.1:8000", served.url).replace("sparsight_client", "clients")
     exec(compile(block, "README.md", "exec"), {})
     assert capsys.readouterr().out == "{'a.jpg': 1, 'b.jpg': 1}\n"
+
+
+@pytest.fixture(scope="module")
+def shaped(tmp_path_factory):
+    repository = build_shaped(tmp_path_factory.mktemp("shapes"))
+    with serve(repository=repository, backends="onnx", default_model="pose") as running:
+        assert wait_until_ready(running).status_code == 200
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("call", "model", "lines"),
+    [
+        ("client.segment(", "segment", ["green 0.90 covers 48 pixels", "blue 0.70 covers 120 pixels"]),
+        ("client.pose(", "pose", ["blue: nose at 21, 23", "blue: left at 25, 26", "blue: right at 28, 30"]),
+        (
+            "client.detect_oriented(",
+            "obb",
+            [
+                "green 0.90, turned by 0°: [[4, 4], [20, 4], [20, 12], [4, 12]]",
+                "green 0.80, turned by 90°: [[17, 0], [17, 16], [9, 16], [9, 0]]",
+                "blue 0.70, turned by 135°: [[13, 27], [6, 34], [-3, 25], [4, 18]]",
+            ],
+        ),
+    ],
+)
+def test_the_readmes_examples_of_shapes_run(shaped, tmp_path, monkeypatch, capsys, call, model, lines):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "clients" / "README.md").read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if call in block]
+    (tmp_path / "photo.jpg").write_bytes(image_bytes(golden_image()[::2, ::2]))
+    monkeypatch.chdir(tmp_path)
+    block = block.replace("http://127.0.0.1:8000", shaped.url).replace("sparsight_client", "clients")
+    block, found = re.subn('model="[a-z-]+"', f'model="{model}"', block)
+    assert found == 1
+    exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
+def test_the_command_prints_the_json_of_the_service(shaped, tmp_path, capsys, task):
+    path = tmp_path / "photo.png"
+    path.write_bytes(image_bytes(golden_image()[::2, ::2]))
+    assert main([task, str(path), "--url", shaped.url, "--model", task, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["predictions"] == shaped.detect(path.read_bytes(), model=task).json()["predictions"]

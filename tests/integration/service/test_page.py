@@ -334,6 +334,6 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page, red):
 def test_the_page_loads_nothing_from_elsewhere(served):
     answer = served.client.get("/")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
-    for name in ("/", "/ui/app.js", "/ui/draw.js", "/ui/strip.js", "/ui/style.css"):
+    for name in ("/", "/ui/app.js", "/ui/draw.js", "/ui/shapes.js", "/ui/strip.js", "/ui/style.css"):
         text = served.client.get(name).text.replace("http://www.w3.org/2000/svg", "")
         assert not re.search("https?://", text), name

@@ -224,7 +224,7 @@ def test_wrong_usage_ends_with_2(arguments, capsys):
     assert ended.value.code == 2
 
 
-@pytest.mark.parametrize("command", ["detect", "classify", "triton"])
+@pytest.mark.parametrize("command", ["detect", "classify", "segment", "pose", "obb", "triton"])
 def test_help_teaches(command, capsys):
     for arguments in (["--help"], [command, "--help"]):
         with pytest.raises(SystemExit) as ended:

@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from faster_coco_eval.core import mask as coco
 
 from service.artifact.golden import load_golden
 from service.artifact.repository import read_artifact
 from service.errors import ArtifactBroken, ArtifactMismatch
-from service.pipeline.masks import Mask
-from service.pipeline.rle import encode_rle
 from service.tasks.choose import task_of
 from service.tasks.detect import Detections
 from service.tasks.obb import OrientedBoxes
@@ -39,7 +38,8 @@ def without(golden, name, array=None):
 
 
 def encoded(bitmap):
-    return RleMask(size=bitmap.shape, counts=encode_rle(Mask(0, 0, bitmap), bitmap.shape))
+    counts = coco.encode(np.asfortranarray(bitmap.astype(np.uint8)))["counts"].decode()
+    return RleMask(size=bitmap.shape, counts=counts)
 
 
 @pytest.fixture(scope="module")
