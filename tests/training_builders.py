@@ -1,7 +1,6 @@
 """Small real networks for tests of training and export."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from training.models.oriented_detector import OrientedDetector
 from training.models.pose_estimator import PoseEstimator
 from training.models.segmenter import Segmenter
 from training.models.variants import MixtureChoice, model_config
+from training.skeleton import Skeleton
 
 # Small: feature maps of untrained networks hardly differ, and scaling up scores scales up rounding errors.
 LOGIT_SPREAD = 0.5
@@ -60,10 +60,10 @@ def plain_config(*, num_experts: int = 2, top_k: int = 1) -> ModelConfig:
 
 def shaped_model(task: TaskName) -> Detector:
     """Return what plain_model returns, for task segment, pose or obb: its answers hold more than boxes."""
-    points: dict[str, Any] = {"keypoints": ("nose", "left", "right"), "flip_ids": (0, 2, 1)}
-    further = {**points, "edges": ((0, 1), (0, 2))} if task == "pose" else {}
+    points = Skeleton(names=("nose", "left", "right"), flip_ids=(0, 2, 1), edges=((0, 1), (0, 2)))
     networks = {"segment": Segmenter, "pose": PoseEstimator, "obb": OrientedDetector}
-    return conditioned(replace(plain_config(), task=task, **further), networks[task])
+    skeleton = points if task == "pose" else None
+    return conditioned(replace(plain_config(), task=task, skeleton=skeleton), networks[task])
 
 
 def conditioned(config: ModelConfig, network: type[Detector] = Detector) -> Detector:

@@ -18,6 +18,7 @@ from training.export.tasks.tasks import export_task
 from training.export.triton.config import TritonOptions, write_all_configs
 from training.export.triton.text import detect_config, model_config, nms_config
 from training.models.variants import model_config as model_config_of
+from training.skeleton import Skeleton
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 
@@ -204,8 +205,8 @@ def test_the_ensemble_takes_one_image_and_gives_detections_and_routing(target):
 
 def of_task(task):
     """Return the configuration of a network for a task, with two keypoints for poses."""
-    keypoints = {"keypoints": ("nose", "tail"), "flip_ids": (0, 1)} if task == "pose" else {}
-    return replace(FOUR, task=task, **keypoints)
+    skeleton = Skeleton(names=("nose", "tail"), flip_ids=(0, 1)) if task == "pose" else None
+    return replace(FOUR, task=task, skeleton=skeleton)
 
 
 FURTHER = {

@@ -9,7 +9,7 @@ from training.cli.values import from_zero
 from training.lab.benchmark.command import DEFAULT_VARIANTS, BenchmarkOptions, benchmark
 from training.lab.benchmark.plot import draw, require_drawable
 from training.lab.tables.benchmark import benchmark_json, benchmark_report
-from training.models.variants import DETECT_VARIANTS
+from training.models.variants import OBJECT_VARIANTS
 
 PROGRESS_TO_STDERR = True  # stdout is the table
 FLAGS = ("--json", "--quiet")
@@ -45,7 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "profile": "openvino: also show which layers take the time of a sparse run",
         "throughput": "openvino: also measure images per second with all cores busy",
     }
-    add_fields(parser, BenchmarkOptions, meanings, variants=DETECT_VARIANTS, top_ks=from_zero)
+    add_fields(parser, BenchmarkOptions, meanings, variants=OBJECT_VARIANTS, top_ks=from_zero)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as .png, .svg or .pdf")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from training.cli.data_flags import add_recipe_data, add_training_data
 from training.cli.flags import UsageError, add_shared, read
 from training.cli.values import positive, size
+from training.config import TASKS
 from training.data_config import Reading
 
 EXAMPLES = """
@@ -21,6 +22,8 @@ examples
   python -m training check export/data.yaml --hold-out 0.2
       as a training that holds out a fifth of the images for validation
   python -m training check bccd --val-split test --classes RBC WBC --output cells.png
+  python -m training check leaves --task segment
+      with the masks that a segmenter learns, also in the drawing
   python -m training check --recipe voc data/voc
       the data of the recipe, in the folder that `download voc --to data/voc` filled
 """
@@ -31,6 +34,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     about = "folder with images and labels, as for train; may also be given as --data"
     # Without this default, and with a type, a missing DATA would replace the value of --data.
     parser.add_argument("data", metavar="DATA", nargs="?", default=argparse.SUPPRESS, help=about)
+    labels = "read the labels that this task learns; default: classify if images have classes, else detect"
+    parser.add_argument("--task", choices=TASKS, dest="task_name", help=labels)
     network = "network input, 640 or HEIGHTxWIDTH; default: 640, and 224 for classification"
     parser.add_argument("--input", type=size, dest="input_hw", metavar="SIZE", help=network)
     drawing = "a .png or .jpg file for the drawing, which is replaced (default: %(default)s)"
@@ -52,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
     args.data = Path(args.data)
     options = read(TrainOptions, args, run_dir=Path(), reading=read(Reading, args))
     options = replace(options, val_split=options.val_split or None)
-    report, problems = check(options, args.output, input_hw=args.input_hw, images=args.images)
+    report, problems = check(
+        options, args.output, task_name=args.task_name, input_hw=args.input_hw, images=args.images
+    )
     print(report)
     for problem in problems:
         print(f"training: {problem}", file=sys.stderr)

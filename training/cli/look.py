@@ -1,5 +1,6 @@
-"""Draw the samples of one epoch into one image, to check the augmentation and the boxes before training.
-Ignored regions are hatched. Takes the flags of train; nothing is trained.
+"""Draw the samples of one epoch into one image, to check the augmentation and the labels before training:
+boxes, masks, keypoints or oriented boxes, as the variant learns them. Ignored regions are hatched. Takes the
+flags of train; nothing is trained.
 """
 
 import argparse

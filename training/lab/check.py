@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from os.path import commonpath
 from pathlib import Path
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.columns import in_columns
+from training.config import TaskName
 from training.data.augmentation.mosaic import MIN_SIDE_PX
 from training.data.class_subset import joined_by_name
 from training.data.labels.remarks import describe_remarks
@@ -20,10 +22,13 @@ from training.data_config import CombinedConfig, DataConfig, FolderConfig, Scene
 from training.errors import ConfigError, DatasetError, NoSuchSplit
 from training.lab.preview import check_suffix, edges_of, letterboxed, write_sheet
 from training.tasks.choose import task_named
+from training.tasks.task import Task
+from training.workflows.dataset_config import check_keypoints, labelled_by
 from training.workflows.preflight import Split, findings, size_text
 from training.workflows.train import TrainOptions, data_configs
 
 COCO_AREAS = (32**2, 96**2)  # source pixels²: objects are small below the first, and large from the second
+WIDTH = 110
 FOLDERS = 3  # folders of a split that are named
 SIZES = ("small", "medium", "large", "median px", f"under {MIN_SIDE_PX:g} px")
 
@@ -39,6 +44,7 @@ def check(
     options: TrainOptions,
     output: Path | None = None,
     *,
+    task_name: TaskName | None = None,
     input_hw: tuple[int, int] | None = None,
     images: int = 16,
 ) -> Checked:
@@ -46,28 +52,29 @@ def check(
 
     Args:
         options: the folder, its splits and classes, as for `train`; other options are ignored.
+        task_name: the task whose labels are read; None: classify if images have classes, else detect.
         output: .png or .jpg file for a drawing of training images with their labels; None: draw nothing.
         input_hw: size of the network input, at which objects are measured; None: the task's usual size.
         images: largest number of images in the drawing.
 
     Raises:
         ConfigError: no folder is given, or the suffix of output is not that of an image.
-        DatasetError: the training data cannot be read.
+        DatasetError: the training data cannot be read, or has other labels than those of the task.
     """
     if output is not None:
         check_suffix(output)
     config, val_config = data_configs(options)
     if isinstance(config, ScenesConfig):
         raise ConfigError("generated scenes need no check: give the folder of a data set")
-    dataset = open_dataset(config)
-    task = task_named("classify" if _has_image_classes(dataset) else "detect")
+    dataset, task = _opened(config, task_name)
     input_hw = input_hw or task.defaults.input_hw
     splits = [Split.of(_name(config, "train"), dataset, input_hw)]
     problems: list[str] = []
     odd: list[str] = []
     for name, other in _other_splits(config, val_config).items():
         try:
-            opened = joined_by_name(open_dataset(other), dataset.class_names)
+            opened = joined_by_name(open_dataset(labelled_by(task.name, other)), dataset.class_names)
+            check_keypoints(dataset.skeleton, opened.skeleton)
             splits.append(Split.of(name, opened, input_hw, needed=other is val_config))
         except NoSuchSplit as error:
             if other is val_config:  # nobody asked for a split "test"
@@ -76,9 +83,7 @@ def check(
             (problems if other is val_config else odd).append(f"{name}: {error}")
     found = findings(splits, input_hw, task.best_by)
     remarks = [f"{each.name}: {text}" for each in splits if (text := describe_remarks(each.dataset.remarks))]
-    folders = config.parts if isinstance(config, CombinedConfig) else (config,)
-    lines = [_format(folder) for folder in folders]
-    lines.append(f"task {task.name}, sizes at --input {size_text(input_hw)}")
+    lines = _heading(config, dataset, task.name, input_hw)
     for split in splits:
         lines += ["", *_described(split)]
     if noted := [*remarks, *odd, *found.odd]:
@@ -86,6 +91,16 @@ def check(
     if output is not None and (drawn := _draw(splits[0], input_hw, images, output)):
         lines += ["", f"drew {drawn} images of {splits[0].name} with their labels into {output}"]
     return Checked("\n".join(lines), problems + found.problems)
+
+
+def _opened(config: DataConfig, name: TaskName | None) -> tuple[Dataset, Task]:
+    """Return a data set with the labels of a task, and the task; see the argument `task_name` of `check`."""
+    dataset = open_dataset(labelled_by(name, config) if name else config)
+    whole = _has_image_classes(dataset)
+    task = task_named(name or ("classify" if whole else "detect"))
+    if whole != (task.name == "classify"):
+        task.check_labels(dataset)  # it fails
+    return dataset, task
 
 
 def _other_splits(config: DataConfig, val_config: DataConfig | None) -> dict[str, DataConfig]:
@@ -104,6 +119,17 @@ def _name(config: DataConfig, usual: str) -> str:
     if not isinstance(config, FolderConfig):
         return usual
     return "held out" if config.held_out else config.split
+
+
+def _heading(
+    config: FolderConfig | CombinedConfig, dataset: Dataset, task: TaskName, input_hw: tuple[int, int]
+) -> list[str]:
+    """Return the first lines of the report: folders, task and keypoints."""
+    folders = config.parts if isinstance(config, CombinedConfig) else (config,)
+    lines = [*map(_format, folders), f"task {task}, sizes at --input {size_text(input_hw)}"]
+    if dataset.skeleton is not None:
+        lines += wrap(f"keypoints: {', '.join(dataset.skeleton.names)}", WIDTH, subsequent_indent="  ")
+    return lines
 
 
 def _format(config: FolderConfig) -> str:

@@ -3,7 +3,16 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from training.config import HEAD_PLACES, TASKS, ExpertKind, MixtureConfig, ModelConfig, RouterKind, places_of
+from training.config import (
+    HEAD_PLACES,
+    OBJECT_TASKS,
+    TASKS,
+    ExpertKind,
+    MixtureConfig,
+    ModelConfig,
+    RouterKind,
+    places_of,
+)
 from training.errors import ConfigError
 from training.models.families.choose import parse_variant, variants_of
 from training.models.families.family import Family, Placement
@@ -20,6 +29,7 @@ _SIZES: dict[str, dict[str, Any]] = {
     "x": {**_LARGE, "width": 1.5},
 }
 DETECT_VARIANTS = variants_of("detect")
+OBJECT_VARIANTS = tuple(variant for task in OBJECT_TASKS for variant in variants_of(task))
 VARIANTS = tuple(variant for task in TASKS for variant in variants_of(task))
 
 

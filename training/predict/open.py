@@ -27,7 +27,6 @@ from training.export.targets.targets import target_of
 from training.export.tasks.tasks import export_task
 from training.files import sha256_of
 from training.models.mixture.routing import RoutingControls
-from training.skeleton import DEFAULT_SIGMA
 from training.trainer.checkpoint import load_model
 from training.trainer.distributed import ALONE
 
@@ -144,8 +143,8 @@ def _objects(task: TaskName, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the kind of objects, and their keypoints, from the task_settings of a manifest."""
     names = tuple(settings.get("keypoints", ()))
     kinds = {"detect": BOXES, "segment": MASKS, "obb": CORNERS}
-    # Spreads of correct labels only matter where there are labels.
-    kind = Keypoints((DEFAULT_SIGMA,) * len(names)) if task == "pose" else kinds.get(task)
+    # Spreads of correct labels matter only where there are labels.
+    kind = Keypoints((1.0,) * len(names)) if task == "pose" else kinds.get(task)
     edges = tuple((one, other) for one, other in settings.get("skeleton", ()))
     return {"kind": kind, "keypoint_names": names, "edges": edges}
 

@@ -11,7 +11,7 @@ from training.config import ModelConfig
 from training.data.sample import Dataset
 from training.data.scenes.scenes import CLASS_NAMES as SCENE_CLASSES
 from training.data.scenes.scenes import ScenesDataset
-from training.data_config import DataConfig
+from training.data_config import DataConfig, Labels
 from training.errors import ConfigError, DatasetError
 from training.evaluate.baseline import Baseline, nmi_by_layer
 from training.export.artifact.bundle import Exported, Measured, export_model
@@ -76,7 +76,7 @@ def export(
     if data is None and model.config.class_names == SCENE_CLASSES:
         data = dataset_config.SCENES_UNSEEN
     calibrated = calibration_images(model.config, calibration or data, options)
-    golden = scene_images()
+    golden = scene_images(task_named(model.config.task).labels)
     images, measured, metrics = ExportImages(golden, golden), None, {}
     if data is not None:
         measured, figures = _measure(model, data)
@@ -114,9 +114,13 @@ def _measure(model: Network, data: DataConfig) -> tuple[Measured, Mapping[str, f
     return Measured(dataset, figures[export_task(model.config).metric_name], baseline), figures
 
 
-def scene_images() -> list[NDArray[np.uint8]]:
-    """Return generated scenes of every kind; an artifact publishes one of them as its golden sample."""
-    scenes = ScenesDataset(PARITY_IMAGES, seed=7, image_hw=(384, 512))
+def scene_images(labels: Labels = "boxes") -> list[NDArray[np.uint8]]:
+    """Return generated scenes of every kind; an artifact publishes one of them as its golden sample.
+
+    Args:
+        labels: what the model learns of objects; keypoints and corners have scenes of their own.
+    """
+    scenes = ScenesDataset(PARITY_IMAGES, 7, (384, 512), "boxes" if labels == "class" else labels)
     return [scenes.load(index).image for index in range(len(scenes))]
 
 

@@ -20,9 +20,12 @@ from training.models.mixture.router import SpatialRouter
 from training.models.variants import model_config
 from training.progress import bar
 from training.rounds import Timed, time_in_rounds
+from training.skeleton import Skeleton
+from training.tasks.choose import task_named
 from training.trainer.checkpoint import BEST_FILE, MODEL_FILE, find_checkpoint, load_detector
 
 CLASSES = tuple(f"class {index}" for index in range(80))
+KEYPOINTS = Skeleton.unnamed(17)  # as many as COCO's persons have
 VARIANT_INPUT_HW = (640, 640)
 SEED = 0
 SETTLING_IMAGES = 6  # one of every kind of generated scene
@@ -57,14 +60,16 @@ class Form:
 
 
 def named_variant(variant: str, input_hw: tuple[int, int], top_ks: Sequence[int] | None) -> Subject:
-    """Return a variant with random weights and 80 classes.
+    """Return a variant with random weights and 80 classes, and 17 keypoints if it is a pose network.
 
     Raises:
         ConfigError: there is no such variant, or it does not support the input size, or it supports none
             of `top_ks`.
     """
     torch.manual_seed(SEED)
-    model = Detector(model_config(variant, CLASSES, input_hw))
+    config = model_config(variant, CLASSES, input_hw, skeleton=KEYPOINTS)
+    model = task_named(config.task).build(config)
+    assert isinstance(model, Detector)  # the command takes no classifiers
     settle(model)
     return Subject(variant, model.eval(), _top_ks(model, top_ks, variant))
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from training.columns import in_columns
+from training.config import OBJECT_TASKS
 from training.lab.tables.published import IMAGENET_CLASSES, PUBLISHED, Named, Published
 from training.models.cost import measure_cost
 from training.models.families.choose import parse_variant, variants_of
@@ -25,9 +26,17 @@ ABLATIONS = (
     MixtureChoice(top_k=1),
     MixtureChoice(top_k=4),
 )
+SMALLEST = "n"  # the one size that is listed of segmenters, pose networks and detectors of oriented boxes
 MODELS = (
     *(Named(variant=variant) for variant in DETECT_VARIANTS),
     *(Named(variant="esmoe-n", choice=choice) for choice in ABLATIONS),
+    *(
+        Named(variant=variant)
+        for task in OBJECT_TASKS
+        if task != "detect"
+        for variant in variants_of(task)
+        if parse_variant(variant).size == SMALLEST
+    ),
     *(Named(variant=variant, classes=IMAGENET_CLASSES) for variant in variants_of("classify")),
 )
 COCO_KEYPOINTS = 17
@@ -121,7 +130,7 @@ def variants_table() -> str:
     notes = list(dict.fromkeys(one.published.note for one in comparisons if one.published.note))
     return "\n".join(
         [
-            "80 classes, 640 × 640; -cls: 1000 classes, 224 × 224",
+            f"80 classes, 640 × 640; -pose: {COCO_KEYPOINTS} keypoints; -cls: 1000 classes, 224 × 224",
             "2 operations a multiply-add, norms folded, attention products left out",
             "at K experts a layer: parameters without the smallest experts, GFLOPs with the costliest",
             "",

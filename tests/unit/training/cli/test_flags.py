@@ -34,7 +34,7 @@ MEASURED = f"{OF_DATA} --top-k --weight-threshold --json --quiet"
 # What can be written after each command: scripts of others rely on it.
 FLAGS = {
     "train": f"--run --like {OF_A_RUN}",
-    "check": f"DATA --input --output --images --val-split --quiet {OF_DATA}",
+    "check": f"DATA --task --input --output --images --val-split --quiet {OF_DATA}",
     "look": f"--output --epoch --images --pictures --like {OF_A_RUN}",
     "evaluate": f"checkpoint --url --model --backend --plots --matrix-conf --matrix-iou {MEASURED}",
     "compare": f"first second --top-k --second-top-k --draws --json --quiet {OF_DATA}",

@@ -148,3 +148,48 @@ def test_look_says_the_same_of_the_training_images(capsys, tmp_path):
     write_split(tmp_path / "data", "train", ["", "", ""])
     assert main(argv) == 0
     assert "no labelled object to learn from" in capsys.readouterr().err
+
+
+OUTLINE = "1 0.1 0.1 0.6 0.1 0.6 0.5 0.1 0.3"  # with four corners: also of an oriented box
+
+
+def test_the_task_decides_which_labels_are_read_and_drawn(capsys, tmp_path):
+    write_split(tmp_path / "data", "train", [OUTLINE, f"{OUTLINE}\n{BOX}"])
+    write_split(tmp_path / "data", "val", [OUTLINE])
+    drawn = {}
+    for task in ("detect", "segment", "obb"):
+        assert main(["check", "data", "--quiet", "--task", task, "--output", f"{task}.png"]) == 0
+        said = capsys.readouterr().out
+        assert f"task {task}, sizes at --input 640" in said
+        assert ("train: objects without an outline, whose mask is the rectangle of their box: 1" in said) == (
+            task == "segment"
+        )
+        drawn[task] = cv2.imread(f"{task}.png")
+    assert (drawn["detect"] != drawn["segment"]).any()
+    assert (drawn["detect"] != drawn["obb"]).any()
+    assert (drawn["segment"] != drawn["obb"]).any()
+
+
+def keypoints(root, split, count):
+    write_split(root, split, [BOX + " 0.5 0.5 2" * count])
+    (root / "data.yaml").write_text(f"names: [cat, dog]\nkpt_shape: [{count}, 3]\n", encoding="utf-8")
+
+
+def test_keypoints_are_named(capsys, tmp_path):
+    for split in ("train", "val"):
+        keypoints(tmp_path / "data", split, 3)
+    assert main(["check", "data", "--quiet", "--task", "pose"]) == 0
+    assert "\nkeypoints: 1, 2, 3\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("pose", "no keypoints; declare their number and columns"),
+        ("classify", "the data set has boxes, but a classifier learns one class"),
+    ],
+)
+def test_labels_of_another_task_are_refused(capsys, tmp_path, task, message):
+    write_split(tmp_path / "data", "train", [BOX])
+    assert main(["check", "data", "--quiet", "--task", task]) == 1
+    assert message in capsys.readouterr().err

@@ -270,10 +270,7 @@ def perfect(sample, task):
 def test_the_metric_is_that_of_what_the_task_adds(task):
     """Right boxes with wrong masks, keypoints or angles score less."""
     data = ScenesDataset(6, seed=2, image_hw=LARGE_HW, labels=LABELS[task])
-    further = {}
-    if (skeleton := data.skeleton) is not None:
-        further = {"keypoints": skeleton.names, "flip_ids": skeleton.flip_ids, "sigmas": skeleton.sigmas}
-    of_task = export_task(replace(plain_config(), task=task, **further))
+    of_task = export_task(replace(plain_config(), task=task, skeleton=data.skeleton))
     samples = [data.load(index) for index in range(len(data))]
     answers = [(sample, perfect(sample, task)) for sample in samples]
     right = of_task.metric(answers, data.class_names, LARGE_HW)

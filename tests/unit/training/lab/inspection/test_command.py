@@ -7,15 +7,17 @@ import cv2
 import pytest
 
 from training.__main__ import main
-from training.config import TrainConfig
+from training.config import TASK_SUFFIXES, TrainConfig
 from training.config_json import to_json
-from training.data.scenes.scenes import CLASS_NAMES, ScenesDataset
+from training.data.scenes.objects import RAY_SKELETON
+from training.data.scenes.scenes import CLASS_NAMES, ORIENTED_CLASSES, POSED_CLASSES, ScenesDataset
 from training.data_config import FolderConfig, ScenesConfig
 from training.errors import DatasetError
 from training.evaluate.expert_use import LayerUse
 from training.lab.inspection import charts
 from training.models.detector import Detector
 from training.models.variants import model_config
+from training.tasks.choose import task_named
 from training.trainer.checkpoint import load_model, save_model
 from training.workflows import dataset_config
 
@@ -65,6 +67,19 @@ def refusal(capsys, *argv):
     assert error.startswith("training: ")
     assert error.count("\n") == 1
     return error
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "keypoints"),
+    [("segment", CLASS_NAMES, None), ("pose", POSED_CLASSES, RAY_SKELETON), ("obb", ORIENTED_CLASSES, None)],
+)
+def test_routing_of_every_task_is_charted(task, classes, keypoints, capsys, tmp_path, scenes):
+    config = model_config(f"esmoe-n{TASK_SUFFIXES[task]}", classes, (64, 64), skeleton=keypoints)
+    save_model(tmp_path / "m.safetensors", task_named(task).build(config), {"data": dataset_config.GENERATED})
+    charted = tmp_path / "charts"
+    text = inspect(capsys, str(tmp_path / "m.safetensors"), "--output", str(charted))
+    assert text.startswith(f"{config.variant}, top_k 2; 6 images: generated scenes, seed 0\n")
+    assert {path.name for path in charted.iterdir()} == ALL_CHARTS
 
 
 def test_the_table_has_every_layer_and_every_goal(capsys, checkpoint):

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 
 from tests.unit.training.data.small_data import GREY, MemoryDataset, sample
+from training.config import TASK_SUFFIXES, TrainConfig
 from training.data.loading.collate import collate_corners, collate_keypoints, collate_masks
+from training.data.loading.loader import TrainingLoader
 from training.data.masks import Mask
 from training.data.scenes.objects import RAY_SKELETON
 from training.data.scenes.scenes import ScenesDataset
-from training.lab.preview import GAP_PX, batch_sample, contact_sheet, edges_of, letterboxed
+from training.data_config import ScenesConfig
+from training.lab.preview import GAP_PX, batch_sample, contact_sheet, edges_of, letterboxed, training_samples
+from training.models.variants import model_config
 from training.predict.shapes import class_colour
+from training.skeleton import Skeleton
+from training.tasks.obb import OBB
+from training.tasks.pose import POSE
+from training.tasks.segment import SEGMENT
 
 
 def grey(**labels):
@@ -120,3 +128,27 @@ def test_masks_of_a_batch_are_drawn_as_the_loss_sees_them():
     wanted = np.zeros((40, 80), dtype=bool)
     wanted[4:12, 0:8] = True  # of the outer cells: 8 of 16 pixels to the left, 4 below and to the right
     np.testing.assert_array_equal(drawn.on((40, 80)), wanted)
+
+
+@pytest.mark.parametrize(("task", "labels"), [(SEGMENT, "masks"), (POSE, "keypoints"), (OBB, "corners")])
+def test_samples_of_a_training_have_the_shapes_of_its_task(task, labels):
+    config = TrainConfig(
+        model=model_config(
+            f"esmoe-n{TASK_SUFFIXES[task.name]}", ("ray",), (64, 96), skeleton=Skeleton.unnamed(5)
+        ),
+        train_data=ScenesConfig(),
+        epochs=3,
+        batch_size=4,
+    )
+    data = ScenesDataset(8, 0, (64, 96), labels)
+    shown = training_samples(data, config, 0, 8)
+    with TrainingLoader(data, config, task) as loader:
+        batches = list(loader.epoch(0))
+    assert sum(len(each.class_ids) for each in shown) > 6
+    for place, each in enumerate(shown):
+        batch = batches[place // 4]
+        wanted = getattr(batch, labels)[batch.image_ids == place % 4].numpy()
+        got = getattr(each, labels)
+        if labels == "masks":
+            got = np.array([mask.on((64, 96))[2::4, 2::4] for mask in got]).reshape(wanted.shape)
+        np.testing.assert_array_equal(got, wanted)
