@@ -4,9 +4,16 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 PYTHON ?= python3
 MODEL ?= starter
-NAME ?= $(if $(DATA),trained,scenes)
+TASK ?= detect
+SUFFIX_detect :=
+SUFFIX_classify := -cls
+SUFFIX_segment := -seg
+SUFFIX_pose := -pose
+SUFFIX_obb := -obb
+TASKS := detect classify segment pose obb
+NAME ?= $(if $(DATA),trained,scenes)$(SUFFIX_$(TASK))
 RECIPE ?= $(if $(DATA),small-data,quick)
-VARIANT ?= sparsight-n
+VARIANT ?= sparsight-n$(SUFFIX_$(TASK))
 EXTRAS ?= serve,train,client,dev
 
 VENV := .venv
@@ -23,7 +30,8 @@ ARGS passes further flags on: to pytest (test, test-all), or to the training com
   make serve PORT=9000 MODEL=scenes                            serve on another port, with another default model
   make test ARGS="-x -k letterbox"                             run the tests that have a word in their name
   make train-export NAME=mine DATA=folder                      a detector, on your images
-  make train-export NAME=mine DATA=folder VARIANT=sparsight-n-cls          a classifier, on folders of images
+  make train-export NAME=mine DATA=folder TASK=classify        a classifier, on folders of images
+  make train-export TASK=segment                               masks; also pose and obb: boxes with an angle
   make train-export NAME=mine DATA=folder ARGS="--epochs 20 --batch 8"     with other settings
   make train-export NAME=try ARGS="--epochs 1 --input 64 --unproved"       the smallest trial, in a few minutes
 All flags of train-export: .venv/bin/python -m training train-export --help
@@ -55,7 +63,8 @@ check: $(VENV)/.dev ## lint, types, imports, size budgets
 	@echo "== imports" && $(VENV)/bin/lint-imports --no-cache
 	@echo "== size budgets" && $(RUN) .ci/budgets.py
 
-train-export: $(VENV)/.train ## train, evaluate and export a model; NAME, DATA, VARIANT and ARGS as below
+train-export: $(VENV)/.train ## train, evaluate and export a model; NAME, DATA, TASK and ARGS as below
+	@$(if $(filter undefined,$(flavor SUFFIX_$(TASK))),echo "no task '$(TASK)'; there are: $(TASKS)" >&2; exit 2,:)
 	@$(RUN) -m training train-export --name $(NAME) --recipe $(RECIPE) --variant $(VARIANT) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 clean: ## remove the environments and caches; models and runs stay
