@@ -1,6 +1,7 @@
 """What detection, segmentation, pose and oriented boxes have in common: outputs, golden sample and mAP."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -70,25 +71,6 @@ def object_task(
         found = candidate_differences(want, got, pairs, tolerance)
         return {**found, **compare(want, got, pairs, tolerance)}
 
-    def golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer:
-        conf = _threshold_in_a_gap(outputs[SCORES if SCORES in outputs else CLASS_SCORES])
-        thresholds = DetectConfig(conf=CONF if conf is None else conf, iou=IOU, max_det=MAX_DET)
-        found = kept(outputs, (image.shape[0], image.shape[1]), input_hw, thresholds, kind)
-        answer: dict[str, NDArray[Any]] = {
-            "det_boxes_xyxy": found.boxes_xyxy,
-            "det_scores": found.scores,
-            "det_class_ids": found.class_ids,
-            **arrays(found, (image.shape[0], image.shape[1])),
-        }
-        return GoldenAnswer(answer, {"conf": thresholds.conf}, found=conf is not None)
-
-    def map50_95(answers: Answers, class_names: Sequence[str], input_hw: tuple[int, int]) -> float:
-        truths, found = [], []
-        for sample, outputs in answers:
-            truths.append(Truth.of(sample))
-            found.append(kept(outputs, truths[-1].image_hw, input_hw, DetectConfig(), kind))
-        return mean_average_precision(truths, found, class_names, kind).map50_95
-
     return ExportTask(
         resize={"mode": "letterbox", "pad_value": PAD_VALUE, "interpolation": "bilinear"},
         settings=of_manifest,
@@ -97,11 +79,43 @@ def object_task(
         differences=differences,
         further_limits=further_limits,
         counted=BOXES,
-        golden=golden,
+        golden=partial(_golden, kind, arrays),
         nothing_found=f"the model scores nothing above {CONF_FLOOR}",
         metric_name="map50_95",
-        metric=map50_95,
+        metric=partial(_map50_95, kind),
     )
+
+
+def _golden(
+    kind: ObjectKind,
+    further: FurtherArrays,
+    outputs: Arrays,
+    image: NDArray[np.uint8],
+    input_hw: tuple[int, int],
+) -> GoldenAnswer:
+    """Return the correct answer for the golden image, at a threshold that lies in a gap between scores."""
+    conf = _threshold_in_a_gap(outputs[SCORES if SCORES in outputs else CLASS_SCORES])
+    thresholds = DetectConfig(conf=CONF if conf is None else conf, iou=IOU, max_det=MAX_DET)
+    image_hw = (image.shape[0], image.shape[1])
+    found = kept(outputs, image_hw, input_hw, thresholds, kind)
+    answer: dict[str, NDArray[Any]] = {
+        "det_boxes_xyxy": found.boxes_xyxy,
+        "det_scores": found.scores,
+        "det_class_ids": found.class_ids,
+        **further(found, image_hw),
+    }
+    return GoldenAnswer(answer, {"conf": thresholds.conf}, found=conf is not None)
+
+
+def _map50_95(
+    kind: ObjectKind, answers: Answers, class_names: Sequence[str], input_hw: tuple[int, int]
+) -> float:
+    """Return the mAP@[.5:.95] of the kind, 0..1, of a graph's outputs for the images of a data set."""
+    truths, found = [], []
+    for sample, outputs in answers:
+        truths.append(Truth.of(sample))
+        found.append(kept(outputs, truths[-1].image_hw, input_hw, DetectConfig(), kind))
+    return mean_average_precision(truths, found, class_names, kind).map50_95
 
 
 def kept(
