@@ -13,6 +13,7 @@ from .tasks.segment import Segments
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
+_Rectangle = tuple[int, int, int, int]  # left, top, right, bottom
 
 _SEEN = 0.5  # lowest score of a keypoint that is drawn
 _FINE_PX = 600  # the shorter side of an image in which a fine line is one pixel wide
@@ -22,7 +23,9 @@ _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
 def draw(image: Image, found: Detections) -> Image:
-    """Return a copy of an image with the objects that were found in it, best last.
+    """Return a copy of an image with the objects that were found in it.
+
+    Each object has its name, unless the name would cover another object's centre or a better object's name.
 
     Args:
         image: (H, W, 3) RGB, of the size of the image in which the objects were found.
@@ -44,8 +47,15 @@ def draw(image: Image, found: Detections) -> Image:
         cv2.polylines(drawn, [_sixteenths(corners)], True, colour, 2 * unit, cv2.LINE_AA, _SHIFT)
         if isinstance(found, Poses):
             _draw_keypoints(drawn, found.keypoints[row], found.keypoint_scores[row], unit)
-    for row, one in objects:
-        _draw_name(drawn, one, _corners(one, found, row), unit)
+    centers = np.array([_corners(one, found, row).mean(axis=0) for row, one in enumerate(found)])
+    named: list[_Rectangle] = []
+    for row, one in enumerate(found):
+        place, text = _name_place(image, one, _corners(one, found, row), unit)
+        others = np.delete(centers, row, axis=0)
+        # In a crowd, names would hide the objects: the best ones keep theirs.
+        if not any(_overlap(place, other) for other in named) and not _holds_any(place, others):
+            named.append(place)
+            _draw_name(drawn, text, place, _colour(one.class_id, 0.26), unit)
     return drawn
 
 
@@ -74,16 +84,35 @@ def _draw_keypoints(
             cv2.circle(image, (x, y), 4 * unit << _SHIFT, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_name(image: Image, one: Detection, corners: NDArray[np.float32], unit: int) -> None:
-    """Draw class and score above the highest corner, or in the image if there is no room above."""
-    text, size = f"{one.class_name} {one.score:.2f}", 0.5 * unit
-    (width, height), below = cv2.getTextSize(text, _FONT, size, unit)
+def _name_place(
+    image: Image, one: Detection, corners: NDArray[np.float32], unit: int
+) -> tuple[_Rectangle, str]:
+    """Return class and score, and their place: above the highest corner, or below without room above."""
+    text = f"{one.class_name} {one.score:.2f}"
+    (width, height), below = cv2.getTextSize(text, _FONT, 0.5 * unit, unit)
     left, top = corners[corners[:, 1].argmin()].round().astype(int).tolist()
     room = height + below + 2 * unit
     left = max(0, min(left, image.shape[1] - width - 4 * unit))
     top = top - room if top >= room else max(0, top)
-    cv2.rectangle(image, (left, top), (left + width + 4 * unit, top + room), _colour(one.class_id, 0.26), -1)
-    cv2.putText(image, text, (left + 2 * unit, top + height + unit), _FONT, size, _WHITE, unit, cv2.LINE_AA)
+    return (left, top, left + width + 4 * unit, top + room), text
+
+
+def _draw_name(image: Image, text: str, place: _Rectangle, colour: Colour, unit: int) -> None:
+    left, top, right, bottom = place
+    cv2.rectangle(image, (left, top), (right, bottom), colour, cv2.FILLED)
+    (_, height), _ = cv2.getTextSize(text, _FONT, 0.5 * unit, unit)
+    at = (left + 2 * unit, top + height + unit)
+    cv2.putText(image, text, at, _FONT, 0.5 * unit, _WHITE, unit, cv2.LINE_AA)
+
+
+def _overlap(one: _Rectangle, other: _Rectangle) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _holds_any(place: _Rectangle, points: NDArray[np.float32]) -> bool:
+    left, top, right, bottom = place
+    inside = (points >= (left, top)) & (points <= (right, bottom))
+    return bool(inside.all(axis=1).any())
 
 
 def _colour(number: int, lightness: float = 0.48) -> Colour:

@@ -143,9 +143,7 @@ def measure(url: str, models: list[Measured], images: int, drawn: Path | None) -
 def write_drawn(path: Path, encoded: bytes, answer: Any) -> None:
     """Write an image with the objects of the service's answer."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(
-        str(path), cv2.cvtColor(draw(decode_image(encoded).pixels, answer), cv2.COLOR_RGB2BGR)
-    )
+    cv2.imwrite(str(path), cv2.cvtColor(draw(decode_image(encoded).pixels, answer), cv2.COLOR_RGB2BGR))
 
 
 def print_table(models: list[Measured]) -> None:
