@@ -18,8 +18,9 @@ Positions = NDArray[np.float64]
 
 
 class Mask(NamedTuple):
-    """The pixels of one object, as runs down the columns of its image, ordered by column and row.
+    """The pixels of one object, stored as runs.
 
+    A run is an unbroken line of pixels in one column of the image. Runs are sorted by column, then by row.
     A bitmap of an object that fills an image of 40 megapixels needs 40 MB; its runs need less than 1 MB.
     """
 
