@@ -23,7 +23,8 @@ other tasks, by the end of the name, with the recipes quick and small-data
   -seg                 masks of objects, of every variant above: sparsight-n-seg
   -pose                keypoints of objects, of every variant above: sparsight-n-pose
   -obb                 boxes with an angle, of every variant above: sparsight-n-obb
-  -cls                 classes of images: yolov12-{n,s,m,l,x}-cls, esmoe-{n,s,m,l,x}-cls, sparsight-{n,s}-cls
+  -cls                 classes of images: yolov12-{n,s,m,l,x}-cls, esmoe-{n,s,m,l,x}-cls,
+                       modular-{n,s,m,l}-cls, sparsight-{n,s}-cls
 
 recipes: `train --recipe small-data --help` shows the settings of small-data in brackets; a flag overrides one
   python -m training train --recipe small-data --data bccd --run runs/cells --lr 0.0007 --flip-vertical 0.5

@@ -3,13 +3,11 @@
 import json
 import math
 
-import numpy as np
 import pytest
 
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
-from tests.integration.service.test_shapes import ANSWER, FOUND, POINTS, segmenter
-from tests.onnx_builders import build_constant
+from tests.shaped_models import POINTS, build_shaped
 from training.__main__ import main
 
 # Half as wide and high as the model input: x_input = 2 * x_source. The models find in every image:
@@ -19,14 +17,7 @@ NAMES = ["nose", "left", "right"]
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    repository = tmp_path_factory.mktemp("measured")
-    segmenter(repository)
-    found = FOUND | {"keypoints": POINTS.astype(np.float32)}
-    answer = ANSWER | {"det_keypoints": found["keypoints"][0, [0, 2]]}
-    build_constant(repository, "pose", {"keypoints": NAMES, "skeleton": []}, found, answer)
-    found = FOUND | {"angles": np.array([[0, np.pi / 2, -np.pi / 4]], np.float32)}
-    answer = {name: FOUND[name[4:]][0] for name in ANSWER}
-    build_constant(repository, "obb", {}, found, answer | {"det_angles": found["angles"][0]})
+    repository = build_shaped(tmp_path_factory.mktemp("measured"))
     with serve(repository=repository, backends="onnx", default_model="pose") as served:
         assert wait_until_ready(served).status_code == 200, wait_until_ready(served).text
         yield served
@@ -87,7 +78,7 @@ def test_a_segmenter_is_measured_by_its_masks(measured, tmp_path):
 
 def test_a_pose_model_is_measured_by_its_keypoints(measured):
     # 0.05 is the spread of every keypoint, since the data states none.
-    points = POINTS[0, [0, 2]] / [2, 2, 1]
+    points = POINTS.copy()
     points[..., 2] = 2
     away = math.sqrt(-math.log(0.77) * 2 * BLUE[2] * BLUE[3] * (2 * 0.05) ** 2)
     points[1, :, 0] += away  # an OKS of 0.77

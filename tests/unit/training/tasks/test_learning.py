@@ -1,4 +1,4 @@
-"""From random weights, networks of every object task learn to find objects of scenes that they have not seen."""
+"""From random weights, networks of every object task learn to find objects of scenes unseen in training."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ SIDE = (128, 128)
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     ("variant", "epochs", "least"),
-    # One seed each gave 0.50, 0.57 and POSE_SCORE.
+    # One seed each gave 0.50, 0.57.
     [("sparsight-n-seg", 12, 0.35), ("sparsight-n-obb", 12, 0.4), ("sparsight-n-pose", 50, 0.3)],
 )
 def test_a_network_finds_objects_of_scenes_that_it_has_not_seen(variant, epochs, least, tmp_path):

@@ -104,7 +104,8 @@ def coco_labels(truths, kind):
 
 def _shape(truth, place, kind):
     if kind == "masks":
-        return {"segmentation": encoded(truth.masks[place].on(IMAGE_HW))}
+        whole = truth.masks[place].on(IMAGE_HW)
+        return {"segmentation": encoded(whole), "area": float(whole.sum())}
     if kind == "corners":
         corners = truth.corners[place]
         return {"corners": corners, "area": float(np.prod(sides(corners)))}
