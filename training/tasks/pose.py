@@ -1,6 +1,7 @@
 """Pose estimation: a box, a class and the keypoints of each object in an image."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from training.config import LossConfig, TaskName
 from training.data.loading.batch import Batch, PoseBatch
@@ -22,6 +23,9 @@ class _Pose(ObjectTask):
     labels: Labels = "keypoints"
     best_by = "OKS mAP50-95"
     network = PoseEstimator
+    # Keypoints are learned later than boxes: on generated scenes, boxes had an mAP50 of 0.99 after 12 epochs,
+    # and keypoints an OKS mAP50 of 0.00; after 50 epochs, 1.00 and 0.91. Smaller images keep a trial short.
+    defaults = replace(ObjectTask.defaults, quick_hw=(128, 128), quick_epochs=30)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         return collate_keypoints(samples)

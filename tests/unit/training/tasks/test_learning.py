@@ -17,8 +17,8 @@ SIDE = (128, 128)
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     ("variant", "epochs", "least"),
-    # One seed each gave 0.50, 0.57.
-    [("sparsight-n-seg", 12, 0.35), ("sparsight-n-obb", 12, 0.4), ("sparsight-n-pose", 50, 0.3)],
+    # One seed each gave 0.50, 0.57 and 0.91.
+    [("sparsight-n-seg", 12, 0.35), ("sparsight-n-obb", 12, 0.4), ("sparsight-n-pose", 50, 0.6)],
 )
 def test_a_network_finds_objects_of_scenes_that_it_has_not_seen(variant, epochs, least, tmp_path):
     task = task_named({"seg": "segment", "obb": "obb", "pose": "pose"}[variant.rsplit("-", 1)[1]])
