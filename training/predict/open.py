@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 
 from training.config import Resize, TaskName
 from training.errors import CheckpointError, ConfigError
-from training.evaluate.objects.boxes import BOXES
-from training.evaluate.objects.corners import CORNERS
-from training.evaluate.objects.keypoints import Keypoints
 from training.evaluate.objects.kind import ObjectKind
-from training.evaluate.objects.masks import MASKS
+from training.evaluate.objects.kinds import kind_for
 from training.export.artifact.stored_manifest import StoredManifest, check_manifest
 from training.export.contract.spec import GraphSpec
 from training.export.contract.tensors import GATES, ROUTER_PROBS, Arrays, GraphContract, Input, Output
@@ -27,6 +24,7 @@ from training.export.targets.targets import target_of
 from training.export.tasks.tasks import export_task
 from training.files import sha256_of
 from training.models.mixture.routing import RoutingControls
+from training.skeleton import Skeleton
 from training.trainer.checkpoint import load_model
 from training.trainer.distributed import ALONE
 
@@ -141,12 +139,14 @@ def open_artifact(folder: Path, device: str | None) -> LoadedModel:
 
 def _objects(task: TaskName, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the kind of objects, and their keypoints, from the task_settings of a manifest."""
+    if task == "classify":
+        return {"kind": None}
     names = tuple(settings.get("keypoints", ()))
-    kinds = {"detect": BOXES, "segment": MASKS, "obb": CORNERS}
-    # Spreads of correct labels matter only where there are labels.
-    kind = Keypoints((1.0,) * len(names)) if task == "pose" else kinds.get(task)
     edges = tuple((one, other) for one, other in settings.get("skeleton", ()))
-    return {"kind": kind, "keypoint_names": names, "edges": edges}
+    # Mirrored keypoints and spreads of correct labels matter only where there are labels.
+    flip_ids = tuple(range(len(names)))
+    skeleton = Skeleton(names=names, flip_ids=flip_ids, edges=edges) if task == "pose" else None
+    return {"kind": kind_for(task, skeleton), "keypoint_names": names, "edges": edges}
 
 
 def routings(outputs: Arrays, experts: Mapping[str, int]) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
