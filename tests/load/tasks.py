@@ -26,7 +26,7 @@ from typing import Any
 
 import cv2
 
-from clients import RestClient
+from clients import ClientError, RestClient
 from clients.drawing import draw
 from tests.load.costs import ONE_BY_ONE, ROOT, processor, wait_until_ready
 from training.config import TrainConfig
@@ -89,6 +89,10 @@ def main() -> int:
     try:
         wait_until_ready(f"http://127.0.0.1:{port}", process)
         measure(f"http://127.0.0.1:{port}", models, args.images, args.drawn)
+    except ClientError as refused:
+        raise SystemExit(
+            f"the service refused: {refused}; are the models in SPARSIGHT_REPOSITORY?"
+        ) from refused
     finally:
         process.terminate()
         process.wait(timeout=60)
@@ -103,12 +107,14 @@ def main() -> int:
 
 def read_run(run: Path, images: int) -> Measured:
     """Return what a run's folder states, with the first validation images."""
+    if not (run / "config.json").exists() or not (run / "model.safetensors").exists():
+        raise SystemExit(f"{run} is not the folder of a finished run: give the --run of a training")
     config = train_from_json((run / "config.json").read_text())
     if config.val_data is None:
         raise SystemExit(f"{run} was trained without validation images")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if line["kind"] == "train"]
-    scores = [line for line in lines if line["kind"] == "evaluate"][-1]
+    scores = next(line for line in reversed(lines) if line["kind"] == "evaluate")
     taken_s, last = 0.0, 0
     for line in steps:
         taken_s += (line["step"] - last) * config.batch_size / line["images_per_s"]
