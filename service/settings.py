@@ -201,6 +201,22 @@ class Settings(BaseSettings):
             description="Requests in flight, including waiting requests; further requests get a 429.",
         ),
     ] = 64
+    max_inflight_bytes: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Bytes of all request bodies in flight; further requests get a 429. A body of unknown"
+            " size counts as the largest allowed.",
+        ),
+    ] = 256_000_000
+    max_queue_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=600,
+            description="Longest predicted wait of an image for its turn, in seconds; further images get a 429.",
+        ),
+    ] = 0.5
     max_body_bytes: Annotated[int, Field(ge=1, description="Largest request body, in bytes.")] = 20_000_000
     max_pixels: Annotated[int, Field(ge=1, description="Largest image, in pixels, read from its header.")] = (
         40_000_000

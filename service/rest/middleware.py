@@ -11,7 +11,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
+from service.rest.door import Door, Patience
 from service.rest.ids import new_id
+from service.serving.detect import DetectService
 
 log = logging.getLogger(__name__)
 
@@ -22,15 +24,15 @@ _DROP_BYTES = 1_000_000_000
 _SMALL = 1_000_000  # after an early answer, the connection is kept only if the body has at most so many bytes
 
 
-def wrap(app: ASGIApp, metrics: Metrics, paths: Collection[str], origins: Collection[str]) -> ASGIApp:
-    """Return `app`, wrapped in all middleware of this module, and in CORS middleware if there are origins.
+def wrap(app: ASGIApp, service: DetectService, paths: Collection[str]) -> ASGIApp:
+    """Return `app`, wrapped in all middleware; in CORS middleware only if the settings allow origins.
 
     Args:
         app: the ASGI app.
-        metrics: metrics of the service.
+        service: the service, with its settings and metrics.
         paths: the app's paths, which are labels in the metrics; all other paths share the label "other".
-        origins: origins of web pages that may read the answers, or "*".
     """
+    app, origins = Door(app, service), service.settings.cors_origins
     if origins:
         app = CORSMiddleware(
             app,
@@ -40,7 +42,7 @@ def wrap(app: ASGIApp, metrics: Metrics, paths: Collection[str], origins: Collec
             allow_private_network="*" not in origins,
             expose_headers=("X-Request-Id", "Retry-After"),
         )
-    return UnreadBody(HeadAsGet(RequestRecorder(app, metrics, paths)))
+    return Patience(UnreadBody(HeadAsGet(RequestRecorder(app, service.metrics, paths))))
 
 
 class RequestRecorder:

@@ -57,25 +57,24 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
     service, params = service_of(request), query.params()
     answer_format = format_of(query.format)
     refuse_repeated(request)
-    with service.admit():
-        # Wrong parameters are refused before the body is read. `detect` checks them again, because another
-        # version of the model may answer by then.
-        manifest = service.choose(params).manifest
-        query.check_names(manifest)
-        answer_format.check(manifest)
-        resolve(params, manifest)
-        upload = await read_upload(request, service.settings)
-        context = query.context(request, service.settings.timeout_s)  # the time limit starts here
-        if not (several or upload.several):
-            answered = await unless_caller_leaves(request, service.detect(upload.images[0], params, context))
-            outcome = Outcome(context.request_id, upload.files[0], answered)
-            return await _write(answer_format, [outcome], query, several=False)
-        count = len(upload.images)
-        contexts = [replace(context, request_id=f"{context.request_id}-{i}") for i in range(1, count + 1)]
-        found = await unless_caller_leaves(request, service.detect_all(upload.images, params, contexts))
-        ids = (one.request_id for one in contexts)
-        outcomes = [Outcome(*each) for each in zip(ids, upload.files, found, strict=True)]
-        return await _write(answer_format, outcomes, query, several=True)
+    # Wrong parameters are refused before the body is read. `detect` checks them again, because another
+    # version of the model may answer by then.
+    manifest = service.choose(params).manifest
+    query.check_names(manifest)
+    answer_format.check(manifest)
+    resolve(params, manifest)
+    upload = await read_upload(request, service.settings)
+    context = query.context(request, service.settings.timeout_s)  # the time limit starts here
+    if not (several or upload.several):
+        answered = await unless_caller_leaves(request, service.detect(upload.images[0], params, context))
+        outcome = Outcome(context.request_id, upload.files[0], answered)
+        return await _write(answer_format, [outcome], query, several=False)
+    count = len(upload.images)
+    contexts = [replace(context, request_id=f"{context.request_id}-{i}") for i in range(1, count + 1)]
+    found = await unless_caller_leaves(request, service.detect_all(upload.images, params, contexts))
+    ids = (one.request_id for one in contexts)
+    outcomes = [Outcome(*each) for each in zip(ids, upload.files, found, strict=True)]
+    return await _write(answer_format, outcomes, query, several=True)
 
 
 async def _write(

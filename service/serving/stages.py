@@ -33,6 +33,11 @@ class ImageStages:
         self._placed: tuple[ImagesInput, Placed] | None = None
         self.queue_s = self.infer_s = self._decode_s = self._preprocess_s = 0.0
 
+    @property
+    def size_bytes(self) -> int:
+        """Return the size of the image file."""
+        return len(self._data)
+
     def decode_and_preprocess(self, spec: ImagesInput, queued_at: float) -> Placed:
         """Return the image resized to a model input; `queued_at` is when it began to wait for a thread."""
         started = perf_counter()
