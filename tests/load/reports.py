@@ -9,6 +9,7 @@ from typing import Self
 
 BROKEN = 0  # stands for the status if the connection broke before the whole answer
 REFUSALS = (429, 503)
+OPEN, CLOSED, POLITE = "arrivals", "callers", "polite callers"  # kinds of load
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,17 @@ class Report:
             f"{self.waiting} unanswered; {self.connections} connections; callers used {self.cpu_share:.0%} "
             f"of a core and sent up to {self.late_ms:.1f} ms late"
         )
+
+
+@dataclass(frozen=True)
+class Point:
+    """One service under one load."""
+
+    service: str
+    kind: str  # OPEN, CLOSED or POLITE
+    amount: float  # multiple of the capacity, or number of callers
+    report: Report
+    experts: float  # mean number of experts that a mixture layer ran for an image; NaN if unknown
 
 
 @dataclass(slots=True)
