@@ -1,0 +1,99 @@
+"""The commands of the load tests run at their smallest, and print every row of their tables."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.load.photographs import SIZES, make_photographs
+from tests.load.services import ROOT, naive, running, this_build
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of four images as large as a telephone's, one of them upright."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(4):
+        small = np.random.default_rng(number).integers(0, 256, (68, 91, 3), dtype=np.uint8)
+        image = cv2.resize(small, (3000, 2250), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{number}.jpg"), image if number else image.transpose(1, 0, 2))
+    return folder
+
+
+def run(command: str, photos: Path, *flags: str) -> str:
+    """Run a command with the services that need nothing more than this checkout; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.load.{command}", "--smallest", "--photos", str(photos), *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def table(printed: str, heading: str) -> list[dict[str, str]]:
+    """Return the rows of the Markdown table whose first column has the heading."""
+    lines = iter(printed.splitlines())
+    heads = next(cells for line in lines if (cells := split(line))[0] == heading)
+    next(lines)
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append(dict(zip(heads, split(line), strict=True)))
+    return rows
+
+
+def split(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_photographs_have_their_sizes_and_stay_upright(photos: Path, tmp_path: Path) -> None:
+    made = make_photographs(photos, tmp_path)
+    for name, (width, height) in SIZES.items():
+        shapes = [cv2.imread(file).shape for file in made[name]]
+        assert shapes == [(width, height, 3)] + 3 * [(height, width, 3)]
+
+
+def test_the_naive_endpoint_finds_what_the_service_finds(photos: Path, tmp_path: Path) -> None:
+    image = make_photographs(photos, tmp_path)["VGA"][1]
+    answers = []
+    for service in (this_build(image, {}), naive(image)):
+        with running([service]):
+            url = f"http://127.0.0.1:{service.port}/detect"
+            with urllib.request.urlopen(urllib.request.Request(url, Path(image).read_bytes())) as answer:
+                answers.append(json.loads(answer.read())["predictions"])
+    ours, theirs = answers
+    assert ours
+    # The two decode and resize the image with different libraries, so scores differ in the third digit.
+    for one, other in zip(ours, theirs, strict=True):
+        assert one["class"] == other["class"]
+        assert one["confidence"] == pytest.approx(other["confidence"], abs=0.02)
+        assert one["x"] == pytest.approx(other["x"], abs=4)
+        assert one["height"] == pytest.approx(other["height"], abs=8)
+
+
+def test_overload_prints_every_load_of_every_service_and_draws_them(photos: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "plot.png"
+    printed = run("overload", photos, "--services", "this", "naive", "--plot", str(plot))
+    rows = table(printed, "service")
+    loads = ["0.8 × capacity", "2 × capacity", "4 callers", "8 callers", "64 callers"]
+    for name in ("this build", "naive FastAPI"):
+        own = [row for row in rows if row["service"] == name]
+        assert [row["load"] for row in own if "polite" not in row["load"]] == loads
+        assert max(float(row["goodput/s"]) for row in own) > 0
+        assert "100%" in [row["of the best"] for row in own]
+    ours = next(row for row in rows if row["service"] == "this build")
+    assert ours["experts a layer"] == "2.00"  # the starter's default
+    image = cv2.imread(str(plot))
+    assert image is not None
+    assert image.shape[1] == 1200
