@@ -210,13 +210,12 @@ class Settings(BaseSettings):
         ),
     ] = 256_000_000
     max_queue_s: Annotated[
-        float,
+        Annotated[float, Field(gt=0, le=600)] | None,
         Field(
-            gt=0,
-            le=600,
-            description="Longest predicted wait of an image for its turn, in seconds; further images get a 429.",
+            description="Longest predicted wait of an image for its turn, in seconds; further images get a"
+            " 429. If unset, five times as long as an image takes.",
         ),
-    ] = 0.5
+    ] = None
     max_body_bytes: Annotated[int, Field(ge=1, description="Largest request body, in bytes.")] = 20_000_000
     max_pixels: Annotated[int, Field(ge=1, description="Largest image, in pixels, read from its header.")] = (
         40_000_000

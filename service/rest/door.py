@@ -98,7 +98,7 @@ class Patience:
         self._free_per_s = free_per_s
         self._hold_s = hold_s
         self._free, self._counted = free_per_s, perf_counter()
-        self._held: dict[asyncio.Future[None], None] = {}  # in the order in which they came
+        self._held: dict[asyncio.Future[None], None] = {}  # as a set, in the order in which they came
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -139,6 +139,6 @@ class Patience:
 
     def _let_one_go(self) -> None:
         if self._held:
-            first = next(iter(self._held))
-            del self._held[first]
-            first.set_result(None)
+            # The last one first: its caller still waits for the answer, where others may have given up.
+            last, _ = self._held.popitem()
+            last.set_result(None)

@@ -105,14 +105,17 @@ class DetectService:
         Raises:
             NotReady, UnknownModel, UnknownVersion, BackendNotOffered: no backend serves what is requested.
             InvalidParameter: the chosen version does not accept a parameter.
-            EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
             Overloaded: the image would wait too long for its turn.
+            EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
             BackendBusy, BackendUnavailable, BackendFailed: no backend answered.
             DeadlineExceeded: the answer was not complete before the deadline.
         """
-        routes = self.ready_models().routes(params.model)
-        # Again, now that the body is here: many bodies may have been received at the same time.
+        # Again, as at the door: many bodies may have been received at the same time.
         self.check_wait(params, len(data), context.priority, context.left_s())
+        return await self._answer(data, params, context)
+
+    async def _answer(self, data: bytes, params: DetectParams, context: RequestContext) -> Answered:
+        routes = self.ready_models().routes(params.model)
         image = ImageStages(data, self.settings.max_pixels, params.bits or self.settings.bits)
         failed: dict[str, BackendUnavailable] = {}  # backends that could not answer this image, and why
         choice = choose(routes, params, failed)
@@ -137,7 +140,7 @@ class DetectService:
     ) -> list[Answered | ServiceError]:
         """Return an answer or an error for each image of a request, in order.
 
-        At most _IMAGES_AT_ONCE images of the request run at once.
+        The images of an admitted request all get their turns, however long the queue is by then. At most _IMAGES_AT_ONCE images of the request run at once.
 
         Args:
             images: bytes of the image files.
@@ -149,7 +152,7 @@ class DetectService:
         async def one(data: bytes, context: RequestContext) -> Answered | ServiceError:
             async with room:
                 try:
-                    return await self.detect(data, params, context)
+                    return await self._answer(data, params, context)
                 except ServiceError as error:
                     for observer in self._observers:
                         observer.refused(error, context)

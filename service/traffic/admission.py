@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from service.errors import Overloaded
 
 _MEGABYTE = 1_000_000
+# A queue of so many turns evens out arrivals at random moments: with fewer, backends would stand idle while
+# images are refused; with more, every image waits longer under overload, and no more are served.
+_USUAL_TURNS = 5
 
 
 class Admission:
@@ -46,27 +49,29 @@ class Admission:
             self._bytes -= size_bytes
 
 
-def check_wait(wait_s: float, turn_s: float, longest_s: float, allowed_s: float) -> None:
+def check_wait(wait_s: float, turn_s: float, longest_s: float | None, allowed_s: float) -> None:
     """Check that an image's turn would come soon enough; an image that need not wait always passes.
 
     Args:
         wait_s: predicted seconds until the turn.
         turn_s: seconds that a turn lasts on average.
-        longest_s: the longest wait that the operator allows.
+        longest_s: the longest wait that the operator allows; None for _USUAL_TURNS times turn_s.
         allowed_s: seconds until the caller's deadline.
 
     Raises:
         Overloaded: the wait would be too long, or the answer would come after the deadline.
     """
+    if longest_s is None:
+        longest_s = _USUAL_TURNS * turn_s
     if wait_s > longest_s:
         raise Overloaded(
-            f"an image would wait {wait_s:.2f} s for its turn, longer than the {longest_s:g} s that are "
+            f"an image would wait {wait_s:.2f} s for its turn, longer than the {longest_s:.2g} s that are "
             "allowed (SPARSIGHT_MAX_QUEUE_S)",
             wait_s - longest_s,
         )
     if wait_s > 0 and wait_s + turn_s > allowed_s:
         raise Overloaded(
-            f"the answer would take about {wait_s + turn_s:.2f} s, longer than the {allowed_s:g} s that this "
+            f"the answer would take about {wait_s + turn_s:.2f} s, longer than the {round(allowed_s, 2):g} s that this "
             "request allows",
             wait_s + turn_s - allowed_s,
         )

@@ -64,7 +64,7 @@ def test_answers_and_closing_connections_are_never_held():
         assert caller.free_s < 0.1
 
 
-def test_a_request_that_ends_frees_the_caller_that_was_held_first():
+def test_a_request_that_ends_frees_the_caller_that_was_held_last():
     statuses = iter([429, 429, 200])
 
     async def app(scope, receive, send):
@@ -80,4 +80,4 @@ def test_a_request_that_ends_frees_the_caller_that_was_held_first():
         return first.free_s, second.free_s
 
     first_s, second_s = asyncio.run(scene())
-    assert first_s < 0.2 < second_s
+    assert second_s < 0.2 < first_s
