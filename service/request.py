@@ -12,6 +12,7 @@ from service.errors import DeadlineExceeded
 Number = int | float
 MaskForm = Literal["rle", "polygon", "off"]
 Priority = Literal["high", "normal", "low"]
+Quality = Literal["auto", "high"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class DetectParams:
     class_conf: Mapping[str, float] = field(default_factory=dict)  # conf for single classes, by name or id
     agnostic_nms: bool | None = None
     masks: MaskForm | None = None
+    quality: Quality = "auto"
     controls: Mapping[str, Number | str] = field(default_factory=dict)  # values for controls, by name
 
 

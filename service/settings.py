@@ -125,6 +125,24 @@ class BreakerSettings(BaseModel, extra="forbid", frozen=True):
     ] = 1.0
 
 
+class BrownoutSettings(BaseModel, extra="forbid", frozen=True):
+    """The bounds within which fewer experts run while images wait; without bounds, quality never falls."""
+
+    min_top_k: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        Field(description="Lowest top_k under load, for requests that name none; if unset, the default."),
+    ] = None
+    max_weight_threshold: Annotated[
+        Annotated[float, Field(ge=0, le=1)] | None,
+        Field(description="Highest weight_threshold under load, likewise; if unset, the default."),
+    ] = None
+
+    @property
+    def lowers(self) -> bool:
+        """Return whether there is a bound, so that quality may fall."""
+        return self.min_top_k is not None or self.max_weight_threshold is not None
+
+
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
@@ -259,6 +277,7 @@ class Settings(BaseSettings):
     onnx: OnnxSettings = OnnxSettings()
     triton: TritonSettings = TritonSettings()
     breaker: BreakerSettings = BreakerSettings()
+    brownout: BrownoutSettings = BrownoutSettings()
 
     @model_validator(mode="after")
     def _lists_make_sense(self) -> Self:

@@ -22,7 +22,9 @@ def yield_to_event_loop() -> None:
     if sys.platform == "linux":
         nice = os.getpriority(os.PRIO_PROCESS, 0)
         # A thread that is as nice as allowed stays so; other numbers only matter beside other threads.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(nice + int(os.environ.get("NICE","5")), 19))
+        os.setpriority(
+            os.PRIO_PROCESS, threading.get_native_id(), min(nice + int(os.environ.get("NICE", "5")), 19)
+        )
 
 
 class Threads:

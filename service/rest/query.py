@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema
 
 from service.artifact.manifest import Manifest
 from service.errors import InvalidParameter
-from service.request import DetectParams, MaskForm, Priority, RequestContext
+from service.request import DetectParams, MaskForm, Priority, Quality, RequestContext
 from service.rest.formats.choose import FORMAT_NAMES, FormatName
 from service.settings import BACKEND_NAMES, BackendName
 
@@ -149,6 +149,13 @@ class DetectQuery(BaseModel):
             description="Time limit in milliseconds, after the last byte: a whole number from 1 to 600000."
         ),
     ] = None
+    quality: Annotated[
+        Quality,
+        Field(
+            description="Whether fewer experts may run under load, if the service is set so: auto allows it,"
+            " high forbids it."
+        ),
+    ] = "auto"
     priority: Annotated[
         Priority,
         Field(description="Share of the service while others wait, 8 to 4 to 1: one of high, normal, low."),
@@ -196,6 +203,7 @@ class DetectQuery(BaseModel):
             class_conf=class_conf,
             agnostic_nms=self.agnostic_nms,
             masks=self.masks,
+            quality=self.quality,
             controls=self.model_dump(include=set(CONTROLS), exclude_none=True) | others,
         )
 

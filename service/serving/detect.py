@@ -140,7 +140,8 @@ class DetectService:
     ) -> list[Answered | ServiceError]:
         """Return an answer or an error for each image of a request, in order.
 
-        The images of an admitted request all get their turns, however long the queue is by then. At most _IMAGES_AT_ONCE images of the request run at once.
+        The images of an admitted request all get their turns, however long the queue is by then. At most
+        _IMAGES_AT_ONCE of them run at once.
 
         Args:
             images: bytes of the image files.
@@ -184,6 +185,7 @@ class DetectService:
         resolved = resolve(params, manifest)
         async with choice.route.turn(image.size_bytes, context, movable=choice.movable) as wait_s:
             image.queue_s += wait_s
+            resolved, degraded = choice.route.brownout.lower(resolved, params, manifest)
             prepare = partial(image.decode_and_preprocess, manifest.images, queued_at=perf_counter())
             placed = await self._threads.run(context, prepare)
             sent = perf_counter()
@@ -197,6 +199,7 @@ class DetectService:
             reason=choice.reason,
             context=context,
             params=resolved,
+            degraded=degraded,
             image_hw=placed.source_hw,
             notes=image.notes,
             result=result,

@@ -14,6 +14,7 @@ from service.errors import BackendUnavailable, DeadlineExceeded, ServiceError, U
 from service.request import RequestContext
 from service.settings import BackendName
 from service.traffic.breaker import Breaker, State
+from service.traffic.brownout import Brownout
 from service.traffic.turns import Lane, Turns
 from service.types import RawOutputs
 
@@ -84,6 +85,7 @@ class Route:
         model: str,
         breaker: Breaker,
         turns: Turns,
+        brownout: Brownout,
         on_error: Callable[[ServiceError], None] = lambda error: None,
     ) -> None:
         """Create a route without versions.
@@ -93,12 +95,14 @@ class Route:
             model: name of the model.
             breaker: circuit breaker of this backend and model.
             turns: turns of this backend, shared by all its models.
+            brownout: says how many experts run on this backend.
             on_error: called with every ServiceError that `infer` raises.
         """
         self.backend_name = backend_name
         self.model = model
         self.breaker = breaker
         self.turns = turns
+        self.brownout = brownout
         self._on_error = on_error
         self.renew: Callable[[], Awaitable[None]] = _nothing_new  # reads the backend's versions again
         self.versions: Mapping[str, ServedVersion] = {}  # by version, highest first
@@ -169,6 +173,7 @@ class Route:
         """
         lane = Lane.of(context.priority, self.model, size_bytes)
         async with self.turns.take(lane, context, movable=movable) as wait_s:
+            self.brownout.waited(wait_s, self.turns.mean_s(lane))
             yield wait_s
 
     async def infer(

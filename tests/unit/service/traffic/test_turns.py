@@ -181,7 +181,7 @@ def test_the_wait_is_half_of_what_runs_and_all_that_waits_divided_by_the_turns()
 def test_an_image_that_overtakes_does_not_wait_for_all():
     ahead = [LANE] * 12
     assert predicted({LANE: 0.1}, ahead, HIGH) == pytest.approx(0.05)
-    assert predicted({LANE: 0.1}, ahead, LOW) == pytest.approx(0.05)  # its line is empty: its share comes soon
+    assert predicted({LANE: 0.1}, ahead, LOW) == pytest.approx(0.05)
     assert predicted({LANE: 0.1, LARGE: 0.4}, [*ahead, LARGE], LARGE) == pytest.approx(0.05 + 0.4 * 2 / 2)
 
 
