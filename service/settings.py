@@ -32,7 +32,17 @@ class OpenVinoSettings(BaseModel, extra="forbid", frozen=True):
         Literal["throughput", "latency"],
         Field(description="throughput shares the cores among requests; latency gives one request all cores."),
     ] = "throughput"
-    threads: Annotated[int, Field(ge=0, le=1024, description="CPU threads; 0 lets the engine choose.")] = 0
+    threads: Annotated[
+        int,
+        Field(ge=0, le=1024, description="CPU threads; 0: as many as cores, or fewer if a quota is smaller."),
+    ] = 0
+    pin_threads: Annotated[
+        bool,
+        Field(
+            description="Pin each thread to a core, counted from the first; only for a process that shares no"
+            " cores with another engine."
+        ),
+    ] = False
     streams: Annotated[
         int, Field(ge=0, le=1024, description="Parallel streams; 0 lets the engine choose.")
     ] = 0
@@ -52,7 +62,7 @@ class OnnxSettings(BaseModel, extra="forbid", frozen=True):
         Literal["auto", "cpu", "cuda"], Field(description="auto takes a GPU if onnxruntime-gpu finds one.")
     ] = "auto"
     intra_op_threads: Annotated[
-        int, Field(ge=0, le=1024, description="Threads for one graph; 0 takes one thread for each core.")
+        int, Field(ge=0, le=1024, description="Threads for one graph; 0: one for each core that may be used.")
     ] = 0
     inter_op_threads: Annotated[
         int, Field(ge=1, le=1024, description="Number of parts of a graph that run at the same time.")
