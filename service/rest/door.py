@@ -92,7 +92,7 @@ class Patience:
     cannot use up the processor with refusals.
     """
 
-    def __init__(self, app: ASGIApp, free_per_s: float = 300.0, hold_s: float = 1.0) -> None:
+    def __init__(self, app: ASGIApp, free_per_s: float = 500.0, hold_s: float = 1.0) -> None:
         """Wrap `app`; refusals up to `free_per_s` per second are not held, others for up to `hold_s`."""
         self._app = app
         self._free_per_s = free_per_s

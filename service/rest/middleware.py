@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Collection
 from time import perf_counter
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _PROBES = {"/healthz", "/readyz", "/metrics"}  # requested every few seconds; counted, but not logged
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # no spaces, quotes or line breaks: it goes into the log
+_REFUSED, _REFUSAL_EVERY_S = 429, 0.1  # of refusals in between, the next line says the number
 _DROP_S, _SILENT_S = 30.0, 5.0  # as nginx's lingering_time and lingering_timeout
 _DROP_BYTES = 1_000_000_000
 _SMALL = 1_000_000  # after an early answer, the connection is kept only if the body has at most so many bytes
@@ -56,6 +58,7 @@ class RequestRecorder:
         self._app = app
         self._metrics = metrics
         self._paths = frozenset(paths)
+        self._refusal_logged, self._refusals_omitted = -math.inf, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection; record it if it is an HTTP request."""
@@ -84,9 +87,19 @@ class RequestRecorder:
             path = getattr(scope.get("route"), "path", scope["path"])  # /models/{name}/example, for example
             route = path if path in self._paths else "other"
             self._metrics.request_ended(route, code, duration_s)
-            if route not in _PROBES:
+            if route not in _PROBES and (code != _REFUSED or self._logs_refusal(started)):
                 facts = {"route": route, "code": code, "id": request_id, "duration_s": round(duration_s, 4)}
+                if code == _REFUSED:
+                    facts["omitted"], self._refusals_omitted = self._refusals_omitted, 0
                 log.info("request_answered", extra=facts)
+
+    def _logs_refusal(self, now: float) -> bool:
+        """Return whether to log a refusal: under overload, the log would cost more than the refusals."""
+        if now - self._refusal_logged < _REFUSAL_EVERY_S:
+            self._refusals_omitted += 1
+            return False
+        self._refusal_logged = now
+        return True
 
 
 def _request_id(scope: Scope) -> str:
