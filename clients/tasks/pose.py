@@ -23,12 +23,15 @@ class Poses(Detections):
     keypoints: NDArray[np.float32]  # (N, P, 2)  x, y in source pixels, also outside the image
     keypoint_scores: NDArray[np.float32]  # (N, P)  0..1
     keypoint_names: tuple[str, ...]  # P; empty if nothing was found
+    skeleton: tuple[tuple[int, int], ...] = ()  # pairs of keypoints that a line joins; empty if not told
 
     def __post_init__(self) -> None:
         super().__post_init__()
         shape = (len(self), len(self.keypoint_names))
         if self.keypoints.shape != (*shape, 2) or self.keypoint_scores.shape != shape:
             raise ValueError(f"{self.keypoints.shape=} {self.keypoint_scores.shape=} do not fit {shape=}")
+        if len(self) and not all(0 <= place < shape[1] for pair in self.skeleton for place in pair):
+            raise ValueError(f"{self.skeleton=} does not fit {shape[1]} keypoints")
 
     def predictions(self) -> list[dict[str, Any]]:
         """Return the objects as dicts, as in the service's answer."""
@@ -43,6 +46,10 @@ class Poses(Detections):
             }
             for row, places, sure in zip(super().predictions(), points, scores, strict=True)
         ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as a dict, as in the service's answer."""
+        return super().to_dict() | {"skeleton": [list(pair) for pair in self.skeleton]}
 
     def layout(self) -> Layout:
         """Return the objects as a table; its last column counts the keypoints that are likely visible."""
@@ -92,7 +99,18 @@ class PoseParams(ServiceParams):
             keypoints=np.array(xy, dtype=np.float32).reshape(*shape, 2),
             keypoint_scores=np.array(scores, dtype=np.float32).reshape(shape),
             keypoint_names=names,
+            skeleton=_skeleton(answer),
         )
+
+
+def _skeleton(answer: Facts) -> tuple[tuple[int, int], ...]:
+    """Return the pairs of keypoints that a line joins; older services do not tell them."""
+    if not answer.has("skeleton"):
+        return ()
+    pairs = answer.list_of("skeleton", list, empty=True)
+    if not all(len(pair) == 2 and all(type(place) is int for place in pair) for pair in pairs):
+        raise ValueError("skeleton is not a list of [keypoint, keypoint]")
+    return tuple((one, other) for one, other in pairs)
 
 
 class PoseCalls(Caller):
