@@ -45,7 +45,7 @@ def draw_objects(image: Image, objects: Objects) -> None:
     """Draw objects into the pixels of their image, the best ones on top.
 
     Each object has its text, unless the text would cover another object's centre or a better object's text.
-    There is never more than one mask in memory.
+    Masks are asked for one by one, and each one is cropped before the next.
 
     Args:
         image: (H, W, 3) RGB, contiguous; it is changed.
@@ -55,7 +55,7 @@ def draw_objects(image: Image, objects: Objects) -> None:
     for row in reversed(range(len(objects.texts))):
         colour = _colour(objects.class_ids[row])
         if objects.mask is not None:
-            _draw_mask(image, objects.mask(row), colour, unit)
+            _draw_mask(image, *_cropped(objects.mask(row)), colour, unit)  # keeps no mask until the next one
         outline = _sixteenths(objects.corners[row])
         cv2.polylines(image, [outline], True, colour, 2 * unit, cv2.LINE_AA, _SHIFT)
         if objects.keypoints is not None:
@@ -94,22 +94,35 @@ def _unit(image: Image) -> int:
     return max(1, round(int(min(image.shape[:2])) / _FINE_PX))
 
 
-def _draw_mask(image: Image, mask: NDArray[np.bool_], colour: _Colour, unit: int) -> None:
-    """Mix the mask's pixels with the colour, and draw its outline."""
+def _cropped(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Return the rectangle around a mask's pixels as 0 and 1, contiguous, and its left and top edge."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
+        return np.zeros((0, 0), dtype=np.uint8), (0, 0)
+    part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if part.strides[0] < part.strides[1]:  # stored by columns, as RLE is: NumPy would need ten times as long
+        cropped = np.asarray(cv2.transpose(part.T.view(np.uint8)), dtype=np.uint8)
+    else:
+        cropped = np.ascontiguousarray(part).view(np.uint8)
+    return cropped, (int(columns[0]), int(rows[0]))
+
+
+def _draw_mask(
+    image: Image, inside: NDArray[np.uint8], left_top: tuple[int, int], colour: _Colour, unit: int
+) -> None:
+    """Mix the pixels of a cropped mask with the colour, and draw its outline."""
+    if not inside.size:
         return
-    top, left = int(rows[0]), int(columns[0])
-    within = np.s_[top : rows[-1] + 1, left : columns[-1] + 1]
-    inside, pixels = np.ascontiguousarray(mask[within]), image[within]
+    (left, top), (height, width) = left_top, inside.shape
+    pixels = image[top : top + height, left : left + width]
     mixed = (1 - _TINT) * np.arange(256)[:, None] + _TINT * np.array(colour)
     table = mixed.astype(np.uint8)[None]  # of each channel, the value for every value
-    block = max(1, _BLOCK // inside.shape[1])
-    for first in range(0, len(inside), block):
+    block = max(1, _BLOCK // width)
+    for first in range(0, height, block):
         part = pixels[first : first + block]
-        np.copyto(part, cv2.LUT(part, table), where=inside[first : first + block, :, None])
-    outlines, _ = cv2.findContours(inside.view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(image, outlines, -1, colour, unit, offset=(left, top))
+        cv2.copyTo(cv2.LUT(part, table), inside[first : first + block], part)
+    outlines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(image, outlines, -1, colour, unit, offset=left_top)
 
 
 def _draw_keypoints(
