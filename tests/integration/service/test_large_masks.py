@@ -175,6 +175,6 @@ def test_the_masks_are_drawn_one_by_one_into_the_only_copy_of_the_image(running,
     assert picture.shape == (HEIGHT, WIDTH, 3)
     plain = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
     assert (np.abs(picture[::8, ::8].astype(int) - plain[::8, ::8]).max(axis=-1) > 20).mean() > 0.5
-    # The image; a mask at its size and its crop, then the crop and a copy in which OpenCV finds outlines, each
-    # a third of the image; and as much as two more masks for all else.
+    # The image; a mask at its size and its crop, or the crop and the copy in which OpenCV finds outlines,
+    # each a third of the image; and as much as two more masks for all else.
     assert grown < 2.4 * DECODED
