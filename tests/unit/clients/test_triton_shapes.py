@@ -132,6 +132,7 @@ def test_keypoints_come_back_in_pixels_of_the_image():
     assert found.keypoints.tolist() == [[[8, 20], [-8, 140]], [[0, 0], [64, 128]]], "also outside the image"
     assert found.keypoint_scores.tolist() == [[0.75, 1], [0, 0]]
     assert found.keypoint_names == POINT_NAMES
+    assert found.skeleton == ((0, 1),)
     assert found.predictions()[0]["keypoints"][1] == {"name": "tail", "x": -8, "y": 140, "confidence": 1}
 
 
