@@ -1,9 +1,6 @@
 """Run blocking work in threads, within a deadline, and drop queued work whose caller has gone."""
 
 import asyncio
-import os
-import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -13,26 +10,12 @@ from service.request import RequestContext
 T = TypeVar("T")
 
 
-def yield_to_event_loop() -> None:
-    """Let the event loop run before this thread, and before the threads that this thread starts.
-
-    Otherwise, when every core is busy with inference, the loop waits for the processor, and refusals and
-    probes are late. Only Linux has a priority for each thread.
-    """
-    if sys.platform == "linux":
-        nice = os.getpriority(os.PRIO_PROCESS, 0)
-        # A thread that is as nice as allowed stays so; other numbers only matter beside other threads.
-        os.setpriority(
-            os.PRIO_PROCESS, threading.get_native_id(), min(nice + int(os.environ.get("NICE", "5")), 19)
-        )
-
-
 class Threads:
     """A pool with a fixed number of threads and one queue."""
 
     def __init__(self, count: int, name: str) -> None:
         """Prepare `count` threads with the name prefix `name`; they start when there is work."""
-        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=yield_to_event_loop)
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
 
     async def run(self, context: RequestContext, work: Callable[[], T]) -> T:
         """Run `work` in a thread and return its result.

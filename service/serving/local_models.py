@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from service.artifact.repository import Artifact, find_artifacts
-from service.backends.protocol import Backend
 from service.backends.table import BACKENDS
-from service.backends.threads import yield_to_event_loop
 from service.errors import (
     ArtifactBroken,
     ArtifactError,
@@ -104,7 +102,7 @@ class LocalModels:
     async def _load(self, artifact: Artifact) -> ServedVersion:
         manifest, began = artifact.manifest, perf_counter()
         check_proved(manifest, self._settings)
-        backend = await asyncio.to_thread(self._open_nicely, artifact)
+        backend = await asyncio.to_thread(self._open, artifact, self._settings)
         try:
             await prove_by_golden(artifact, backend, _REPLAY_S)
         except BaseException:
@@ -114,10 +112,6 @@ class LocalModels:
         seconds = round(perf_counter() - began, 3)
         log.info("model_loaded", extra={**facts, "folder": str(artifact.folder), "seconds": seconds})
         return ServedVersion(self._name, manifest, artifact.sha256, backend)
-
-    def _open_nicely(self, artifact: Artifact) -> Backend:
-        yield_to_event_loop()
-        return self._open(artifact, self._settings)
 
     def _serve(self, new: ServedVersion) -> None:
         manifest, old = new.manifest, self._served.get(new.manifest.name)
