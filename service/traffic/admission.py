@@ -72,6 +72,6 @@ def check_wait(wait_s: float, turn_s: float, longest_s: float | None, allowed_s:
     if wait_s > 0 and wait_s + turn_s > allowed_s:
         raise Overloaded(
             f"the answer would take about {wait_s + turn_s:.2f} s, longer than the "
-            f"{round(allowed_s, 2):g} s that this request allows",
+            f"{round(allowed_s, 2):g} s that are left for it",
             wait_s + turn_s - allowed_s,
         )

@@ -1,6 +1,7 @@
 """What comes when the queue is full is refused before its body is read, and the preferred is still served."""
 
 import asyncio
+import re
 import socket
 
 import httpx
@@ -46,17 +47,27 @@ def test_preferred_images_are_served_while_others_are_refused(start, repository)
 
     async def ask():
         async with httpx.AsyncClient(base_url=limited.url, trust_env=False, timeout=20) as client:
-            crowd = [
-                asyncio.ensure_future(client.post("/detect", params={"priority": "low"}, content=SLOW))
-                for _ in range(60)
+            crowded = True
+
+            async def ask_on():
+                codes = []
+                while crowded:
+                    answer = await client.post("/detect", params={"priority": "low"}, content=SLOW)
+                    codes.append(answer.status_code)
+                return codes
+
+            crowd = [asyncio.ensure_future(ask_on()) for _ in range(20)]
+            await asyncio.sleep(0.5)
+            preferred = [
+                await client.post("/detect", params={"priority": "high"}, content=SLOW) for _ in range(5)
             ]
-            await asyncio.sleep(0.2)
-            preferred = await client.post("/detect", params={"priority": "high"}, content=SLOW)
-            return [answer.status_code for answer in await asyncio.gather(*crowd)], preferred
+            crowded = False
+            return sum(await asyncio.gather(*crowd), []), [answer.status_code for answer in preferred]
 
     codes, preferred = asyncio.run(ask())
-    assert codes.count(429) > 10
-    assert preferred.status_code == 200
+    assert codes.count(429) > 5
+    assert codes.count(200) > 0  # they are not starved either
+    assert preferred == [200] * 5
 
 
 def test_a_body_over_the_bytes_in_flight_is_refused_from_its_header(start, repository):
@@ -82,4 +93,4 @@ def test_an_image_that_could_not_be_answered_in_time_is_refused_and_not_started(
     answers = ask_at_once(limited.url, 40, timeout_ms=300)
     sentences = [answer.json()["detail"] for answer in answers if answer.status_code == 429]
     assert sentences
-    assert all("longer than the 0.3 s that this request allows" in sentence for sentence in sentences)
+    assert all(re.search(r"longer than the 0\.[123]\d* s that are left for it", one) for one in sentences)

@@ -72,7 +72,7 @@ def test_a_wait_at_its_limit_is_allowed(wait_s, turn_s, longest_s, allowed_s):
         (0.51, 0.1, 0.5, 10, "wait 0.51 s .* the 0.5 s .*try again in 1 s", 1),
         (0.52, 0.1, None, 10, "wait 0.52 s .* the 0.5 s ", 1),
         (2.6, 0.1, 0.5, 10, "wait 2.60 s .*try again in 3 s", 3),
-        (0.45, 0.1, 0.5, 0.5, "take about 0.55 s, longer than the 0.5 s", 1),
+        (0.45, 0.1, 0.5, 0.5, "take about 0.55 s, longer than the 0.5 s that are left", 1),
         (3.5, 0.5, 9, 1.5, "take about 4.00 s.*try again in 3 s", 3),
     ],
 )
