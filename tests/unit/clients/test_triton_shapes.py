@@ -136,6 +136,13 @@ def test_keypoints_come_back_in_pixels_of_the_image():
     assert found.predictions()[0]["keypoints"][1] == {"name": "tail", "x": -8, "y": 140, "confidence": 1}
 
 
+@pytest.mark.parametrize("lines", [[[0, 2]], [[0]], [["nose", "tail"]]])
+def test_a_manifest_whose_skeleton_joins_no_keypoints_is_refused(lines):
+    settings = shaped_document("pose")["task_settings"] | {"skeleton": lines}
+    with pytest.raises(ManifestMismatch, match="skeleton"):
+        PoseParams().ask(IMAGE, manifest_of("pose", task_settings=settings))
+
+
 # ---- rotated boxes --------------------------------------------------------------------------
 
 
