@@ -16,7 +16,7 @@ def usable_cores(root: Path = CONTROL_GROUPS, own: Path = OWN_GROUPS) -> int:
 
     A container with `docker run --cpus 4` sees every core of the machine, but gets the time of only four. If
     it runs more threads, the kernel stops them all for the rest of each period of 100 ms. A quota of 2.5
-    cores counts as 2: a third thread would raise the throughput a little, and slow some images a lot.
+    cores counts as 2: with a third thread, the slowest images would take several times as long.
 
     Args:
         root: folder in which control groups of version 1 or 2 are mounted.

@@ -50,10 +50,10 @@ class Engines:
     def measure(self) -> "Round":
         """Measure one engine, both, and the other one."""
         cores = sorted(os.sched_getaffinity(0))
-        started, busy_s, own_s = time.perf_counter(), _busy_s(cores), processor_s(os.getpid())
+        started, busy_s, own_s = time.perf_counter(), _busy_s(cores), _own_s()
         first, together, last = self.alone[0](), self.together(), self.alone[-1]()
         all_s = (time.perf_counter() - started) * len(cores)
-        others_s = _busy_s(cores) - busy_s - (processor_s(os.getpid()) - own_s)
+        others_s = _busy_s(cores) - busy_s - (_own_s() - own_s)
         return Round((first + last) / 2, together, max(0.0, others_s / all_s))
 
 
@@ -80,6 +80,12 @@ def _busy_s(cores: Sequence[int]) -> float:
             user, nice, system, _idle, _waiting, irq, softirq, stolen = map(int, columns[:8])
             ticks += user + nice + system + irq + softirq + stolen
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _own_s() -> float:
+    """Return the processor time of this process and its descendants, also of those that have ended."""
+    ended = os.times()
+    return processor_s(os.getpid()) + ended.children_user + ended.children_system
 
 
 @contextmanager
