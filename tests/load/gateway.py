@@ -87,13 +87,11 @@ def parser() -> argparse.ArgumentParser:
 def measure_memory(
     services: Sequence[Service], photographs: Photographs, seconds: float
 ) -> dict[str, dict[str, float]]:
-    """Return the megabytes of each service after its start, and the most while many requests are in flight."""
+    """Return the megabytes of each service after its start, and at most with many requests in flight."""
     found: dict[str, dict[str, float]] = {}
     for service in services:
-        service.settle()
         found[service.name] = {"at rest": service.memory_mb()}
         for size in BUSY_WITH:
-            service.settle()
             load = service.load(
                 photographs[size], callers=IN_FLIGHT, seconds=seconds, before_s=0.0, deadline_s=0.0
             )
@@ -102,6 +100,7 @@ def measure_memory(
                 most = max(most, service.memory_mb())
                 time.sleep(0.1)
             running.report()
+            service.settle()
             found[service.name][f"{IN_FLIGHT} × {size}"] = most
     return found
 

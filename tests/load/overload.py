@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     add("--size", choices=SIZES, default="VGA", help="of the photographs (default: %(default)s)")
     add("--seconds", type=float, default=3.0, help="of each window (default: %(default)s)")
     add(
-        "--before",
+        "--lead",
         type=float,
         default=1.0,
         help="least seconds of load before a window (default: %(default)s)",

@@ -21,9 +21,9 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from tests.load.callers import arrivals
+from tests.load.callers import ROOT, arrivals
 from tests.load.naive import Detector
-from tests.load.services import ARTIFACT, ROOT
+from tests.load.services import ARTIFACT
 
 Inputs = dict[str, NDArray[Any]]
 
