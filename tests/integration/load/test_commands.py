@@ -59,10 +59,15 @@ def split(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def size_of(file: str) -> tuple[int, int]:
+    with Image.open(file) as image:
+        return image.size
+
+
 def test_photographs_have_their_sizes_and_stay_upright(photos: Path, tmp_path: Path) -> None:
     made = make_photographs(photos, tmp_path)
     for name, (width, height) in SIZES.items():
-        sizes = [Image.open(file).size for file in made[name]]
+        sizes = [size_of(file) for file in made[name]]
         assert sizes == [(height, width)] + 3 * [(width, height)]
 
 
