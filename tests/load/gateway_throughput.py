@@ -120,8 +120,8 @@ def gateway_rate(port: int, photo: bytes, callers: int, seconds: float) -> float
     """Return the answered images per second; each caller sends its next image after the answer."""
     with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
         Path(file.name).write_bytes(photo)
-        times = {"seconds": seconds, "before_s": 0.5, "deadline_s": 0.0}
-        report = measure(Load(port, (file.name,), callers=callers, **times))
+        load = Load(port, (file.name,), callers=callers, seconds=seconds, before_s=0.5, deadline_s=0.0)
+        report = measure(load)
     if set(report.statuses) != {200}:
         raise RuntimeError(f"the gateway did not answer every image: {report}")
     return report.rate
