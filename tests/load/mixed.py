@@ -87,7 +87,7 @@ def of_all(reports: Sequence[Report], share: float) -> float:
 
 
 def not_answered(report: Report) -> int:
-    """Return the number of requests of a window that got no 200."""
+    """Return the number of requests that got another status than 200, or no answer before the end."""
     return sum(report.statuses.values()) + report.waiting - report.statuses.get(200, 0)
 
 

@@ -21,12 +21,12 @@ from tabulate import tabulate
 from tests.load.compared import add_flags, compared
 from tests.load.machine import describe_machine
 from tests.load.photographs import SIZES
-from tests.load.reports import BROKEN, CLOSED, OPEN, POLITE, REFUSALS, Point, Report, percentile
+from tests.load.reports import BROKEN, CLOSED, OPEN, POLITE, REFUSALS, Point, percentile
 from tests.load.services import LITSERVE, Service
 
 FACTORS = (0.8, 1.2, 2.0, 5.0, 10.0)
 CALLERS = (4, 16, 64, 128, 256, 512)
-CAPACITY_CALLERS = 8
+CAPACITY_CALLERS, CAPACITY_TRIES = 8, 3
 LONGEST_BEFORE_S = 6.0
 HEADS = (
     "service",
@@ -89,31 +89,35 @@ def parser() -> argparse.ArgumentParser:
 def measure(args: argparse.Namespace, images: tuple[str, ...], services: Sequence[Service]) -> list[Point]:
     """Return all points; services take turns under each load, so that a slow moment does not hit one only."""
     times = {"seconds": args.seconds, "before_s": args.lead, "deadline_s": args.deadline}
-    points: list[Point] = []
 
-    def add(service: Service, kind: str, amount: float, **load: float) -> Report:
+    def take(service: Service, kind: str, amount: float, **load: float) -> Point:
         before = service.experts_and_images()
         report = service.measure(images, **times, **load)
         experts = mean_experts(before, service.experts_and_images())
-        points.append(Point(service.name, kind, amount, report, experts))
         print(f"{service.name}, {kind} {amount:g}: {report}", file=sys.stderr)
-        return report
+        return Point(service.name, kind, amount, report, experts)
 
-    capacity = {
-        service.name: add(service, CLOSED, CAPACITY_CALLERS, callers=CAPACITY_CALLERS).rate
-        for service in services
-    }
+    tries: dict[str, list[Point]] = {service.name: [] for service in services}
+    for _ in range(1 if args.smallest else CAPACITY_TRIES):
+        for service in services:
+            taken = take(service, CLOSED, CAPACITY_CALLERS, callers=CAPACITY_CALLERS)
+            tries[service.name].append(taken)
+    # A slow moment of the machine must not make the capacity, and with it every multiple, too small.
+    best = {name: max(taken, key=lambda point: point.report.rate) for name, taken in tries.items()}
+    points = list(best.values())
     for factor in args.factors:
         # Without a limit, a queue grows by factor - 1 s a second; the window begins when it is too long.
         grown_s = min(LONGEST_BEFORE_S, args.deadline / (factor - 1)) if factor > 1 else 0.0
         times["before_s"] = args.lead if args.smallest else max(args.lead, grown_s)
         for service in services:
-            add(service, OPEN, factor, rate=factor * capacity[service.name])
+            rate = factor * best[service.name].report.rate
+            points.append(take(service, OPEN, factor, rate=rate))
     times["before_s"] = max(args.lead, args.deadline)
     for callers in args.callers:
         for service in services:
-            if add(service, CLOSED, callers, callers=callers).told_when:
-                add(service, POLITE, callers, callers=callers, polite=True)
+            points.append(take(service, CLOSED, callers, callers=callers))
+            if points[-1].report.told_when:
+                points.append(take(service, POLITE, callers, callers=callers, polite=True))
     return points
 
 
@@ -144,12 +148,11 @@ def row(point: Point, best: float, calm_ms: float) -> list[str]:
     known = {200, *REFUSALS}
     other = sum(count for status, count in statuses.items() if status not in known)
     accepted_p99_ms = percentile(report.accepted_ms, 0.99)
-    sent = sum(statuses.values()) + report.waiting
     broken = f" ({statuses[BROKEN]} broken)" if BROKEN in statuses else ""
     return [
         point.service,
         f"{point.amount:g} × capacity" if point.kind == OPEN else f"{point.amount:g} {point.kind}",
-        f"{sent / report.seconds:.1f}",
+        f"{report.started / report.seconds:.1f}",
         f"{report.goodput:.1f}",
         number(report.goodput / best if best else math.nan, ".0%"),
         number(percentile(report.accepted_ms, 0.5), ".0f"),

@@ -33,8 +33,8 @@ class Load:
 class Report:
     """What the callers measured on the requests that started inside the window.
 
-    A request that was neither answered nor refused before the end counts as accepted; its latency is the time
-    that it waited. Otherwise a service that answers nobody would look fast.
+    A request that was neither answered nor refused before the end counts as accepted, with the time that it
+    waited, even if it started before the window. Otherwise a service that lets callers starve would look fast.
     """
 
     seconds: float
@@ -44,8 +44,9 @@ class Report:
     answered: int  # 200s that arrived inside the window, whenever they were sent
     accepted_ms: tuple[float, ...]  # sorted
     refused_ms: tuple[float, ...]  # sorted
-    waiting: int  # not answered before the end
+    waiting: int  # started before or in the window, and not answered before the end of the load
     told_when: int  # refusals with Retry-After
+    started: int  # requests of the window
     sent: int  # over the whole run, also outside the window
     connections: int  # opened over the whole run
     late_ms: float  # 99th percentile of the time from the planned arrival to the moment of sending
@@ -120,7 +121,10 @@ def summarise(
     """
     counted = [request for request in requests if window_s <= request.planned_s < window_s + load.seconds]
     latencies_s = [request.latency_s for request in counted if request.status == 200]
-    waited_s = [ended_s - request.planned_s for request in counted if request.status is None]
+    starved = [request for request in requests if request.status is None]
+    waited_s = [
+        ended_s - request.planned_s for request in starved if request.planned_s < window_s + load.seconds
+    ]
     refusals = [request for request in counted if request.status in REFUSALS]
     arrived_s = [request.planned_s + request.latency_s for request in requests if request.status == 200]
     sent = sorted(request.sent_s - request.planned_s for request in counted if not math.isnan(request.sent_s))
@@ -134,6 +138,7 @@ def summarise(
         refused_ms=tuple(sorted(round(request.latency_s * 1e3, 3) for request in refusals)),
         waiting=len(waited_s),
         told_when=sum(request.told_when for request in refusals),
+        started=len(counted),
         sent=len(requests),
         connections=connections,
         late_ms=percentile(sent, 0.99) * 1e3 if sent else 0.0,
