@@ -34,7 +34,8 @@ class Report:
     """What the callers measured on the requests that started inside the window.
 
     A request that was neither answered nor refused before the end counts as accepted, with the time that it
-    waited, even if it started before the window. Otherwise a service that starves its callers would look fast.
+    waited, even if it started before the window. Otherwise a service that lets its callers starve would
+    look fast.
     """
 
     seconds: float
