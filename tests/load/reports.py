@@ -33,18 +33,21 @@ class Load:
 class Report:
     """What the callers measured on the requests that started inside the window.
 
-    A request that was neither answered nor refused before the end counts as accepted; its latency is the time
-    that it waited. Otherwise a service that answers nobody would look fast.
+    A request that was neither answered nor refused before the end counts as accepted, with the time that it
+    waited, even if it started before the window. Otherwise a service that lets its callers starve would
+    look fast.
     """
 
     seconds: float
     deadline_s: float
     statuses: dict[int, int]  # number of answers by status; BROKEN for broken connections
     good: int  # 200s within the deadline
+    answered: int  # 200s that arrived inside the window, whenever they were sent
     accepted_ms: tuple[float, ...]  # sorted
     refused_ms: tuple[float, ...]  # sorted
-    waiting: int  # not answered before the end
+    waiting: int  # started before or in the window, and not answered before the end of the load
     told_when: int  # refusals with Retry-After
+    started: int  # requests of the window
     sent: int  # over the whole run, also outside the window
     connections: int  # opened over the whole run
     late_ms: float  # 99th percentile of the time from the planned arrival to the moment of sending
@@ -57,8 +60,8 @@ class Report:
 
     @property
     def rate(self) -> float:
-        """Return the 200s per second, late ones too."""
-        return self.statuses.get(200, 0) / self.seconds
+        """Return the 200s per second that arrived inside the window, late ones too."""
+        return self.answered / self.seconds
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -119,18 +122,24 @@ def summarise(
     """
     counted = [request for request in requests if window_s <= request.planned_s < window_s + load.seconds]
     latencies_s = [request.latency_s for request in counted if request.status == 200]
-    waited_s = [ended_s - request.planned_s for request in counted if request.status is None]
+    starved = [request for request in requests if request.status is None]
+    waited_s = [
+        ended_s - request.planned_s for request in starved if request.planned_s < window_s + load.seconds
+    ]
     refusals = [request for request in counted if request.status in REFUSALS]
+    arrived_s = [request.planned_s + request.latency_s for request in requests if request.status == 200]
     sent = sorted(request.sent_s - request.planned_s for request in counted if not math.isnan(request.sent_s))
     return Report(
         seconds=load.seconds,
         deadline_s=load.deadline_s,
         statuses=dict(Counter(request.status for request in counted if request.status is not None)),
         good=sum(latency_s <= load.deadline_s for latency_s in latencies_s),
+        answered=sum(window_s <= moment_s < window_s + load.seconds for moment_s in arrived_s),
         accepted_ms=tuple(sorted(round(latency_s * 1e3, 3) for latency_s in latencies_s + waited_s)),
         refused_ms=tuple(sorted(round(request.latency_s * 1e3, 3) for request in refusals)),
         waiting=len(waited_s),
         told_when=sum(request.told_when for request in refusals),
+        started=len(counted),
         sent=len(requests),
         connections=connections,
         late_ms=percentile(sent, 0.99) * 1e3 if sent else 0.0,

@@ -18,10 +18,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.load.callers import measure, request_of
+from tests.load.callers import ROOT, measure, request_of
+from tests.load.costs import processor_s, ticks_of_family
 from tests.load.reports import Load, Report
 
-ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = ROOT / "model_repository"
 ARTIFACT = REPOSITORY / "starter-openvino" / "1"
 LITSERVE = "0.2.19"
@@ -50,9 +50,10 @@ class Service:
         return Load(self.port, images, form_field=self.form_field, **options)
 
     def measure(self, images: tuple[str, ...], **options: Any) -> Report:
-        """Wait until the service is idle, or restart it, and return what callers measured."""
+        """Return what callers measured; afterwards, wait until the service is idle."""
+        report = measure(self.load(images, **options))
         self.settle()
-        return measure(self.load(images, **options))
+        return report
 
     def start(self) -> None:
         """Start the service, and wait until it has answered an image.
@@ -77,6 +78,8 @@ class Service:
                 raise RuntimeError(f"{self.name} did not become ready:\n{log.read()[-2000:].decode()}")
             time.sleep(0.1)
         log.close()
+        # The first images after a start are slow.
+        measure(self.load((self.image,), callers=2, seconds=0.5, before_s=0, deadline_s=0.5))
 
     def stop(self) -> None:
         """Stop the service and its workers; those that do not end on their own are killed."""
@@ -92,12 +95,22 @@ class Service:
         self.process = None
 
     def settle(self, patience_s: float = 2.0) -> None:
-        """Wait until the service answers, and restart it if requests of an earlier load keep it busy."""
-        if self.process is None or not self._answers(timeout_s=patience_s):
-            self.stop()
-            self.start()
-            # The first images after a start are slow.
-            measure(self.load((self.image,), callers=2, seconds=0.5, before_s=0, deadline_s=0.5))
+        """Wait until the service is idle; restart it if requests of an earlier load keep it busy for long.
+
+        Otherwise it would slow down the service that is measured next.
+        """
+        end_s = time.monotonic() + patience_s
+        while self.process is not None and self.process.poll() is None and time.monotonic() < end_s:
+            if self._is_idle():
+                return
+        self.stop()
+        self.start()
+
+    def _is_idle(self, over_s: float = 0.25) -> bool:
+        assert self.process is not None
+        before_s = processor_s(self.process.pid)
+        time.sleep(over_s)
+        return processor_s(self.process.pid) - before_s < 0.1 * over_s
 
     def experts_and_images(self) -> tuple[float, float] | None:
         """Return how many experts of a mixture layer ran on average, summed over images, and the images.
@@ -117,7 +130,7 @@ class Service:
         """Return the resident memory of the service and its workers; memory that they share counts once."""
         assert self.process is not None
         own_kb = shared_kb = 0
-        for pid in family(self.process.pid):
+        for pid in ticks_of_family(self.process.pid):
             try:
                 rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
             except OSError:  # it has just ended
@@ -138,20 +151,6 @@ class Service:
                 return answer.status == 200
         except (OSError, http.client.HTTPException):
             return False
-
-
-def family(pid: int) -> set[int]:
-    """Return a process and its living descendants."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # the process has just ended
-            continue
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
 
 
 def this_build(image: str, settings: Mapping[str, str]) -> Service:
@@ -238,7 +237,7 @@ def running(services: Sequence[Service]) -> Iterator[None]:
     try:
         for service in services:
             print(f"starting {service.name}", file=sys.stderr)
-            service.settle()
+            service.start()
         yield
     finally:
         for service in services:
