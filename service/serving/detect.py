@@ -149,10 +149,15 @@ class DetectService:
         version, manifest = choice.version, choice.version.manifest
         resolved = resolve(params, manifest)
         prepare = partial(image.decode_and_preprocess, manifest.images, queued_at=perf_counter())
-        placed = await self._threads.run(context, prepare)
-        sent = perf_counter()
-        inputs = manifest.feed(placed.canvas, resolved.controls)
-        outputs, wait_s = await choice.route.infer(version, inputs, context, movable=choice.movable)
+        async with choice.route.limit.room(context) as waited_s:
+            if choice.movable:
+                choice.route.check_open()  # else, the next backend answers
+            placed = await self._threads.run(context, prepare)
+            sent = perf_counter()
+            inputs = manifest.feed(placed.canvas, resolved.controls)
+            outputs, wait_s = await choice.route.infer(
+                version, inputs, context, movable=choice.movable, waited_s=waited_s
+            )
         image.infer_s = perf_counter() - sent - wait_s
         image.queue_s += wait_s
         postprocess = partial(image.postprocess, outputs, manifest, resolved, placed)

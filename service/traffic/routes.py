@@ -160,6 +160,7 @@ class Route:
         context: RequestContext,
         *,
         movable: bool,
+        waited_s: float = 0.0,
     ) -> tuple[RawOutputs, float]:
         """Run a graph as soon as the concurrency limit allows, and record the outcome in the breaker.
 
@@ -171,9 +172,10 @@ class Route:
             context: id and deadline of the request.
             movable: whether another backend can run the request. If true, and the breaker opens during this
                 call, the call is cancelled and raises BackendUnavailable.
+            waited_s: seconds that the image waited until it was decoded for this backend, for the metrics.
         """
         try:
-            return await self._infer(version, inputs, context, movable=movable)
+            return await self._infer(version, inputs, context, movable=movable, waited_s=waited_s)
         except ServiceError as error:
             self._on_error(error)
             raise
@@ -185,9 +187,10 @@ class Route:
         context: RequestContext,
         *,
         movable: bool,
+        waited_s: float = 0.0,
     ) -> tuple[RawOutputs, float]:
         began = self.breaker.begin()
-        work = asyncio.ensure_future(self._in_limit(version, inputs, context))
+        work = asyncio.ensure_future(self._in_limit(version, inputs, context, waited_s))
         if movable:
             self._movable.add(work)
         try:
@@ -218,9 +221,13 @@ class Route:
             work.cancel()
 
     async def _in_limit(
-        self, version: ServedVersion, inputs: Mapping[str, NDArray[Any]], context: RequestContext
+        self,
+        version: ServedVersion,
+        inputs: Mapping[str, NDArray[Any]],
+        context: RequestContext,
+        waited_s: float,
     ) -> tuple[RawOutputs, float]:
-        async with self.limit.acquire(context) as wait_s:
+        async with self.limit.acquire(context, waited_s) as wait_s:
             given_s = context.left_s()
             try:
                 outputs = await version.backend.infer(inputs, context)

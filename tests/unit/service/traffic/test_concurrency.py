@@ -59,3 +59,28 @@ def test_a_failure_gives_the_place_back():
                     raise ValueError("boom")
 
     asyncio.run(scene())
+
+
+def test_more_calls_are_prepared_than_run_and_their_waiting_is_added_up():
+    depths, waits, begun = [], [], []
+
+    async def work(limit, name):
+        async with limit.room(RequestContext.within(5)) as waited_s:
+            begun.append(name)
+            async with limit.acquire(RequestContext.within(5), waited_s) as wait_s:
+                await asyncio.sleep(0.2)
+        return waited_s, wait_s
+
+    async def scene():
+        limit = ConcurrencyLimit(1, depths.append, waits.append, ahead=1)
+        calls = [asyncio.ensure_future(work(limit, name)) for name in "abcd"]
+        await asyncio.sleep(0.1)
+        early = list(begun), depths[-1]
+        return early, await asyncio.gather(*calls)
+
+    early, times = asyncio.run(scene())
+    assert early == (["a", "b"], 3)
+    assert begun == ["a", "b", "c", "d"]
+    assert waits == pytest.approx([sum(pair) for pair in times])
+    assert [round(wait_s / 0.2) for wait_s in waits] == [0, 1, 2, 3]
+    assert depths[-1] == 0
