@@ -34,7 +34,6 @@ class Models:
                 BACKENDS[name].limit(settings),
                 partial(metrics.set_queue_depth, name),
                 partial(metrics.record_queue_wait, name),
-                ahead=settings.workers,  # as many as can be decoded at once
             )
             for name in settings.backends
         }

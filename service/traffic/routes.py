@@ -192,10 +192,9 @@ class Route:
             context: id and deadline of the request.
             movable: whether another backend can run the request. If true, and the breaker opens during this
                 call, the call is cancelled and raises BackendUnavailable.
-            waited_s: seconds that the image waited until it was decoded for this backend, for the metrics.
         """
         try:
-            return await self._infer(version, inputs, context, movable=movable, waited_s=waited_s)
+            return await self._infer(version, inputs, context, movable=movable)
         except ServiceError as error:
             self._on_error(error)
             raise
