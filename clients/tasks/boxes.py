@@ -115,7 +115,7 @@ class ServiceParams(BoxParams):
 
     task: ClassVar[str]
 
-    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> NoReturn:
+    def ask(self, image: bytes | NDArray[Any], manifest: Manifest) -> NoReturn:
         """Raise ClientError, because Triton has no ensemble for this task."""
         raise ClientError(
             f"model {manifest.name!r} is for the task {self.task!r}, which needs the service: call the"

@@ -2,13 +2,12 @@
 
 from time import perf_counter
 
-import numpy as np
-from numpy.typing import NDArray
-
 from service.artifact.manifest import Manifest
 from service.artifact.tensors import ImagesInput
 from service.pipeline.decode import decode
-from service.pipeline.preprocess import Placed, preprocess
+from service.pipeline.image_decoding import Decoded
+from service.pipeline.preprocess import Placed, fit_of, preprocess
+from service.pipeline.reduced_jpeg import Fit
 from service.pipeline.routing import compute_cost, read_experts
 from service.request import ResolvedParams
 from service.tasks.choose import Result, task_of
@@ -18,8 +17,9 @@ from service.types import Compute, ExpertActivation, RawOutputs, Timings
 class ImageStages:
     """The stages of one image: decode, preprocess, postprocess.
 
-    The image is decoded once. If the request moves to a backend whose version of the model has a different
-    model input, the image is resized again. The methods run in threads, one after the other.
+    A JPEG is decoded no larger than the model input needs. If the request moves to a backend whose version of
+    the model has a different model input, such a JPEG is decoded again, and the image is resized again. The
+    methods run in threads, one after the other.
     """
 
     def __init__(self, data: bytes, max_pixels: int, bits: int | None) -> None:
@@ -29,7 +29,7 @@ class ImageStages:
         self._max_pixels = max_pixels
         self._bits = bits
         self.notes: tuple[str, ...] = ()  # what of the file was not looked at
-        self._image: NDArray[np.uint8] | None = None
+        self._decoded: tuple[Fit, Decoded] | None = None
         self._placed: tuple[ImagesInput, Placed] | None = None
         self.queue_s = self.infer_s = self._decode_s = self._preprocess_s = 0.0
 
@@ -37,15 +37,22 @@ class ImageStages:
         """Return the image resized to a model input; `queued_at` is when it began to wait for a thread."""
         started = perf_counter()
         self.queue_s += started - queued_at
-        if self._image is None:
-            self._image, _, notes = decode(self._data, self._max_pixels, self._bits)
-            self.notes = tuple(map(str, notes))
-            self._decode_s = perf_counter() - started
         if self._placed is None or self._placed[0] != spec:
+            image = self._decode(fit_of(spec))
             decoded = perf_counter()
-            self._placed = (spec, preprocess(self._image, spec))
+            self._placed = (spec, preprocess(image.pixels, spec, image.reduced))
             self._preprocess_s = perf_counter() - decoded
         return self._placed[1]
+
+    def _decode(self, fit: Fit) -> Decoded:
+        if self._decoded is not None and (self._decoded[1].reduced is None or self._decoded[0] == fit):
+            return self._decoded[1]
+        started = perf_counter()
+        image = decode(self._data, self._max_pixels, self._bits, fit)
+        self._decoded = (fit, image)
+        self.notes = tuple(map(str, image.notes))
+        self._decode_s += perf_counter() - started
+        return image
 
     def postprocess(
         self, outputs: RawOutputs, manifest: Manifest, params: ResolvedParams, placed: Placed
