@@ -24,7 +24,7 @@ WHOLE = 8
 # is 18.34 %, but 18.13 % if these are decoded at a half, which is 1.23 times the model input. With 2, images
 # as large as those of its three data sets are decoded whole; enlarged 2 to 4 times, they keep their mAP as
 # closely as it is known. tests/load/RESULTS.md has the table.
-_MARGIN = 2.0
+MARGIN = 2.0
 _MOST_SIDES = 8  # of the model input; longer images are decoded whole, because centre crops cut them first
 _SMALLEST = 64  # longer side of an image, pixels; below it, two reductions can have the same size
 
@@ -53,7 +53,7 @@ class Reduced(NamedTuple):
 def eighths_for(source_hw: tuple[int, int], fit: Fit | None) -> int:
     """Return the eighths of its size at which a JPEG is decoded, 1, 2, 4 or 8, if it is fitted as `fit` says.
 
-    This is the smallest at which the image has at least _MARGIN times the size that it gets in the model
+    This is the smallest at which the image has at least MARGIN times the size that it gets in the model
     input; 8 without a `fit`. Both sizes must be upright, or neither.
     """
     if fit is None or max(source_hw) < _SMALLEST:
@@ -62,7 +62,7 @@ def eighths_for(source_hw: tuple[int, int], fit: Fit | None) -> int:
     scale = min(scales) if fit.mode == "letterbox" else max(scales)
     if scale > _MOST_SIDES * min(scales):
         return WHOLE
-    return next((eighths for eighths in _EIGHTHS if eighths >= WHOLE * _MARGIN * scale), WHOLE)
+    return next((eighths for eighths in _EIGHTHS if eighths >= WHOLE * MARGIN * scale), WHOLE)
 
 
 def decode_jpeg(data: bytes, source_hw: tuple[int, int], eighths: int) -> NDArray[np.uint8]:
