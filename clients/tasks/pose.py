@@ -1,4 +1,4 @@
-"""Find objects and their keypoints: request boxes and keypoints from the service."""
+"""Find objects and their keypoints: request them from the service, or from Triton's ensemble."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -7,13 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..facts import Facts
+from ..manifest import Manifest
 from ..parameters import Classes, Confidence, given
+from ..tensors import Tensors
 from ..types import Layout
-from .boxes import Detections, ServiceParams, found_in
+from .boxes import BoxParams, Detections, found_in
 from .calls import AsyncCaller, Caller, Image
+from .ensemble import EnsembleQuestion, mismatch, question_fields
 from .optional import supervision
 
 # N objects · P keypoints of each
+
+_KEYPOINTS = "keypoints"  # output of the ensemble, and role of the graph's output
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,7 +27,7 @@ class Poses(Detections):
 
     keypoints: NDArray[np.float32]  # (N, P, 2)  x, y in source pixels, also outside the image
     keypoint_scores: NDArray[np.float32]  # (N, P)  0..1
-    keypoint_names: tuple[str, ...]  # P; empty if nothing was found
+    keypoint_names: tuple[str, ...]  # P; from the service, empty if nothing was found
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,10 +72,29 @@ class Poses(Detections):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoseParams(ServiceParams):
+class PoseParams(BoxParams):
     """The parameters of a pose call; a field that is None stands for the model's default."""
 
     task: ClassVar[str] = "pose"
+
+    def ask(self, image: bytes | NDArray[Any], manifest: Manifest) -> "PoseQuestion":
+        """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
+
+        Args:
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
+            manifest: manifest of the model.
+
+        Raises:
+            BadImage: the file cannot be decoded, or the array is no image.
+            BadParameter: as for detection.
+            ManifestMismatch: the manifest lacks an entry that poses need, or an entry is invalid.
+        """
+        fields = question_fields(self, image, manifest, _KEYPOINTS)
+        try:
+            names = Facts(dict(manifest.task_settings), "task_settings.").list_of("keypoints", str)
+        except ValueError as error:
+            raise mismatch(manifest, error) from error
+        return PoseQuestion(**fields, names=tuple(names))
 
     def read(self, answer: Facts) -> Poses:
         """Return the objects and their keypoints, read from the service's answer.
@@ -92,6 +116,32 @@ class PoseParams(ServiceParams):
             keypoints=np.array(xy, dtype=np.float32).reshape(*shape, 2),
             keypoint_scores=np.array(scores, dtype=np.float32).reshape(shape),
             keypoint_names=names,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseQuestion(EnsembleQuestion):
+    """One image with its parameters, ready for Triton's ensemble."""
+
+    names: tuple[str, ...]  # P, of the keypoints
+
+    def own_outputs(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return type and shape of the keypoints of `count` objects."""
+        return {_KEYPOINTS: ("float32", (count, len(self.names), 3))}
+
+    def read(self, outputs: Tensors) -> Poses:
+        """Return the objects and their keypoints, in source pixels, and the experts that ran.
+
+        Raises:
+            ManifestMismatch: an output is missing, or its shape or type differs from the manifest.
+        """
+        fields, rows = self.found(outputs)
+        points = outputs[_KEYPOINTS][rows]
+        return Poses(
+            **fields,
+            keypoints=self.letterbox.points_to_source(points[..., :2]),
+            keypoint_scores=points[..., 2].clip(0, 1),
+            keypoint_names=self.names,
         )
 
 

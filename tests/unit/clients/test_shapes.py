@@ -9,7 +9,7 @@ from faster_coco_eval.core import mask as coco
 
 from clients import RestClient
 from clients.command import main
-from clients.errors import ClientError, NotInstalled, WrongTask
+from clients.errors import NotInstalled, WrongTask
 from clients.facts import Facts
 from clients.tasks.classify import ClassifyParams
 from clients.tasks.detect import DetectParams
@@ -98,12 +98,6 @@ def test_a_call_for_another_task_names_the_right_method(asked, given):
     method = "detect_oriented" if given == "obb" else given
     with pytest.raises(WrongTask, match=rf"call {method}\(\) instead"):
         ANSWERS[asked][0].read(Facts(ANSWERS[given][1]))
-
-
-@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
-def test_triton_alone_does_not_serve_the_task(task, manifest):
-    with pytest.raises(ClientError, match="call the service; Triton directly serves detection"):
-        ANSWERS[task][0].ask(np.zeros((8, 8, 3), np.uint8), manifest)
 
 
 def test_a_call_sends_how_to_write_masks():
