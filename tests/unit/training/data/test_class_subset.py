@@ -71,7 +71,7 @@ def test_masks_of_regions_and_of_what_is_like_a_chosen_class_go_with_the_regions
     data = ThreeClasses()
     loaded = data.load(0)
     masks = [Mask(place, 0, np.ones((1, 1), bool)) for place in range(6)]
-    data.load = lambda _: replace(loaded, masks=tuple(masks[:3]), ignored_masks=tuple(masks[3:]))
+    data.load = lambda _, fit=None: replace(loaded, masks=tuple(masks[:3]), ignored_masks=tuple(masks[3:]))
     kept = ChosenClasses(data, ("c", "a"), {"b": "a"}).load(0)
     assert [mask.left for mask in kept.masks] == [0, 2]
     assert [mask.left for mask in kept.ignored_masks] == [3, 5, 1]
