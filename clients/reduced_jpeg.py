@@ -22,8 +22,8 @@ WHOLE = 8
 # Least size of the reduced image, in sizes that the image has in the model input. Networks learn from images
 # that are resized bilinearly, so not too smooth. With a margin of 1, the starter's mAP50-95 on the aquarium's
 # images falls from 18.34 to 18.12 %. With 2, images as large as those of its data sets are decoded whole; of
-# enlarged ones, the mAP changes by +0.01 (blood cells) and -0.07 points (aquarium) on average over eight
-# encodings, among which it varies by 0.4 to 0.7 points anyway. tests/load/RESULTS.md has the tables.
+# enlarged ones, the mAP changes by +0.01 (blood cells) and -0.07 points (aquarium) on average over encodings
+# of the same images, among which it varies by 0.4 to 0.7 points anyway. tests/load/RESULTS.md has the tables.
 MARGIN = 2.0
 _MOST_SIDES = 8  # of the model input; longer images are decoded whole, because centre crops cut them first
 _SMALLEST = 64  # longer side of an image, pixels; below it, two reductions can have the same size
