@@ -129,6 +129,7 @@ def assert_same(found, answer, task):
     assert answer.status_code == 200, answer.text
     ours, theirs = found.to_dict(), answer.json()
     assert ours["image"] == theirs["image"]
+    assert ours.get("skeleton") == theirs.get("skeleton")
     got, want = ours["predictions"], theirs["predictions"]
     assert [set(row) for row in got] == [set(row) for row in want]
     assert [row["class"] for row in got] == [row["class"] for row in want]

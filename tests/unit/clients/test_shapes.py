@@ -74,6 +74,21 @@ def test_keypoints_are_those_that_the_service_sent():
     assert found.layout().rows[0][-1] == "1 of 2"
 
 
+def test_the_skeleton_is_the_one_that_the_service_sent():
+    lines = ANSWERS["pose"][1] | {"skeleton": [[0, 1], [1, 0]]}
+    found = PoseParams().read(Facts(lines))
+    assert found.skeleton == ((0, 1), (1, 0))
+    assert found.to_dict()["skeleton"] == [[0, 1], [1, 0]]
+    assert PoseParams().read(Facts(lines | {"predictions": []})).skeleton == ((0, 1), (1, 0))
+    assert PoseParams().read(Facts(ANSWERS["pose"][1])).skeleton == (), "an older service sends none"
+
+
+@pytest.mark.parametrize("lines", [None, [[0]], [[0, 1.0]], [[0, 2]], [[-1, 0]], ["01"]])
+def test_a_skeleton_that_joins_no_two_keypoints_is_refused(lines):
+    with pytest.raises(ValueError, match="skeleton"):
+        PoseParams().read(Facts(ANSWERS["pose"][1] | {"skeleton": lines}))
+
+
 def test_rotated_boxes_are_those_that_the_service_sent():
     found = OrientedParams().read(Facts(ANSWERS["obb"][1]))
     assert found.corners.tolist() == [CORNERS]

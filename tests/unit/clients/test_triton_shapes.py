@@ -132,7 +132,15 @@ def test_keypoints_come_back_in_pixels_of_the_image():
     assert found.keypoints.tolist() == [[[8, 20], [-8, 140]], [[0, 0], [64, 128]]], "also outside the image"
     assert found.keypoint_scores.tolist() == [[0.75, 1], [0, 0]]
     assert found.keypoint_names == POINT_NAMES
+    assert found.skeleton == ((0, 1),)
     assert found.predictions()[0]["keypoints"][1] == {"name": "tail", "x": -8, "y": 140, "confidence": 1}
+
+
+@pytest.mark.parametrize("lines", [[[0, 2]], [[0]], [["nose", "tail"]]])
+def test_a_manifest_whose_skeleton_joins_no_keypoints_is_refused(lines):
+    settings = shaped_document("pose")["task_settings"] | {"skeleton": lines}
+    with pytest.raises(ManifestMismatch, match="skeleton"):
+        PoseParams().ask(IMAGE, manifest_of("pose", task_settings=settings))
 
 
 # ---- rotated boxes --------------------------------------------------------------------------
