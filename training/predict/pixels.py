@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from training.config import Resize
 from training.data.evaluation import on_canvas
-from training.data.images.image_decoding import decode_image, name_format
+from training.data.images.image_decoding import decode_image
 from training.data.images.image_file import read_bytes, read_rgb
+from training.data.images.image_formats import name_format
 from training.data.images.reduced_jpeg import WHOLE, Fit, eighths_for
 from training.errors import DatasetError
 
