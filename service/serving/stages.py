@@ -5,7 +5,7 @@ from time import perf_counter
 from service.artifact.manifest import Manifest
 from service.artifact.tensors import ImagesInput
 from service.pipeline.decode import decode
-from service.pipeline.preprocess import Placed, preprocess
+from service.pipeline.preprocess import Placed, fit_of, preprocess
 from service.pipeline.routing import compute_cost, read_experts
 from service.request import ResolvedParams
 from service.tasks.choose import Result, task_of
@@ -15,9 +15,10 @@ from service.types import Compute, ExpertActivation, RawOutputs, Timings
 class ImageStages:
     """The stages of one image: decode, preprocess, postprocess.
 
-    The pixels of the image are dropped as soon as the model input is made from them, because an image may be
-    a hundred times as large. If the request moves to a backend whose version of the model has a different
-    model input, the image is decoded again. The methods run in threads, one after the other.
+    A JPEG is decoded no larger than the model input needs. The pixels of the image are dropped as soon as the
+    model input is made from them, because an image may be a hundred times as large. If the request moves to a
+    backend whose version of the model has a different model input, the image is decoded again. The methods run
+    in threads, one after the other.
     """
 
     def __init__(self, data: bytes, max_pixels: int, bits: int | None) -> None:
@@ -40,11 +41,11 @@ class ImageStages:
         started = perf_counter()
         self.queue_s += started - queued_at
         if self._placed is None or self._placed[0] != spec:
-            image, _, notes = decode(self._data, self._max_pixels, self._bits)
-            self.notes = tuple(map(str, notes))
+            image = decode(self._data, self._max_pixels, self._bits, fit_of(spec))
+            self.notes = tuple(map(str, image.notes))
             decoded = perf_counter()
             self._decode_s += decoded - started
-            self._placed = (spec, preprocess(image, spec))
+            self._placed = (spec, preprocess(image.pixels, spec, image.reduced))
             self._preprocess_s += perf_counter() - decoded
         return self._placed[1]
 

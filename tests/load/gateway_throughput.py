@@ -24,7 +24,7 @@ from threading import Thread
 
 from service.artifact.repository import read_artifact
 from service.pipeline.decode import decode
-from service.pipeline.preprocess import preprocess
+from service.pipeline.preprocess import fit_of, preprocess
 from tests.load.callers import measure
 from tests.load.machine import describe_machine
 from tests.load.reports import Load
@@ -81,7 +81,8 @@ def main() -> int:
 def tensors_of(photo: bytes) -> dict[str, object]:
     """Return the gateway's Triton request for a photo, in the format of perf_analyzer."""
     manifest = read_artifact(ROOT / "model_repository" / MODEL / "1").manifest
-    canvas = preprocess(decode(photo, 40_000_000).pixels, manifest.images).canvas
+    image = decode(photo, 40_000_000, fit=fit_of(manifest.images))
+    canvas = preprocess(image.pixels, manifest.images, image.reduced).canvas
     inputs: dict[str, object] = {}
     for name, array in manifest.feed(canvas, {}).items():
         is_image = name == manifest.images.name

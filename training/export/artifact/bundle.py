@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.evaluation import on_canvas
+from training.data.images.reduced_jpeg import Fit
 from training.data.sample import Dataset, Sample
 from training.errors import ConfigError, ExportError
 from training.evaluate.baseline import Baseline
@@ -212,9 +214,12 @@ def _answers(
     engine: Engine, built: Built, source: Source, dataset: Dataset
 ) -> Iterator[tuple[Sample, dict[str, NDArray[Any]]]]:
     """Yield each image of a data set with the graph's outputs for that image, by role."""
-    contract = graph_contract(source.model.config, built.spec)
+    model, contract = source.model, graph_contract(source.model.config, built.spec)
+    fit, controls = Fit(model.config.input_hw, model.resize), model.default_controls()
     with bar(len(dataset), "image", "evaluate") as progress:
-        for sample in map(dataset.load, range(len(dataset))):
-            (inputs,) = source.inputs([sample.image], built.spec)
-            yield sample, contract.by_role(engine.run(inputs), slice(1))
+        for index in range(len(dataset)):
+            sample = dataset.load(index, fit)
+            canvas = on_canvas(sample.image, model.config.input_hw, model.resize, sample.reduced)
+            outputs = engine.run(contract.feed([canvas], [controls]))
+            yield sample, contract.by_role(outputs, slice(1))
             progress.update()
