@@ -15,10 +15,10 @@ from service.types import Compute, ExpertActivation, RawOutputs, Timings
 class ImageStages:
     """The stages of one image: decode, preprocess, postprocess.
 
-    A JPEG is decoded no larger than the model input needs. The pixels of the image are dropped as soon as the
-    model input is made from them, because an image may be a hundred times as large. If the request moves to a
-    backend whose version of the model has a different model input, the image is decoded again. The methods run
-    in threads, one after the other.
+    A JPEG is decoded no larger than the model input needs. The pixels of the image are dropped as soon as
+    the model input is made from them, because an image may be a hundred times as large. If the request moves
+    to a backend whose version of the model has a different model input, the image is decoded again. The
+    methods run in threads, one after the other.
     """
 
     def __init__(self, data: bytes, max_pixels: int, bits: int | None) -> None:
