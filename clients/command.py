@@ -52,7 +52,7 @@ examples:
   {program} pose photo.jpg --model people-pose
   {program} obb photo.jpg --model ships-obb
   {program} triton photo.jpg --url triton.example:8001 --top-k 1
-      the objects that an NVIDIA Triton server finds, without the service
+      what the model finds on an NVIDIA Triton server, without the service
 
 exit codes: 0 done, 1 failed (one line on stderr gives the reason), 2 wrong usage, 130 stopped by Ctrl-C,
 141 the program that reads the output has closed it
@@ -185,14 +185,19 @@ def _parser(program: str) -> argparse.ArgumentParser:
         if task == "segment":
             shaped.add_argument("--masks", choices=("rle", "polygon", "off"), help="default: rle")
     triton = commands.add_parser(
-        "triton", help="detect or classify directly on an NVIDIA Triton server", allow_abbrev=False
+        "triton", help="run a model of any task directly on an NVIDIA Triton server", allow_abbrev=False
     )
-    triton.description = "Detect objects or classify images directly on an NVIDIA Triton server."
+    triton.description = (
+        "Run a model directly on an NVIDIA Triton server: detect objects in images, with boxes, masks, "
+        "keypoints or rotated boxes, or classify images."
+    )
     triton.set_defaults(run=_triton)
     _add_common(triton)
     _add_triton(triton)
     _add_detect(triton)
+    triton.add_argument("--masks", choices=("rle", "off"), help="of a segmenter (default: rle)")
     _add_classify(triton)
+    _add_save(triton)
     return parser
 
 

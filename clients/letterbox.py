@@ -1,4 +1,4 @@
-"""Fit an image into the model input, and map boxes from the model input back to the image.
+"""Fit an image into the model input, and map boxes and points from the model input back to it.
 
 Training and the service place images in the same way, which the tests check. In the code, the canvas is the
 model input.
@@ -44,11 +44,15 @@ class Letterbox:
 
     def to_source(self, boxes_xyxy: NDArray[np.float32], source_hw: tuple[int, int]) -> NDArray[np.float32]:
         """Map (N, 4) boxes from model input pixels to source image pixels, and clip them to the image."""
-        offset = np.array([self.left, self.top, self.left, self.top], dtype=np.float32)
         height, width = source_hw
         limits = np.array([width, height, width, height], dtype=np.float32)
-        boxes: NDArray[np.float32] = np.clip((boxes_xyxy - offset) / np.float32(self.scale), 0, limits)
+        corners = self.points_to_source(boxes_xyxy.reshape(-1, 2, 2))
+        boxes: NDArray[np.float32] = np.clip(corners.reshape(-1, 4), 0, limits)
         return boxes
+
+    def points_to_source(self, points_xy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map points (..., 2) from model input pixels to source image pixels, without clipping."""
+        return (points_xy - np.array([self.left, self.top], dtype=np.float32)) / np.float32(self.scale)
 
 
 def _resized_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:

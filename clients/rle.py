@@ -25,9 +25,7 @@ def decode_rle(counts: str, size: tuple[int, int]) -> NDArray[np.bool_]:
         ValueError: the text is no RLE, or its runs do not fill the mask.
     """
     height, width = size
-    lengths = _run_lengths(counts)
-    if (lengths < 0).any() or lengths.sum() != height * width:
-        raise ValueError(f"the runs of the mask do not fill {width} x {height} pixels")
+    lengths = run_lengths(counts, size)
     is_set = np.arange(len(lengths)) % 2 == 1
     return np.repeat(is_set, lengths).reshape(width, height).T
 
@@ -58,7 +56,16 @@ def fill_polygons(rings: Sequence[Sequence[Sequence[float]]], size: tuple[int, i
     return np.asarray(crossings.cumsum(axis=1)[:, :width] % 2 == 1)
 
 
-def _run_lengths(counts: str) -> NDArray[np.int64]:
+def run_lengths(counts: str, size: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the lengths (R,) of unset and set pixels in turns that compressed COCO RLE describes.
+
+    Args:
+        counts: run lengths column by column, as characters.
+        size: height and width of the mask.
+
+    Raises:
+        ValueError: the text is no RLE, or its runs do not fill the mask.
+    """
     codes = np.frombuffer(counts.encode("latin-1", errors="replace"), dtype=np.uint8).astype(np.int64) - 48
     if len(codes) and not (codes.min() >= 0 and codes.max() < 2 * _MORE and codes[-1] < _MORE):
         raise ValueError("the mask is not a run-length encoding of the COCO API")
@@ -73,4 +80,6 @@ def _run_lengths(counts: str) -> NDArray[np.int64]:
     # From the fourth number on, each is the difference to the run two places before.
     for parity in (1, 2):
         values[parity::2] = values[parity::2].cumsum()
+    if (values < 0).any() or values.sum() != size[0] * size[1]:
+        raise ValueError(f"the runs of the mask do not fill {size[1]} x {size[0]} pixels")
     return values

@@ -39,6 +39,10 @@ class Question(Protocol[R_co]):
         """Return the input tensors, by name."""
 
     @property
+    def parameters(self) -> Mapping[str, int]:
+        """Return the parameters of the request that are no tensors; mostly none."""
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Return the names of the outputs to fetch."""
 

@@ -58,9 +58,17 @@ class Transport(Protocol):
         """Return the parameters in Triton's configuration of a model, by name."""
 
     def infer(
-        self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str],
+        deadline: Deadline,
+        parameters: Mapping[str, int],
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return, by name, the outputs in `outputs` that the server's answer contains."""
+        """Run a model; return, by name, the outputs in `outputs` that the server's answer contains.
+
+        `parameters` are those of the request that are no tensors. An output of text is an array of bytes.
+        """
 
     def close(self) -> None:
         """Close the connections."""
@@ -73,9 +81,17 @@ class AsyncTransport(Protocol):
         """Return the parameters in Triton's configuration of a model, by name."""
 
     async def infer(
-        self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str],
+        deadline: Deadline,
+        parameters: Mapping[str, int],
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return, by name, the outputs in `outputs` that the server's answer contains."""
+        """Run a model; return, by name, the outputs in `outputs` that the server's answer contains.
+
+        `parameters` are those of the request that are no tensors. An output of text is an array of bytes.
+        """
 
     async def close(self) -> None:
         """Close the connections."""

@@ -61,11 +61,11 @@ class TritonClient(Calls):
         self._transport = _open(_address(url), protocol, tls)
 
     def predict(self, image: bytes | NDArray[Any], **parameters: Any) -> Answer:
-        """Call the method for the task of the model: `detect` or `classify`; the others need the service.
+        """Call the method for the task of the model: detect, classify, segment, pose or detect_oriented.
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            parameters: parameters of `detect` or `classify`.
+            parameters: parameters of this method.
 
         Raises:
             ClientError: the call failed; the message says what to do.
@@ -108,7 +108,9 @@ class TritonClient(Calls):
 
     def _ask(self, pixels: NDArray[np.uint8], params: Params[R], manifest: Manifest, deadline: Deadline) -> R:
         question = _question(pixels, params, manifest)
-        outputs = self._transport.infer(question.model, question.tensors, question.outputs, deadline)
+        outputs = self._transport.infer(
+            question.model, question.tensors, question.outputs, deadline, question.parameters
+        )
         return question.read(outputs)
 
     def _read(self, deadline: Deadline) -> Manifest:
@@ -174,7 +176,9 @@ class AsyncTritonClient(AsyncCalls):
         self, pixels: NDArray[np.uint8], params: Params[R], manifest: Manifest, deadline: Deadline
     ) -> R:
         question = await asyncio.to_thread(_question, pixels, params, manifest)
-        outputs = await self._transport.infer(question.model, question.tensors, question.outputs, deadline)
+        outputs = await self._transport.infer(
+            question.model, question.tensors, question.outputs, deadline, question.parameters
+        )
         return question.read(outputs)
 
     async def _read(self, deadline: Deadline) -> Manifest:

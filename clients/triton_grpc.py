@@ -41,11 +41,17 @@ class GrpcTransport:
         return _parameters(answer)
 
     def infer(
-        self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str],
+        deadline: Deadline,
+        parameters: Mapping[str, int],
     ) -> Mapping[str, NDArray[Any]]:
         """Run a model; return those of the requested outputs that the server's answer contains, by name."""
         try:
-            answer = self._client.infer(model, **_infer_arguments(inputs, deadline.left_s()))
+            arguments = _infer_arguments(inputs, deadline.left_s(), parameters)
+            answer = self._client.infer(model, **arguments)
         except InferenceServerException as error:
             raise _refusal(error, self._url, model, deadline) from error
         return _outputs(answer, outputs)
@@ -71,11 +77,17 @@ class AsyncGrpcTransport:
         return _parameters(answer)
 
     async def infer(
-        self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str],
+        deadline: Deadline,
+        parameters: Mapping[str, int],
     ) -> Mapping[str, NDArray[Any]]:
         """Run a model; return those of the requested outputs that the server's answer contains, by name."""
         try:
-            answer = await self._client.infer(model, **_infer_arguments(inputs, deadline.left_s()))
+            arguments = _infer_arguments(inputs, deadline.left_s(), parameters)
+            answer = await self._client.infer(model, **arguments)
         except InferenceServerException as error:
             raise _refusal(error, self._url, model, deadline) from error
         return _outputs(answer, outputs)
@@ -96,14 +108,17 @@ def _tls_arguments(tls: Tls | None) -> dict[str, Any]:
     }
 
 
-def _infer_arguments(inputs: Mapping[str, NDArray[Any]], timeout_s: float) -> dict[str, Any]:
+def _infer_arguments(
+    inputs: Mapping[str, NDArray[Any]], timeout_s: float, parameters: Mapping[str, int]
+) -> dict[str, Any]:
     tensors = []
     for name, value in inputs.items():
         tensor = triton.InferInput(name, list(value.shape), DATATYPES[str(value.dtype)])
         tensor.set_data_from_numpy(value)
         tensors.append(tensor)
     # The server drops a request that is still queued after `timeout`, in microseconds.
-    return {"inputs": tensors, "client_timeout": timeout_s, "timeout": max(1, int(timeout_s * 1e6))}
+    timeout = {"client_timeout": timeout_s, "timeout": max(1, int(timeout_s * 1e6))}
+    return {"inputs": tensors, "parameters": dict(parameters), **timeout}
 
 
 def _parameters(answer: Any) -> dict[str, str]:

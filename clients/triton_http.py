@@ -59,10 +59,15 @@ class HttpTransport:
             raise ManifestMismatch(model, "its configuration cannot be read") from error
 
     def infer(
-        self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], deadline: Deadline
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str],
+        deadline: Deadline,
+        parameters: Mapping[str, int],
     ) -> Mapping[str, NDArray[Any]]:
         """Run a model; return the requested outputs by name, without those that the server did not send."""
-        header = json.dumps(_infer_header(inputs, deadline.left_s())).encode()
+        header = json.dumps(_infer_header(inputs, deadline.left_s(), parameters)).encode()
         body = b"".join([header, *(value.tobytes() for value in inputs.values())])
         headers = {"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(header))}
         answer = self._request("POST", model, "infer", deadline, content=body, headers=headers)
@@ -84,7 +89,11 @@ class HttpTransport:
         return answer
 
 
-def _infer_header(inputs: Mapping[str, NDArray[Any]], timeout_s: float) -> dict[str, Any]:
+def _infer_header(
+    inputs: Mapping[str, NDArray[Any]], timeout_s: float, parameters: Mapping[str, int]
+) -> dict[str, Any]:
+    # The server drops a request that is still queued after `timeout`, in microseconds.
+    timeout = max(1, int(timeout_s * 1e6))
     return {
         "inputs": [
             {
@@ -95,8 +104,7 @@ def _infer_header(inputs: Mapping[str, NDArray[Any]], timeout_s: float) -> dict[
             }
             for name, value in inputs.items()
         ],
-        # The server drops a request that is still queued after `timeout`, in microseconds.
-        "parameters": {"binary_data_output": True, "timeout": max(1, int(timeout_s * 1e6))},
+        "parameters": {**parameters, "binary_data_output": True, "timeout": timeout},
     }
 
 
@@ -108,11 +116,26 @@ def _tensors(data: bytes, header_length: str, model: str) -> dict[str, NDArray[A
     try:
         for output in _document(data[:offset], model)["outputs"]:
             size = output["parameters"]["binary_data_size"]
-            raw = np.frombuffer(data[offset : offset + size], dtype=_NUMPY_TYPES[output["datatype"]])
+            raw = _values(data[offset : offset + size], output["datatype"])
             found[output["name"]] = raw.reshape(output["shape"])
             offset += size
     except (KeyError, TypeError, ValueError) as error:
         raise ManifestMismatch(model, f"the answer cannot be read ({error!r})") from error
+    return found
+
+
+def _values(data: bytes, datatype: str) -> NDArray[Any]:
+    if datatype != "BYTES":
+        return np.frombuffer(data, dtype=_NUMPY_TYPES[datatype])
+    texts, offset = [], 0
+    while offset < len(data):
+        start = offset + 4  # behind the text's length, 4 bytes
+        offset = start + int.from_bytes(data[offset:start], "little")
+        if offset > len(data):
+            raise ValueError("a text is cut off")
+        texts.append(data[start:offset])
+    found = np.empty(len(texts), dtype=np.object_)
+    found[:] = texts
     return found
 
 

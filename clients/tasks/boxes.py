@@ -5,14 +5,13 @@ Boxes are in pixels of the source image.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ClientError, WrongTask
+from ..errors import WrongTask
 from ..facts import Facts
-from ..manifest import Manifest
 from ..parameters import Classes, Confidence, as_text
 from ..service_answer import common as common_of_answer
 from ..types import Answer, Layout
@@ -107,20 +106,6 @@ class BoxParams:
         if self.classes is not None:
             query["classes"] = as_text(self.classes)
         return query
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServiceParams(BoxParams):
-    """The parameters of a call that only the service answers, as Triton has no ensemble for its task."""
-
-    task: ClassVar[str]
-
-    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> NoReturn:
-        """Raise ClientError, because Triton has no ensemble for this task."""
-        raise ClientError(
-            f"model {manifest.name!r} is for the task {self.task!r}, which needs the service: call the"
-            " service; Triton directly serves detection and classification"
-        )
 
 
 def found_in(answer: Facts, *tasks: str) -> dict[str, Any]:

@@ -152,6 +152,11 @@ class ClassifyQuestion:
         return graph_name(self.manifest.name, self.manifest.target)
 
     @property
+    def parameters(self) -> Mapping[str, int]:
+        """Return the parameters of the request that are no tensors."""
+        return {}
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Return the names of the outputs to fetch: the probabilities and the routing outputs."""
         return tuple(tensor.name for tensor in self._rows)

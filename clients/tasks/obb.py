@@ -1,5 +1,6 @@
-"""Detect objects with rotated boxes: request them from the service."""
+"""Detect objects with rotated boxes: request them from the service, or from Triton's ensemble."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -7,10 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..facts import Facts
+from ..manifest import Manifest
 from ..parameters import Classes, Confidence, given
+from ..tensors import Tensors
 from ..types import Layout
-from .boxes import Detections, ServiceParams, found_in
+from .boxes import BoxParams, Detections, found_in
 from .calls import AsyncCaller, Caller, Image
+from .ensemble import EnsembleQuestion, question_fields
+
+_CORNERS = "corners"  # output of the ensemble
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,10 +73,23 @@ class OrientedDetections(Detections):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrientedParams(ServiceParams):
+class OrientedParams(BoxParams):
     """The parameters of a call for rotated boxes; a field that is None stands for the model's default."""
 
     task: ClassVar[str] = "obb"
+
+    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "OrientedQuestion":
+        """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
+
+        Args:
+            image: (H, W, 3) RGB pixels.
+            manifest: manifest of the model.
+
+        Raises:
+            BadParameter: as for detection.
+            ManifestMismatch: the manifest lacks an entry that rotated boxes need, or an entry is invalid.
+        """
+        return OrientedQuestion(**question_fields(self, image, manifest, "angles"))
 
     def read(self, answer: Facts) -> OrientedDetections:
         """Return the rotated boxes, read from the service's answer.
@@ -87,6 +106,47 @@ class OrientedParams(ServiceParams):
             rotations=np.array([one.number("rotation") for one in predictions], dtype=np.float32),
             corners=np.array(corners, dtype=np.float32).reshape(-1, 4, 2),
         )
+
+
+class OrientedQuestion(EnsembleQuestion):
+    """One image with its parameters, ready for Triton's ensemble."""
+
+    def own_outputs(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return type and shape of the corners of `count` boxes."""
+        return {_CORNERS: ("float32", (count, 4, 2))}
+
+    def read(self, outputs: Tensors) -> OrientedDetections:
+        """Return the rotated boxes, in source pixels and not clipped to the image, and the experts that ran.
+
+        Raises:
+            ManifestMismatch: an output is missing, or its shape or type differs from the manifest.
+        """
+        fields, rows = self.found(outputs)
+        corners = outputs[_CORNERS][rows]
+        angles = _angles(corners)
+        # Turned by half a circle, a box is the same, but its corners begin at the opposite one.
+        beyond = (angles < 0) | (angles >= math.pi)
+        corners = np.where(beyond[:, None, None], np.roll(corners, 2, axis=1), corners)
+        return OrientedDetections(
+            **fields | {"boxes_xyxy": self.unclipped_boxes(outputs, rows)},
+            rotations=np.degrees(np.mod(angles, math.pi)).astype(np.float32),
+            corners=self.letterbox.points_to_source(corners),
+        )
+
+
+def _angles(corners: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the direction of the width of rotated boxes, (N,) radians clockwise, from -pi to pi.
+
+    Args:
+        corners: (N, 4, 2) top left, top right, bottom right, bottom left before the rotation.
+    """
+    start, across, _, down = corners.astype(np.float64).transpose(1, 0, 2)
+    width, height = across - start, down - start
+    # The longer side has the angle with more digits. The width is a right angle behind the height.
+    by_height = np.hypot(*height.T) > np.hypot(*width.T)
+    x, y = np.where(by_height, [height[:, 1], -height[:, 0]], width.T)
+    angles: NDArray[np.float64] = np.arctan2(y, x)
+    return angles
 
 
 def _corners(prediction: Facts) -> NDArray[np.float32]:

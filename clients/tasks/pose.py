@@ -1,4 +1,4 @@
-"""Find objects and their keypoints: request boxes and keypoints from the service."""
+"""Find objects and their keypoints: request them from the service, or from Triton's ensemble."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -7,13 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..facts import Facts
+from ..manifest import Manifest
 from ..parameters import Classes, Confidence, given
+from ..tensors import Tensors
 from ..types import Layout
-from .boxes import Detections, ServiceParams, found_in
+from .boxes import BoxParams, Detections, found_in
 from .calls import AsyncCaller, Caller, Image
+from .ensemble import EnsembleQuestion, mismatch, question_fields
 from .optional import supervision
 
+Skeleton = tuple[tuple[int, int], ...]
+"""Pairs of keypoints that a line joins, by their place."""
+
 # N objects · P keypoints of each
+
+_KEYPOINTS = "keypoints"  # output of the ensemble, and role of the graph's output
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,7 +30,8 @@ class Poses(Detections):
 
     keypoints: NDArray[np.float32]  # (N, P, 2)  x, y in source pixels, also outside the image
     keypoint_scores: NDArray[np.float32]  # (N, P)  0..1
-    keypoint_names: tuple[str, ...]  # P; empty if nothing was found
+    keypoint_names: tuple[str, ...]  # P; from the service, empty if nothing was found
+    skeleton: Skeleton = ()  # empty also if an older service does not tell it
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,6 +52,10 @@ class Poses(Detections):
             }
             for row, places, sure in zip(super().predictions(), points, scores, strict=True)
         ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as a dict, as in the service's answer."""
+        return super().to_dict() | {"skeleton": [list(pair) for pair in self.skeleton]}
 
     def layout(self) -> Layout:
         """Return the objects as a table; its last column counts the keypoints that are likely visible."""
@@ -67,10 +80,30 @@ class Poses(Detections):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoseParams(ServiceParams):
+class PoseParams(BoxParams):
     """The parameters of a pose call; a field that is None stands for the model's default."""
 
     task: ClassVar[str] = "pose"
+
+    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "PoseQuestion":
+        """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
+
+        Args:
+            image: (H, W, 3) RGB pixels.
+            manifest: manifest of the model.
+
+        Raises:
+            BadParameter: as for detection.
+            ManifestMismatch: the manifest lacks an entry that poses need, or an entry is invalid.
+        """
+        fields = question_fields(self, image, manifest, _KEYPOINTS)
+        try:
+            settings = Facts(dict(manifest.task_settings), "task_settings.")
+            names = settings.list_of("keypoints", str)
+            skeleton = _skeleton(settings, len(names))
+        except ValueError as error:
+            raise mismatch(manifest, error) from error
+        return PoseQuestion(**fields, names=tuple(names), skeleton=skeleton)
 
     def read(self, answer: Facts) -> Poses:
         """Return the objects and their keypoints, read from the service's answer.
@@ -92,7 +125,48 @@ class PoseParams(ServiceParams):
             keypoints=np.array(xy, dtype=np.float32).reshape(*shape, 2),
             keypoint_scores=np.array(scores, dtype=np.float32).reshape(shape),
             keypoint_names=names,
+            skeleton=_skeleton(answer, len(names) if objects else None),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseQuestion(EnsembleQuestion):
+    """One image with its parameters, ready for Triton's ensemble."""
+
+    names: tuple[str, ...]  # P, of the keypoints
+    skeleton: Skeleton
+
+    def own_outputs(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return type and shape of the keypoints of `count` objects."""
+        return {_KEYPOINTS: ("float32", (count, len(self.names), 3))}
+
+    def read(self, outputs: Tensors) -> Poses:
+        """Return the objects and their keypoints, in source pixels, and the experts that ran.
+
+        Raises:
+            ManifestMismatch: an output is missing, or its shape or type differs from the manifest.
+        """
+        fields, rows = self.found(outputs)
+        points = outputs[_KEYPOINTS][rows]
+        return Poses(
+            **fields,
+            keypoints=self.letterbox.points_to_source(points[..., :2]),
+            keypoint_scores=points[..., 2].clip(0, 1),
+            keypoint_names=self.names,
+            skeleton=self.skeleton,
+        )
+
+
+def _skeleton(told: Facts, count: int | None) -> Skeleton:
+    """Return the skeleton in an answer or a manifest; `count` is the number of keypoints, if it is known."""
+    if not told.has("skeleton"):
+        return ()
+    pairs = told.list_of("skeleton", list, empty=True)
+    for pair in pairs:
+        is_pair = len(pair) == 2 and all(type(place) is int and place >= 0 for place in pair)
+        if not is_pair or (count is not None and max(pair) >= count):
+            raise ValueError(f"skeleton: {pair} is no pair of the keypoints' places")
+    return tuple((one, other) for one, other in pairs)
 
 
 class PoseCalls(Caller):

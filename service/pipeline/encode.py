@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 PREVIEW_PX = 2048
+JPEG_MAX_PX = 65_500
+"""Longest side of an image that libjpeg writes."""
 _JPEG_QUALITY = 90
 
 
@@ -16,15 +18,27 @@ def to_preview(image: NDArray[np.uint8]) -> bytes:
     scale = min(1.0, PREVIEW_PX / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = image if scale == 1.0 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return _encode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return _encode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+
+
+def to_jpeg(image: NDArray[np.uint8]) -> bytes:
+    """Return an image as JPEG at its own size, without metadata; its pixels become BGR.
+
+    Args:
+        image: (H, W, 3) RGB, contiguous, with at most JPEG_MAX_PX pixels on its longer side. It is changed,
+            because a copy of a large image would need as much memory again.
+    """
+    for row in image:
+        row[:] = row[:, ::-1]
+    return _encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
 
 
 def to_png(image: NDArray[np.uint8]) -> bytes:
     """Return an image (H, W, 3) RGB as PNG."""
-    return _encode(".png", image, [])
+    return _encode(".png", image[:, :, ::-1], [])
 
 
 def _encode(suffix: str, image: NDArray[Any], options: list[int]) -> bytes:
-    done, data = cv2.imencode(suffix, image[:, :, ::-1], options)
+    done, data = cv2.imencode(suffix, image, options)
     assert done  # an array of this kind can always be encoded
     return data.tobytes()

@@ -9,6 +9,7 @@ from service.observe.protocol import Answered
 from service.rest import wire
 from service.serving.models import Models
 from service.tasks.choose import task_of
+from service.tasks.pose import skeleton_of
 from service.traffic.routes import Route
 from service.types import ExpertActivation, Timings
 
@@ -39,6 +40,8 @@ def to_answer(found: Answered, *, moe: str) -> wire.Answer:
         timing_ms=_timing_ms(found.timings),
         warnings=[*found.notes, *([STATIC_ROUTING] if static else [])],
     )
+    if (skeleton := skeleton_of(manifest)) is not None:
+        answer.skeleton = skeleton
     if moe != "off":
         answer.moe = wire.Moe(
             layers=[_layer(layer, full=moe == "full") for layer in found.experts],
@@ -125,7 +128,7 @@ def _model_info(routes: Mapping[str, Route]) -> wire.ModelInfo | None:
         task=manifest.task,
         drawn_as=task_of(manifest).drawn_as,
         keypoints=None if pose is None else list(pose.keypoints),
-        skeleton=None if pose is None else list(pose.skeleton),
+        skeleton=skeleton_of(manifest),
         defaults=manifest.task_settings.defaults.model_dump()
         | {row.name: row.default for row in manifest.controls},
         controls=_controls(manifest),

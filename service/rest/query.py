@@ -4,7 +4,7 @@ import difflib
 import math
 import re
 from collections import Counter
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from fastapi import Request
 from pydantic import (
@@ -167,15 +167,31 @@ class DetectQuery(BaseModel):
         Field(description="Whether the answer to one image is a list, too: true, false."),
     ] = False
     format: Annotated[
-        FormatName, Field(description=f"Format of the answer: one of {', '.join(FORMAT_NAMES)}.")
+        FormatName,
+        Field(
+            description=f"Format of the answer: one of {', '.join(FORMAT_NAMES)} (the image itself, with what"
+            " was found drawn into it)."
+        ),
     ] = "json"
+
+    def as_accepted_by(self, request: Request) -> Self:
+        """Return these parameters; with format=jpeg if no format is given, and the caller takes only JPEG."""
+        ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
+        accepted = {media_range.partition(";")[0].strip() for media_range in ranges}
+        if "format" in self.model_fields_set or accepted != {"image/jpeg"}:
+            return self
+        return self.model_copy(update={"format": "jpeg"})
 
     def params(self) -> DetectParams:
         """Return the parameters for the service, without those that only concern the HTTP answer.
 
         Raises:
-            InvalidParameter: polygons are asked for in the COCO format, whose polygons cannot have holes.
+            InvalidParameter: polygons are asked for in the COCO format, whose polygons cannot have holes, or
+                for a picture.
         """
+        if self.format == "jpeg" and self.masks == "polygon":
+            sentence = "format=jpeg draws masks, so they have no form"
+            raise InvalidParameter("masks", f"{sentence}; leave out masks, or use masks=off or format=json")
         if self.format == "coco" and self.masks == "polygon":
             sentence = "format=coco writes masks as RLE, because its polygons have no holes"
             raise InvalidParameter("masks", f"{sentence}; use masks=rle, masks=off or format=json")

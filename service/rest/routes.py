@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from service.errors import InvalidParameter
 from service.rest.admin import check_admin
 from service.rest.answer import to_model_list
 from service.rest.body import read_upload
@@ -27,7 +28,7 @@ router = APIRouter()
     "/detect",
     response_model=Answer | Results,
     response_description="The predictions for the image, and the experts that ran.",
-    responses=PROBLEMS,
+    responses={200: {"content": {"image/jpeg": {}}}, **PROBLEMS},
     openapi_extra={"requestBody": DETECT_BODY},
     summary="Detect objects or classify an image, and report the experts that ran.",
     tags=["detection"],
@@ -54,9 +55,12 @@ async def batch_route(request: Request, query: Annotated[DetectQuery, Query()]) 
 
 
 async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Response:
+    query = query.as_accepted_by(request)
     service, params = service_of(request), query.params()
     answer_format = format_of(query.format)
     refuse_repeated(request)
+    if several and answer_format.needs_picture:
+        raise _one_picture(query)
     with service.admit():
         # Wrong parameters are refused before the body is read. `detect` checks them again, because another
         # version of the model may answer by then.
@@ -67,15 +71,26 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
         upload = await read_upload(request, service.settings)
         context = query.context(request, service.settings.timeout_s)  # the time limit starts here
         if not (several or upload.several):
-            answered = await unless_caller_leaves(request, service.detect(upload.images[0], params, context))
-            outcome = Outcome(context.request_id, upload.files[0], answered)
+            (data,), (file,) = upload.images, upload.files
+            answered = await unless_caller_leaves(request, service.detect(data, params, context))
+            outcome = Outcome(context.request_id, file, answered)
+            if answer_format.needs_picture:
+                picture = await unless_caller_leaves(request, service.picture(data, params, answered))
+                outcome = replace(outcome, picture=picture)
             return await _write(answer_format, [outcome], query, several=False)
+        if answer_format.needs_picture:
+            raise _one_picture(query)
         count = len(upload.images)
         contexts = [replace(context, request_id=f"{context.request_id}-{i}") for i in range(1, count + 1)]
         found = await unless_caller_leaves(request, service.detect_all(upload.images, params, contexts))
         ids = (one.request_id for one in contexts)
         outcomes = [Outcome(*each) for each in zip(ids, upload.files, found, strict=True)]
         return await _write(answer_format, outcomes, query, several=True)
+
+
+def _one_picture(query: DetectQuery) -> InvalidParameter:
+    sentence = f"format={query.format} answers with one image; send one file to /detect, without several=true"
+    return InvalidParameter("format", f"{sentence}, or use format=json for a list")
 
 
 async def _write(

@@ -78,6 +78,10 @@ class Answer(BaseModel):
     model: ModelRef
     image: ImageSize
     predictions: Annotated[list[AnyPrediction], Field(description="Highest confidence first.")]
+    skeleton: Annotated[
+        list[tuple[int, int]] | None,
+        Field(description="Pairs of keypoints to join with a line, by position; only of a pose model."),
+    ] = None
     moe: Annotated[Moe | None, Field(description="Left out with moe=off.")] = None
     timing_ms: TimingMs
     warnings: Annotated[

@@ -6,18 +6,21 @@ from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
 
+import numpy as np
+
 from service.backends.threads import Threads
-from service.errors import BackendUnavailable, NotReady, ServiceError
+from service.errors import BackendUnavailable, InvalidParameter, NotReady, ServiceError
 from service.metrics import Metrics
 from service.observe.protocol import Answered, Observer
 from service.pipeline.decode import decode
-from service.pipeline.encode import to_preview
+from service.pipeline.encode import JPEG_MAX_PX, to_jpeg, to_preview
 from service.request import DetectParams, RequestContext
 from service.serving.local_models import Changes
 from service.serving.models import Models
 from service.serving.open import Reload
 from service.serving.stages import ImageStages
 from service.settings import Settings
+from service.tasks.drawing import draw
 from service.tasks.resolve import resolve
 from service.traffic.admission import Admission
 from service.traffic.routes import ServedVersion
@@ -141,6 +144,32 @@ class DetectService:
         """
         limits = (self.settings.max_pixels, bits or self.settings.bits)
         return await self._threads.run(context, lambda: to_preview(decode(data, *limits).pixels))
+
+    async def picture(self, data: bytes, params: DetectParams, answered: Answered) -> bytes:
+        """Return an image file as JPEG, upright and of its own size, with its answer drawn into it.
+
+        The file is decoded again, so that no request keeps pixels in memory while it waits for a thread.
+
+        Args:
+            data: bytes of the image file.
+            params: parameters of the request.
+            answered: the answer for this image; its masks, if any, must be RLE.
+
+        Raises:
+            InvalidParameter: a side of the image is too long for a JPEG.
+            DeadlineExceeded: the picture was not ready before the deadline.
+        """
+        if max(answered.image_hw) > JPEG_MAX_PX:
+            sentence = f"a JPEG has at most {JPEG_MAX_PX} pixels on a side, and this image has more"
+            raise InvalidParameter("format", f"{sentence}; use format=json")
+        limits = (self.settings.max_pixels, params.bits or self.settings.bits)
+
+        def drawn() -> bytes:
+            pixels = np.require(decode(data, *limits).pixels, requirements=["C", "W"])
+            draw(pixels, answered.result, answered.version.manifest, answered.context)
+            return to_jpeg(pixels)
+
+        return await self._threads.run(answered.context, drawn)
 
     async def _attempt(
         self, choice: Choice, image: ImageStages, params: DetectParams, context: RequestContext

@@ -45,6 +45,12 @@ class PosePrediction(Prediction):
     keypoints: list[KeypointPrediction]
 
 
+def skeleton_of(manifest: Manifest) -> list[tuple[int, int]] | None:
+    """Return the pairs of keypoints that a line joins; None if the model finds no keypoints."""
+    settings = manifest.task_settings
+    return list(settings.skeleton) if isinstance(settings, PoseSettings) else None
+
+
 class PoseTask:
     """The post-processing of one pose model."""
 

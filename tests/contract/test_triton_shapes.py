@@ -33,21 +33,64 @@ def suppression():
     return triton_module("suppression")
 
 
+# The network input itself, larger and smaller images, and one with cells smaller than its pixels.
+@pytest.mark.parametrize("image_hw", [INPUT_HW, (96, 128), (100, 70), (33, 64), (11, 9)])
 @pytest.mark.parametrize("seed", range(4))
-def test_masks_are_those_of_the_service_at_the_size_of_the_network_input(masks, seed):
+def test_masks_are_those_of_the_service(masks, seed, image_hw):
     rng = np.random.default_rng(seed)
     prototypes = rng.normal(size=(5, 12, 16)).astype(np.float16)
     coefficients = rng.normal(size=(20, 5)).astype(np.float32)
     corners = rng.uniform(-20, 80, (20, 2, 2))
     boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).astype(np.float32)
     boxes[:2] = [[-5, -5, 80, 60], [63.4, 40, 64, 48]]  # more than everything; the last column
-    got = masks.encode_masks(coefficients, prototypes, boxes, INPUT_HW, STRIDE)
-    place, pixels = Letterbox.fit(INPUT_HW, INPUT_HW), 0
+    got = masks.encode_masks(coefficients, prototypes, boxes, INPUT_HW, STRIDE, image_hw)
+    place, (height, width), pixels = Letterbox.fit(image_hw, INPUT_HW), image_hw, 0
     for counts, row, box in zip(got, coefficients, boxes, strict=True):
-        want = object_mask(row, prototypes, box.clip(0, [64, 48, 64, 48]), place, INPUT_HW, STRIDE)
-        assert counts.decode("ascii") == encode_rle(want, INPUT_HW)
-        pixels += int(decode_rle(counts.decode("ascii"), INPUT_HW).sum())
-    assert pixels > 2000
+        clipped = place.to_source(box[None])[0].clip(0, np.array([width, height] * 2, np.float32))
+        want = object_mask(row, prototypes, clipped, place, image_hw, STRIDE)
+        assert counts.decode("ascii") == encode_rle(want, image_hw)
+        pixels += int(decode_rle(counts.decode("ascii"), image_hw).sum())
+    assert pixels > height * width / 2
+
+
+def test_a_mask_of_the_image_is_where_the_interpolated_logit_is_positive(masks):
+    """Compute pixel by pixel, on an image that is padded on the left and the right and nearly filled."""
+    rng = np.random.default_rng(0)
+    prototypes = rng.normal(size=(3, 12, 16)).astype(np.float16)
+    coefficients = rng.normal(size=(2, 3)).astype(np.float32)
+    image_hw, scale, left = (90, 70), 48 / 90, 13  # 70 columns become 37.3, in the middle of 64
+    boxes = np.array([[10, 3.2, 50, 44.1], [-9, -9, 99, 99]], np.float32)
+    got = masks.encode_masks(coefficients, prototypes, boxes, INPUT_HW, STRIDE, image_hw)
+    for counts, row, box in zip(got, coefficients, boxes, strict=True):
+        logits = (row[:, None, None] * prototypes.astype(np.float64)).sum(axis=0)
+        want = np.zeros(image_hw, bool)
+        for y, x in np.ndindex(image_hw):
+            at = (x + 0.5) * scale + left, (y + 0.5) * scale
+            cell_x, cell_y = np.clip(at[0] / 4 - 0.5, 0, 15), np.clip(at[1] / 4 - 0.5, 0, 11)
+            logit = 0.0
+            for near_y, near_x in np.ndindex(logits.shape):
+                share = max(0.0, 1 - abs(cell_x - near_x)) * max(0.0, 1 - abs(cell_y - near_y))
+                logit += share * logits[near_y, near_x] if share else 0.0
+            want[y, x] = logit > 0 and box[0] <= at[0] < box[2] and box[1] <= at[1] < box[3]
+        assert np.array_equal(coco_mask.decode({"size": list(image_hw), "counts": counts}), want)
+        assert 1000 < want.sum() < 5000
+
+
+@pytest.mark.parametrize("image_hw", [(480, 640), (1080, 1919), (1, 4000), (4000, 1), (3, 2), (333, 500)])
+def test_the_image_is_placed_as_in_the_service(masks, image_hw):
+    want = Letterbox.fit(image_hw, INPUT_HW)
+    assert masks.place_of(image_hw, INPUT_HW) == (want.scale, want.left, want.top)
+
+
+def runs_of(masks, mask):
+    """Return the runs of a bitmap, found pixel by pixel."""
+    found = []
+    for x, column in enumerate(mask.T.tolist()):
+        for y, is_set in enumerate(column):
+            if is_set and (y == 0 or not column[y - 1]):
+                end = next((i for i in range(y, len(column)) if not column[i]), len(column))
+                found.append((x, y, end))
+    return masks.Runs(*np.array(found, dtype=np.int64).reshape(-1, 3).T)
 
 
 PATTERNS = {
@@ -65,23 +108,15 @@ def test_run_lengths_are_those_of_the_coco_api(masks, pattern):
     whole = np.zeros((60, 90), bool)
     whole[20:25, 30:37] = PATTERNS[pattern]
     for mask in (PATTERNS[pattern], whole):
-        height, width = mask.shape
-        got = masks.run_lengths(mask, np.arange(height), np.arange(width), (height, width))
+        got = masks.run_lengths(runs_of(masks, mask), mask.shape)
         assert got == coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
-    window = masks.run_lengths(PATTERNS[pattern], np.arange(20, 25), np.arange(30, 37), (60, 90))
-    assert window == coco_mask.encode(np.asfortranarray(whole, dtype=np.uint8))["counts"]
 
 
 def test_long_runs_are_those_of_the_coco_api(masks):
     mask = np.zeros((2000, 3000), bool)
     mask[::2, 7] = mask[:, 2900:2950] = True
-    got = masks.run_lengths(mask, np.arange(2000), np.arange(3000), (2000, 3000))
+    got = masks.run_lengths(runs_of(masks, mask), mask.shape)
     assert got == coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
-
-
-def test_an_empty_window_is_an_empty_mask(masks):
-    got = masks.run_lengths(np.zeros((0, 3), bool), np.arange(5, 5), np.arange(3), (10, 10))
-    assert got == coco_mask.encode(np.zeros((10, 10), np.uint8, order="F"))["counts"]
 
 
 def turned_boxes(seed, count):

@@ -1,8 +1,9 @@
 """Triton model `<name>-<target>-nms`: turn a graph's outputs into detections, and count them.
 
 The newest manifest in the model's configuration names the tensors of the graph by their roles. Each request
-holds one image. Boxes, masks, keypoints and corners are in pixels of the network input: only the caller can
-map them to its own image.
+holds one image. Boxes, keypoints and corners are in pixels of the network input: only the caller can map them
+to its own image. Masks would lose detail on the way, so they are made for the image whose size the request's
+parameters image_height and image_width state; without these parameters, for the network input.
 """
 
 import json
@@ -18,6 +19,8 @@ import version_1
 from numpy.typing import NDArray
 
 # L mixture layers · E experts of the widest layer · M detections
+
+MOST_PIXELS = 100_000  # of a side of the image that masks are made for
 
 METRICS = {
     "sparsight_triton_images_total": "Images answered by Triton.",
@@ -98,9 +101,9 @@ def detect(
     found = {"boxes": boxes[rows], "scores": scores[kept], "class_ids": class_ids[kept].astype(np.int32)}
     if "mask_coefficients" in names:
         coefficients, prototypes = (one_image(request, names[r]) for r in ("mask_coefficients", "prototypes"))
-        stride = manifest["task_settings"]["mask_stride"]
+        stride, input_hw = manifest["task_settings"]["mask_stride"], input_size(manifest)
         found["masks"] = masks.encode_masks(
-            coefficients[rows], prototypes, found["boxes"], input_size(manifest), stride
+            coefficients[rows], prototypes, found["boxes"], input_hw, stride, image_size(request) or input_hw
         )
     if "keypoints" in names:
         found["keypoints"] = one_image(request, names["keypoints"])[rows]
@@ -112,6 +115,25 @@ def detect(
 def input_size(manifest: Mapping[str, Any]) -> tuple[int, int]:
     """Return height and width of the network input, in pixels."""
     (height, width), *_ = (row["dims"][1:3] for row in manifest["inputs"] if row["role"] == "images")
+    return height, width
+
+
+def image_size(request: Any) -> tuple[int, int] | None:
+    """Return height and width in the request's parameters image_height and image_width; None without them.
+
+    Raises:
+        BadRequest: one of the two is missing, or is not a whole number within the limits.
+    """
+    stated = json.loads(request.parameters() or "{}")
+    sides = [stated.get(name) for name in ("image_height", "image_width")]
+    if sides == [None, None]:
+        return None
+    for side in sides:
+        if type(side) is not int or not 1 <= side <= MOST_PIXELS:
+            raise BadRequest(
+                f"image_height and image_width are {sides}; give both, whole numbers from 1 to {MOST_PIXELS}"
+            )
+    height, width = sides
     return height, width
 
 

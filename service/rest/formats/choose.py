@@ -4,7 +4,7 @@ from typing import Literal, assert_never, get_args
 
 from service.rest.formats.protocol import Format
 
-FormatName = Literal["json", "coco"]
+FormatName = Literal["json", "coco", "jpeg"]
 
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
@@ -20,5 +20,9 @@ def format_of(name: FormatName) -> Format:
             from service.rest.formats.coco import CocoFormat
 
             return CocoFormat()
+        case "jpeg":
+            from service.rest.formats.jpeg import JpegFormat
+
+            return JpegFormat()
         case _:
             assert_never(name)

@@ -83,6 +83,19 @@ def test_keypoints_that_are_seen_are_dots(save):
             assert is_drawn == (score >= 0.5), (place, x, y)
 
 
+def test_lines_join_the_keypoints_that_are_seen(save):
+    drawn = save("pose")
+    # A quarter of the way, because the second keypoint is in the middle between the others.
+    joined = []
+    for points, class_id in zip(POINTS, (1, 2), strict=True):
+        for one, other in ((0, 1), (0, 2)):
+            x, y = (3 * points[one, :2] + points[other, :2]) / 4 * TEN
+            is_drawn = any(pixel == colour(class_id) for pixel in near(drawn, x, y))
+            assert is_drawn == (min(points[one, 2], points[other, 2]) >= 0.5), (one, other)
+            joined.append(is_drawn)
+    assert joined == [False, False, True, True]
+
+
 def test_rotated_boxes_go_through_their_corners(save):
     drawn = save("obb")
     for corners, class_id in zip(CORNERS * TEN, (1, 1, 2), strict=True):

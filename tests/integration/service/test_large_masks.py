@@ -112,16 +112,16 @@ def resident(pid, name):
     return int(found) * 1024
 
 
-def ask(running, photo, form):
+def ask(running, photo, **query):
     """Return the answer for the photo, and by how many bytes the resident memory grew at most."""
     client, pid = running
     small = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
-    assert client.post("/detect", params={"masks": form}, content=small).status_code == 200
+    assert client.post("/detect", params=query, content=small).status_code == 200
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # reset VmHWM
     before = resident(pid, "VmRSS")
-    answer = client.post("/detect", params={"masks": form}, content=photo)
+    answer = client.post("/detect", params=query, content=photo)
     assert answer.status_code == 200, answer.text[:500]
-    return answer.json(), resident(pid, "VmHWM") - before
+    return answer, resident(pid, "VmHWM") - before
 
 
 def check_columns(predictions, read):
@@ -164,6 +164,17 @@ def columns_of_rings(mask):
 
 @pytest.mark.parametrize(("form", "read"), [("rle", columns_of_rle), ("polygon", columns_of_rings)])
 def test_the_masks_are_right_and_little_more_is_in_memory_than_the_image(running, photo, form, read):
-    answer, grown = ask(running, photo, form)
-    check_columns(answer["predictions"], read)
+    answer, grown = ask(running, photo, masks=form)
+    check_columns(answer.json()["predictions"], read)
     assert grown < 1.5 * DECODED, "the decoded image, and half as much for all else"
+
+
+def test_the_masks_are_drawn_one_by_one_into_the_only_copy_of_the_image(running, photo):
+    answer, grown = ask(running, photo, format="jpeg", max_det=100)
+    picture = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (HEIGHT, WIDTH, 3)
+    plain = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
+    assert (np.abs(picture[::8, ::8].astype(int) - plain[::8, ::8]).max(axis=-1) > 20).mean() > 0.5
+    # The image; a mask at its size and its crop, or the crop and the copy in which OpenCV finds outlines,
+    # each a third of the image; and as much as two more masks for all else.
+    assert grown < 2.4 * DECODED

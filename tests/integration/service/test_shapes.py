@@ -54,6 +54,9 @@ def test_a_pose_model_reports_named_keypoints_in_pixels_of_the_image(running):
         assert [point["name"] for point in one["keypoints"]] == ["nose", "left", "right"]
         rows = [[point["x"], point["y"], point["confidence"]] for point in one["keypoints"]]
         assert np.allclose(rows, points, atol=1e-3)
+    assert running.detect(SMALL, model="pose").json()["skeleton"] == [[0, 1], [0, 2]]
+    assert running.detect(SMALL, model="pose", conf=1).json()["skeleton"] == [[0, 1], [0, 2]]
+    assert "skeleton" not in running.detect(SMALL, model="segment").json()
     models = {row["name"]: row for row in running.client.get("/models").json()["models"]}
     assert models["pose"]["skeleton"] == [[0, 1], [0, 2]]
     assert models["pose"]["keypoints"] == ["nose", "left", "right"]

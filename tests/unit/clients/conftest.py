@@ -37,6 +37,38 @@ def classifier_document(version="1", **changes):
     return document | changes
 
 
+POINT_NAMES = ("nose", "tail")
+# Of the graphs of tasks that report more than boxes: settings, and name, dtype and sizes of further outputs.
+SHAPES = {
+    "segment": (
+        {"mask_stride": 4, "prototypes": 2},
+        [("mask_coefficients", "f32", [10, 2]), ("prototypes", "f16", [2, 16, 16])],
+    ),
+    "pose": ({"keypoints": list(POINT_NAMES), "skeleton": [[0, 1]]}, [("keypoints", "f32", [10, 2, 3])]),
+    "obb": ({}, [("angles", "f32", [10])]),
+}
+
+
+def shaped_document(task, version="1", **changes):
+    """Return the manifest of the tiny model for the task segment, pose or obb."""
+    document = detector_document(version)
+    settings, outputs = SHAPES[task]
+    exact = {"absolute": 1e-4, "relative": 0}
+    rows = [
+        {"name": name, "dtype": dtype, "dims": ["B", *sizes], "role": name, "tolerance": exact}
+        for name, dtype, sizes in outputs
+    ]
+    return (
+        document
+        | {
+            "task": task,
+            "task_settings": document["task_settings"] | settings,
+            "outputs": [*document["outputs"], *rows],
+        }
+        | changes
+    )
+
+
 def parameters_of(*documents):
     """Return the parameters of a model configuration that holds these manifests and their sha256."""
     parameters = {}
@@ -55,6 +87,7 @@ class FakeTransport:
         self.config_reads = 0
         self.asked = []  # names of the requested models
         self.sent = []
+        self.stated = []  # parameters of the requests
         self.refusals = []  # errors to raise instead of answers, one per call
         self.changes = {}  # outputs that replace the usual ones
         self.closed = False
@@ -65,10 +98,11 @@ class FakeTransport:
         self.config_reads += 1
         return parameters_of(*self.documents)
 
-    def infer(self, model, inputs, outputs, deadline):
+    def infer(self, model, inputs, outputs, deadline, parameters):
         assert deadline.left_s() > 0
         self.asked.append(model)
         self.sent.append(inputs)
+        self.stated.append(dict(parameters))
         if self.refusals:
             raise self.refusals.pop(0)
         found = answer_of(1, rows=len(self.documents[-1]["mixture"])) | self.changes

@@ -165,7 +165,7 @@ def test_a_class_id_must_be_one_of_the_manifest(manifest, class_id, fits):
         ({"task_settings": {"defaults": {"conf": 1, "iou": "x", "max_det": 1}}}, "defaults.iou is 'x'"),
         ({"task_settings": {"defaults": {"conf": 1, "iou": 0, "max_det": 0}}}, "defaults.max_det is 0"),
         ({"task_settings": {"defaults": {"conf": 1, "iou": 0, "max_det": 1}}}, "candidates is missing"),
-        ({"resize": Resize("center_crop", 0)}, "detection needs letterbox"),
+        ({"resize": Resize("center_crop", 0)}, "the task 'detect' needs letterbox"),
         ({"outputs": ()}, "no output has the role boxes_xyxy"),
     ],
 )

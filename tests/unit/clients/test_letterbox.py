@@ -18,6 +18,8 @@ def test_client_and_service_give_the_same_canvas_and_the_same_way_back(source_hw
     height, width = source_hw
     clipped = np.clip(theirs.to_source(boxes), 0, [width, height, width, height])
     assert np.array_equal(ours.to_source(boxes, source_hw), clipped)
+    points = boxes.reshape(-1, 2, 2)
+    assert np.array_equal(ours.points_to_source(points), theirs.points_to_source(points))
 
 
 def test_a_whole_picture_maps_onto_itself_and_what_sticks_out_is_cut_off():

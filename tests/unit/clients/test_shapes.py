@@ -9,7 +9,7 @@ from faster_coco_eval.core import mask as coco
 
 from clients import RestClient
 from clients.command import main
-from clients.errors import ClientError, NotInstalled, WrongTask
+from clients.errors import NotInstalled, WrongTask
 from clients.facts import Facts
 from clients.tasks.classify import ClassifyParams
 from clients.tasks.detect import DetectParams
@@ -74,6 +74,21 @@ def test_keypoints_are_those_that_the_service_sent():
     assert found.layout().rows[0][-1] == "1 of 2"
 
 
+def test_the_skeleton_is_the_one_that_the_service_sent():
+    lines = ANSWERS["pose"][1] | {"skeleton": [[0, 1], [1, 0]]}
+    found = PoseParams().read(Facts(lines))
+    assert found.skeleton == ((0, 1), (1, 0))
+    assert found.to_dict()["skeleton"] == [[0, 1], [1, 0]]
+    assert PoseParams().read(Facts(lines | {"predictions": []})).skeleton == ((0, 1), (1, 0))
+    assert PoseParams().read(Facts(ANSWERS["pose"][1])).skeleton == (), "an older service sends none"
+
+
+@pytest.mark.parametrize("lines", [None, [[0]], [[0, 1.0]], [[0, 2]], [[-1, 0]], ["01"]])
+def test_a_skeleton_that_joins_no_two_keypoints_is_refused(lines):
+    with pytest.raises(ValueError, match="skeleton"):
+        PoseParams().read(Facts(ANSWERS["pose"][1] | {"skeleton": lines}))
+
+
 def test_rotated_boxes_are_those_that_the_service_sent():
     found = OrientedParams().read(Facts(ANSWERS["obb"][1]))
     assert found.corners.tolist() == [CORNERS]
@@ -98,12 +113,6 @@ def test_a_call_for_another_task_names_the_right_method(asked, given):
     method = "detect_oriented" if given == "obb" else given
     with pytest.raises(WrongTask, match=rf"call {method}\(\) instead"):
         ANSWERS[asked][0].read(Facts(ANSWERS[given][1]))
-
-
-@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
-def test_triton_alone_does_not_serve_the_task(task, manifest):
-    with pytest.raises(ClientError, match="call the service; Triton directly serves detection"):
-        ANSWERS[task][0].ask(np.zeros((8, 8, 3), np.uint8), manifest)
 
 
 def test_a_call_sends_how_to_write_masks():

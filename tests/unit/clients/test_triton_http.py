@@ -55,7 +55,7 @@ def output(name, value, **changes):
 
 def infer(transport, timeout_s=5.0):
     inputs = {"images": np.arange(6, dtype=np.uint8).reshape(1, 2, 3), "conf": np.array([0.5], np.float32)}
-    return transport.infer("m-detect", inputs, ("boxes", "scores"), Deadline(timeout_s))
+    return transport.infer("m-detect", inputs, ("boxes", "scores"), Deadline(timeout_s), {"image_height": 7})
 
 
 def test_a_request_is_a_json_header_and_the_raw_tensors():
@@ -72,6 +72,7 @@ def test_a_request_is_a_json_header_and_the_raw_tensors():
     ]
     assert body[split:] == bytes(range(6)) + np.float32(0.5).tobytes()
     assert told["parameters"]["binary_data_output"] is True
+    assert told["parameters"]["image_height"] == 7
     assert 4_000_000 < told["parameters"]["timeout"] <= 5_000_000  # microseconds
 
 
@@ -84,6 +85,16 @@ def test_tensors_are_read_in_the_order_sent_and_only_those_wanted_are_kept():
     assert set(found) == {"boxes", "scores"}
     assert found["boxes"].tolist() == [[2, 4, 6, 8]]
     assert found["scores"].shape == (0,)
+
+
+def test_texts_are_read_as_bytes():
+    raw = b"\x02\0\0\0ab\0\0\0\0\x03\0\0\0\0\xff\n"
+    row = {"name": "boxes", "datatype": "BYTES", "shape": [3], "parameters": {"binary_data_size": len(raw)}}
+    nothing = {"name": "scores", "datatype": "BYTES", "shape": [0], "parameters": {"binary_data_size": 0}}
+    with transport_to(**answer(row, nothing, raw=raw)) as (transport, _):
+        found = infer(transport)
+    assert found["boxes"].tolist() == [b"ab", b"", b"\0\xff\n"]
+    assert (found["scores"].shape, str(found["scores"].dtype)) == ((0,), "object")
 
 
 def test_parameters_are_those_of_the_configuration():
@@ -116,10 +127,24 @@ def test_a_configuration_that_cannot_be_read_is_no_tritons(body):
         {"body": b'{"outputs": [1]}', "headers": {LENGTH: "16"}},
         answer(output("boxes", BOXES)),
         answer(output("boxes", BOXES, shape=[2, 4]), raw=BOXES.tobytes()),
-        answer(output("boxes", BOXES, datatype="BYTES"), raw=BOXES.tobytes()),
+        answer(output("boxes", BOXES, datatype="COMPLEX"), raw=BOXES.tobytes()),
+        answer(output("boxes", BOXES, datatype="BYTES"), raw=b"\x03\0\0\0abc\x06\0\0\0rest.."[:-1]),
+        answer(output("boxes", BOXES, datatype="BYTES"), raw=b"\x0c\0\0\0" + bytes(12)),
         answer(output("boxes", BOXES, parameters={}), raw=BOXES.tobytes()),
     ],
-    ids=["no length", "bad length", "no json", "no outputs", "odd", "no data", "shape", "type", "no size"],
+    ids=[
+        "no length",
+        "bad length",
+        "no json",
+        "no outputs",
+        "odd",
+        "no data",
+        "shape",
+        "type",
+        "cut text",
+        "texts",
+        "no size",
+    ],
 )
 def test_an_answer_that_cannot_be_read_is_refused(framed):
     with transport_to(**framed) as (transport, _), pytest.raises(ManifestMismatch):

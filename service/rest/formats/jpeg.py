@@ -1,0 +1,22 @@
+"""Write answers for `format=jpeg`: the image itself, with what was found drawn into it."""
+
+from collections.abc import Sequence
+
+from fastapi import Response
+
+from service.artifact.manifest import Manifest
+from service.rest.formats.protocol import Outcome
+
+
+class JpegFormat:
+    """Writes the image of a request as JPEG, upright and of its own size, with its answer drawn into it."""
+
+    needs_picture = True
+
+    def check(self, manifest: Manifest) -> None:
+        """Do nothing: the answers of every model can be drawn."""
+
+    def write(self, outcomes: Sequence[Outcome], *, several: bool, moe: str) -> Response:
+        """Return a response with the picture of the only image."""
+        (outcome,) = outcomes
+        return Response(outcome.picture, media_type="image/jpeg")
