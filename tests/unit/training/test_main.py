@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import cv2
 import pytest
@@ -314,16 +315,33 @@ def test_a_name_that_no_model_can_have_is_refused_before_the_training(capsys, tm
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("flag", ["--calibration", "--calibration-split"])
-def test_pictures_for_ranges_are_asked_for_with_8_bits_alone(monkeypatch, capsys, flag):
+def test_pictures_for_ranges_are_asked_for_with_8_bits_alone(monkeypatch, capsys):
     exported = []
     monkeypatch.setattr(export, "export", lambda *_, options, **__: exported.append(options) or [])
-    argv = ["export", "model.safetensors", "--name", "a", "--data", "cells", flag, "3"]
-    assert f"{flag}: only --precision int8 takes ranges from images" in failure(capsys, *argv)
+    argv = ["export", "model.safetensors", "--name", "a", "--data", "cells", "--calibration", "3"]
+    assert "--calibration: only --precision int8 takes ranges from images" in failure(capsys, *argv)
     assert main([*argv, "--precision", "int8"]) == 0
-    assert exported == [
-        ExportOptions(precision="int8", calibration_images=3 if flag == "--calibration" else 64)
-    ]
+    assert exported == [ExportOptions(precision="int8", calibration_images=3)]
+
+
+def test_the_split_to_choose_defaults_on_is_asked_for_with_any_precision(monkeypatch):
+    exported = []
+    monkeypatch.setattr(
+        export, "export", lambda *_, calibration, **__: exported.append(calibration.split) or []
+    )
+    argv = ["export", "model.safetensors", "--name", "a", "--data", "cells"]
+    assert main(argv) == main([*argv, "--calibration-split", "extra"]) == 0
+    assert exported == ["train", "extra"]
+
+
+def test_the_defaults_of_an_export_are_not_the_top_k_of_a_training(monkeypatch):
+    outcome = SimpleNamespace(finished=True, model_path="model.safetensors", best_path=None)
+    exported = []
+    monkeypatch.setattr(train, "train", lambda *_, **__: outcome)
+    monkeypatch.setattr(export, "export", lambda *_, options, **__: exported.append(options) or [])
+    assert main(["export", "a.safetensors", "--name", "a", "--top-k", "3", "--weight-threshold", "0.2"]) == 0
+    assert main(["train-export", "--variant", "esmoe-n", "--top-k", "3", "--choose-on", "0"]) == 0
+    assert exported == [ExportOptions(default_top_k=3, default_threshold=0.2), ExportOptions(choice_images=0)]
 
 
 @pytest.mark.parametrize("flag", ["--model", "--backend"])
