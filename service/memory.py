@@ -15,7 +15,7 @@ from typing import cast
 log = logging.getLogger(__name__)
 
 _MAPS = Path("/proc/self/smaps")
-_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-])([ps]) [0-9a-f]+ \S+ \d+ *(.*)")
+_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-])[ps] [0-9a-f]+ \S+ \d+ *(.*)")
 _DONT_NEED = 4  # MADV_DONTNEED of <sys/mman.h>
 _ARENA_MAX = -8  # M_ARENA_MAX of <malloc.h>
 
@@ -56,7 +56,7 @@ def return_unused() -> None:
 
 
 def unchanged_mappings(smaps: str) -> Iterator[tuple[int, int]]:
-    """Yield start and end of the private mappings of files that are read-only and have never been changed.
+    """Yield start and end of the mappings of files that are read-only and have never been changed.
 
     Only these may be unmapped with MADV_DONTNEED, which undoes changes. A mapping that is read-only now can
     hold changes, because the loader of libraries first writes addresses into it.
@@ -67,10 +67,9 @@ def unchanged_mappings(smaps: str) -> Iterator[tuple[int, int]]:
     found: tuple[int, int] | None = None
     for line in smaps.splitlines():
         if (mapping := _MAPPING.match(line)) is not None:
-            start, end, rights, sharing, name = mapping.groups()
+            start, end, rights, name = mapping.groups()
             of_file = name.startswith("/") and not name.startswith("/dev/")
-            readable = "w" not in rights and sharing == "p"
-            found = (int(start, 16), int(end, 16)) if of_file and readable else None
+            found = (int(start, 16), int(end, 16)) if of_file and "w" not in rights else None
         elif found is not None and line.split() == ["Anonymous:", "0", "kB"]:
             yield found
 

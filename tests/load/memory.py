@@ -81,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             turns = [(before, folder), (now, ROOT)]
             for taken, build in turns if number % 2 == 0 else reversed(turns):
                 taken.append(memory_of(build, photo, args.callers, args.volleys, args.requests))
+            ready, peak = (f"{before[-1].rss[of]:.0f} | {now[-1].rss[of]:.0f}" for of in (READY, PEAK))
+            print(f"round {number + 1}: {ready} MB ready, {peak} MB under load", file=sys.stderr)
     print(f"{describe_machine()}; {args.before} and this build, {args.rounds} rounds of each, in turns;")
     print(f"JPEG of {len(photo) / 1e3:.0f} KB, {args.requests} requests, then {args.callers} in flight\n")
     print_table(before, now)

@@ -19,7 +19,9 @@ def rows(tmp_path_factory):
     argv = ["--before", "HEAD", "--rounds", "1", "--volleys", "1", "--requests", "4"]
     with pytest.MonkeyPatch.context() as patch:
         printed = []
-        patch.setattr(memory, "print", lambda text: printed.extend(text.splitlines()), raising=False)
+        patch.setattr(
+            memory, "print", lambda text, file=None: printed.extend(text.splitlines()), raising=False
+        )
         assert memory.main(argv) == 0
     cells = [line.strip("| ").split(" | ") for line in printed if line.startswith("| ") and line[2] != "|"]
     return {row[0]: float(row[2]) for row in reversed(cells)}  # the first of two equal names
