@@ -76,10 +76,7 @@ def export(
     credits = "; ".join(filter(None, (attribution, origin_in_words(stored))))
     folder = Path(stored.get("data", "")).name  # without the path: artifacts are shared
     before_export(name, targets, options, model.config, repository)  # measuring may take hours
-    if options.experts == "shared":  # the figures must be those of the reduced model
-        model = without_routed_experts(model)
-    if model.config.mixtures:
-        model = with_defaults(model, controls_of(model, options.default_top_k, options.default_threshold))
+    model = _as_exported(model, options)  # the figures must be those of the exported model
     if data is None and model.config.class_names == SCENE_CLASSES:
         data = dataset_config.SCENES_UNSEEN
     calibrated = calibration_images(model.config, calibration or data, options)
@@ -103,11 +100,24 @@ def export(
             sha256_of(checkpoint), folder, attribution=credits, checkpoint=checkpoint_in_words(stored)
         ),
     )
+    _report(exported)
+    return exported
+
+
+def _as_exported(model: Network, options: ExportOptions) -> Network:
+    """Return a model with the experts and the defaults of its controls that the options ask for."""
+    if options.experts == "shared":
+        model = without_routed_experts(model)
+    if model.config.mixtures:
+        model = with_defaults(model, controls_of(model, options.default_top_k, options.default_threshold))
+    return model
+
+
+def _report(exported: Sequence[Exported]) -> None:
     for each in exported:
         log.info(f"released {each.path}")
         if each.path.parent.name.endswith("-tensorrt"):
             offer_plan(each.path)
-    return exported
 
 
 def _measure_once(data: DataConfig, dataset: Dataset, prefix: str) -> Measure:

@@ -37,7 +37,7 @@ def state(backend, name):
 
 
 def cores_while_computing(folder, settings):
-    """Return the sets of cores to which threads of this process are bound while the model of `folder` runs."""
+    """Return the sets of cores to which threads of this process are bound while the model runs."""
     found = read_artifact(folder)
     backend = OpenVinoBackend(found, OpenVinoSettings(**settings), workers=2)
     feed = found.manifest.feed(golden_image()[None], {})
