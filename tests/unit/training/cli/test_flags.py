@@ -49,7 +49,7 @@ FLAGS = {
     "halve": "checkpoint --output",
     "exports": "--repository --json",
     "triton-config": "--repository --name --instances --max-queue --queue-timeout --threads --device "
-    "--max-batch --batch-delay --upgrade-manifests",
+    "--max-batch --batch-delay --pin-threads --upgrade-manifests",
     "benchmark": "checkpoint --variant --peer --input --top-k --engine --precision --threads --batch "
     "--rounds --profile --throughput --plot --json --quiet",
     "ablations": "--output --table --list --val-split --scenes --input --epochs --batch --seeds --quiet "
