@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BadImage
-from .image_decoding import ImageFileError, decode_image
+from .image_decoding import Decoded, ImageFileError, decode_image
+from .reduced_jpeg import Fit
 
 _RGB = 3
 
@@ -15,26 +16,36 @@ _RGB = 3
 def as_pixels(image: bytes | NDArray[Any]) -> NDArray[np.uint8]:
     """Return the (H, W, 3) uint8 RGB pixels of an image file, or check and return an array of pixels.
 
+    Argument and error are those of read_image.
+    """
+    return read_image(image).pixels
+
+
+def read_image(image: bytes | NDArray[Any], fit: Fit | None = None) -> Decoded:
+    """Return the pixels of an image file and the size of its image, or those of an array.
+
     Args:
         image: the bytes of an image file, or (H, W, 3) uint8 RGB pixels. A file is decoded as the
             service decodes it: turned upright, with the upper 8 bits of each value. A Python warning says
             which part of a file is not used: lower bits, transparency or pages after the first.
+        fit: model input that the image will be fitted into; a JPEG that is much larger then has fewer pixels.
+            None: all pixels are needed.
 
     Raises:
         BadImage: the file is empty, truncated, damaged or of a format that the service does not take, or
             the array is not (H, W, 3) uint8.
     """
     if isinstance(image, np.ndarray):
-        return _checked(image)
+        return Decoded(_checked(image), 1, ())
     if not isinstance(image, bytes | bytearray | memoryview):
         raise BadImage(f"a {type(image).__name__} is not an image; give a file's bytes or an array of pixels")
     try:
-        decoded = decode_image(bytes(image))
+        decoded = decode_image(bytes(image), fit=fit)
     except ImageFileError as error:
         raise BadImage(str(error)) from error
     for note in decoded.notes:
         warnings.warn(str(note), stacklevel=2)
-    return decoded.pixels
+    return decoded
 
 
 def _checked(pixels: NDArray[Any]) -> NDArray[np.uint8]:

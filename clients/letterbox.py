@@ -7,9 +7,10 @@ model input.
 from dataclasses import dataclass
 from typing import Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from .reduced_jpeg import Reduced, resize
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,22 @@ class Letterbox:
         resized_h, resized_w = _resized_hw(source_hw, scale)
         return cls(scale=scale, left=(canvas_w - resized_w) // 2, top=(canvas_h - resized_h) // 2)
 
-    def apply(self, image: NDArray[np.uint8], input_hw: tuple[int, int], pad_value: int) -> NDArray[np.uint8]:
-        """Resize and pad an (H, W, 3) image; return the model input, (1, canvas_h, canvas_w, 3)."""
-        height, width = _resized_hw((image.shape[0], image.shape[1]), self.scale)
+    def apply(
+        self,
+        image: NDArray[np.uint8],
+        input_hw: tuple[int, int],
+        pad_value: int,
+        reduced: Reduced | None = None,
+    ) -> NDArray[np.uint8]:
+        """Resize and pad an (H, W, 3) image; return the model input, (1, canvas_h, canvas_w, 3).
+
+        `reduced` says where the pixels lie in the image, if they are not all its pixels.
+        """
+        source_hw = reduced.source_hw if reduced else (image.shape[0], image.shape[1])
+        height, width = _resized_hw(source_hw, self.scale)
         canvas = np.full((1, *input_hw, 3), pad_value, dtype=np.uint8)
         inside = canvas[0, self.top : self.top + height, self.left : self.left + width]
-        if image.shape[:2] == (height, width):
-            inside[:] = image
-        else:
-            inside[:] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        inside[:] = resize(image, (height, width), reduced)
         return canvas
 
     def to_source(self, boxes_xyxy: NDArray[np.float32], source_hw: tuple[int, int]) -> NDArray[np.float32]:

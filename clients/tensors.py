@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from .center_crop import center_crop
 from .errors import ManifestMismatch
 from .facts import Facts
+from .image import read_image
 from .letterbox import Letterbox
 from .manifest import Manifest, MixtureLayer, Tensor
+from .reduced_jpeg import Fit
 from .types import Common, ExpertActivation, ModelRef
 
 # L mixture layers · E experts of one of them · Emax experts of the widest
@@ -61,14 +63,15 @@ class Params(Protocol[R_co]):
     def task(self) -> str:
         """Return the task's name, as in a manifest."""
 
-    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> Question[R_co]:
+    def ask(self, image: bytes | NDArray[Any], manifest: Manifest) -> Question[R_co]:
         """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
 
         Args:
-            image: (H, W, 3) RGB pixels.
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
             manifest: manifest of the model.
 
         Raises:
+            BadImage: the file cannot be decoded, or the array is no image.
             BadParameter: the model does not accept the value of a parameter.
             ManifestMismatch: the manifest lacks an entry that the task needs, or an entry is invalid.
         """
@@ -94,13 +97,20 @@ class Canvas:
     pixels: NDArray[np.uint8]  # (1, H, W, 3)
 
     @classmethod
-    def of(cls, image: NDArray[np.uint8], manifest: Manifest) -> "Canvas":
-        """Resize an (H, W, 3) image to the model input, in the way that the manifest specifies."""
-        image_hw = image.shape[0], image.shape[1]
-        if manifest.resize.mode == "center_crop":
-            return cls(image_hw, None, center_crop(image, manifest.input_hw))
-        letterbox = Letterbox.fit(image_hw, manifest.input_hw)
-        return cls(image_hw, letterbox, letterbox.apply(image, manifest.input_hw, manifest.resize.pad_value))
+    def of(cls, image: bytes | NDArray[Any], manifest: Manifest) -> "Canvas":
+        """Resize an image file or an array to the model input, in the way that the manifest specifies.
+
+        Raises:
+            BadImage: the file cannot be decoded, or the array is no image.
+        """
+        input_hw, resize = manifest.input_hw, manifest.resize
+        if resize.mode == "center_crop":
+            read = read_image(image, Fit(input_hw, "center_crop"))
+            return cls(read.source_hw, None, center_crop(read.pixels, input_hw, read.reduced))
+        read = read_image(image, Fit(input_hw, "letterbox"))
+        letterbox = Letterbox.fit(read.source_hw, input_hw)
+        pixels = letterbox.apply(read.pixels, input_hw, resize.pad_value, read.reduced)
+        return cls(read.source_hw, letterbox, pixels)
 
 
 def graph_name(model: str, target: str) -> str:

@@ -6,11 +6,9 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BadParameter, ClientError, ManifestMismatch, NotInstalled, Refused
-from .image import as_pixels
 from .manifest import Manifest, newest_manifest
 from .tasks import AsyncCalls, Calls, params_of, wrong_task
 from .tensors import Params, Question, graph_name
@@ -93,21 +91,22 @@ class TritonClient(Calls):
 
     def _run(self, image: bytes | NDArray[Any], params: Params[R], deadline: Deadline | None = None) -> R:
         deadline = deadline or self._start()
-        pixels = as_pixels(image)
         manifest = self._known.fresh() or self._read(deadline)
         try:
-            return self._ask(pixels, params, manifest, deadline)
+            return self._ask(image, params, manifest, deadline)
         except (Refused, ManifestMismatch):
             newer = self._read(deadline)
             if newer.sha256 == manifest.sha256:
                 raise
-        return self._ask(pixels, params, newer, deadline)
+        return self._ask(image, params, newer, deadline)
 
     def _start(self) -> Deadline:
         return _start(self._timeout_s, closed=self._closed)
 
-    def _ask(self, pixels: NDArray[np.uint8], params: Params[R], manifest: Manifest, deadline: Deadline) -> R:
-        question = _question(pixels, params, manifest)
+    def _ask(
+        self, image: bytes | NDArray[Any], params: Params[R], manifest: Manifest, deadline: Deadline
+    ) -> R:
+        question = _question(image, params, manifest)
         outputs = self._transport.infer(
             question.model, question.tensors, question.outputs, deadline, question.parameters
         )
@@ -162,20 +161,19 @@ class AsyncTritonClient(AsyncCalls):
 
     async def _run(self, image: bytes | NDArray[Any], params: Params[R]) -> R:
         deadline = _start(self._timeout_s, closed=self._closed)
-        pixels = await asyncio.to_thread(as_pixels, image)
         manifest = self._known.fresh() or await self._read(deadline)
         try:
-            return await self._ask(pixels, params, manifest, deadline)
+            return await self._ask(image, params, manifest, deadline)
         except (Refused, ManifestMismatch):
             newer = await self._read(deadline)
             if newer.sha256 == manifest.sha256:
                 raise
-        return await self._ask(pixels, params, newer, deadline)
+        return await self._ask(image, params, newer, deadline)
 
     async def _ask(
-        self, pixels: NDArray[np.uint8], params: Params[R], manifest: Manifest, deadline: Deadline
+        self, image: bytes | NDArray[Any], params: Params[R], manifest: Manifest, deadline: Deadline
     ) -> R:
-        question = await asyncio.to_thread(_question, pixels, params, manifest)
+        question = await asyncio.to_thread(_question, image, params, manifest)
         outputs = await self._transport.infer(
             question.model, question.tensors, question.outputs, deadline, question.parameters
         )
@@ -224,10 +222,10 @@ def _start(timeout_s: float, *, closed: bool) -> Deadline:
     return Deadline(timeout_s)
 
 
-def _question(pixels: NDArray[np.uint8], params: Params[R], manifest: Manifest) -> Question[R]:
+def _question(image: bytes | NDArray[Any], params: Params[R], manifest: Manifest) -> Question[R]:
     if manifest.task != params.task:
         raise wrong_task(manifest)
-    return params.ask(pixels, manifest)
+    return params.ask(image, manifest)
 
 
 def _address(url: str) -> str:

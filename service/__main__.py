@@ -22,6 +22,7 @@ from service.app import Outcome, create_app
 from service.backends.table import BACKENDS
 from service.errors import ServiceError, SettingsInvalid
 from service.logs import log_to_stderr
+from service.memory import limit_arenas, skip_imports
 from service.serving.detect import DetectService
 from service.settings import ENV_PREFIX, Settings
 
@@ -91,6 +92,7 @@ class _Server(uvicorn.Server):
 
 
 def _serve(settings: Settings) -> int:
+    _save_memory()
     log_to_stderr(settings.log_format)
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
@@ -143,6 +145,13 @@ def _serve(settings: Settings) -> int:
     if failure is not None:
         raise failure
     return 0
+
+
+def _save_memory() -> None:
+    """Keep this process small; call this before threads start and before a backend is imported."""
+    limit_arenas(2)  # one heap would do for the memory, but on many cores threads would wait for each other
+    # OpenVINO imports its model converter too, with command lines and telemetry, unless this import fails.
+    skip_imports("openvino.tools")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """Define the errors of the service, independent of HTTP; each error holds the facts about a failure."""
 
+import math
 import re
 
 
@@ -181,13 +182,16 @@ class ReloadIncomplete(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """The maximum number of requests is already in flight."""
+    """More is asked for than the service can answer in time, so this request is refused at once.
 
-    def __init__(self, limit: int, retry_after_s: int) -> None:
-        super().__init__(
-            f"{limit} requests (SPARSIGHT_MAX_INFLIGHT) are already in flight; try again in {retry_after_s} s"
-        )
-        self.retry_after_s = retry_after_s
+    Args:
+        why: the reason, as a sentence without a full stop.
+        until_s: seconds until there is room, as far as can be predicted; rounded up to whole seconds.
+    """
+
+    def __init__(self, why: str, until_s: float = 1.0) -> None:
+        self.retry_after_s = max(1, math.ceil(until_s))
+        super().__init__(f"{why}; try again in {self.retry_after_s} s")
 
 
 class NotReady(ServiceError):

@@ -88,6 +88,18 @@ class Metrics:
             "sparsight_queue_wait_seconds", "Time that an image waited for a backend.", ["backend"],
             buckets=BUCKETS_S, registry=registry,
         )  # fmt: skip
+        self._brownout = Gauge(
+            "sparsight_brownout_effort", "0: experts by default. 1: the operator's bounds.", ["backend"],
+            registry=registry,
+        )  # fmt: skip
+        self._brownout_s = Counter(
+            "sparsight_brownout_seconds_total", "Time under load with fewer experts.", ["backend"],
+            registry=registry,
+        )  # fmt: skip
+        self._degraded = Counter(
+            "sparsight_degraded_images_total", "Images for which fewer experts ran.", ["model"],
+            registry=registry,
+        )  # fmt: skip
         self._backend_errors = Counter(
             "sparsight_backend_errors_total", "Calls that a backend did not answer.", ["backend", "reason"],
             registry=registry,
@@ -150,6 +162,15 @@ class Metrics:
     def record_queue_wait(self, backend: str, wait_s: float) -> None:
         """Record the seconds that an image waited for a backend."""
         self._queue_wait_s.labels(backend).observe(wait_s)
+
+    def brownout_stepped(self, backend: str, effort: float, lowered_s: float) -> None:
+        """Record the effort in force on a backend, and the seconds for which it was above 0."""
+        self._brownout.labels(backend).set(effort)
+        self._brownout_s.labels(backend).inc(lowered_s)
+
+    def degraded(self, model: str) -> None:
+        """Count an image for which fewer experts ran than by default."""
+        self._degraded.labels(model).inc()
 
     def backend_failed(self, backend: str, reason: str) -> None:
         """Count a call that a backend did not answer; `reason` is the last part of a problem's type."""

@@ -11,6 +11,8 @@ from service.errors import DeadlineExceeded
 
 Number = int | float
 MaskForm = Literal["rle", "polygon", "off"]
+Priority = Literal["high", "normal", "low"]
+Quality = Literal["auto", "high"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,7 @@ class DetectParams:
     class_conf: Mapping[str, float] = field(default_factory=dict)  # conf for single classes, by name or id
     agnostic_nms: bool | None = None
     masks: MaskForm | None = None
+    quality: Quality = "auto"
     controls: Mapping[str, Number | str] = field(default_factory=dict)  # values for controls, by name
 
 
@@ -49,6 +52,7 @@ class RequestContext:
     allowed_s: float
     deadline: float  # on the clock of time.perf_counter
     own_limit: bool = True  # False: the caller chose a shorter time limit than the service's own
+    priority: Priority = "normal"
     traceparent: str | None = None  # W3C trace context, as the caller sent it
     caller: str | None = None  # address of the caller; None if the transport does not know it
 
@@ -59,6 +63,7 @@ class RequestContext:
         request_id: str = "",
         *,
         own_limit: bool = True,
+        priority: Priority = "normal",
         traceparent: str | None = None,
         caller: str | None = None,
     ) -> Self:
@@ -68,6 +73,7 @@ class RequestContext:
             allowed_s=allowed_s,
             deadline=perf_counter() + allowed_s,
             own_limit=own_limit,
+            priority=priority,
             traceparent=traceparent,
             caller=caller,
         )

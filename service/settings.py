@@ -32,7 +32,17 @@ class OpenVinoSettings(BaseModel, extra="forbid", frozen=True):
         Literal["throughput", "latency"],
         Field(description="throughput shares the cores among requests; latency gives one request all cores."),
     ] = "throughput"
-    threads: Annotated[int, Field(ge=0, le=1024, description="CPU threads; 0 lets the engine choose.")] = 0
+    threads: Annotated[
+        int,
+        Field(ge=0, le=1024, description="CPU threads; 0: as many as cores, or fewer if a quota is smaller."),
+    ] = 0
+    pin_threads: Annotated[
+        bool,
+        Field(
+            description="Pin each thread to a core, counted from the first; only for a process that shares no"
+            " cores with another engine."
+        ),
+    ] = False
     streams: Annotated[
         int, Field(ge=0, le=1024, description="Parallel streams; 0 lets the engine choose.")
     ] = 0
@@ -52,7 +62,7 @@ class OnnxSettings(BaseModel, extra="forbid", frozen=True):
         Literal["auto", "cpu", "cuda"], Field(description="auto takes a GPU if onnxruntime-gpu finds one.")
     ] = "auto"
     intra_op_threads: Annotated[
-        int, Field(ge=0, le=1024, description="Threads for one graph; 0 takes one thread for each core.")
+        int, Field(ge=0, le=1024, description="Threads for one graph; 0: one for each core that may be used.")
     ] = 0
     inter_op_threads: Annotated[
         int, Field(ge=1, le=1024, description="Number of parts of a graph that run at the same time.")
@@ -123,6 +133,24 @@ class BreakerSettings(BaseModel, extra="forbid", frozen=True):
             description="Time limit of a health check in seconds; must be longer than one inference takes.",
         ),
     ] = 1.0
+
+
+class BrownoutSettings(BaseModel, extra="forbid", frozen=True):
+    """The bounds within which fewer experts run while images wait; without bounds, quality never falls."""
+
+    min_top_k: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        Field(description="Lowest top_k under load, for requests that name none; if unset, the default."),
+    ] = None
+    max_weight_threshold: Annotated[
+        Annotated[float, Field(ge=0, le=1)] | None,
+        Field(description="Highest weight_threshold under load, likewise; if unset, the default."),
+    ] = None
+
+    @property
+    def lowers(self) -> bool:
+        """Return whether there is a bound, so that quality may fall."""
+        return self.min_top_k is not None or self.max_weight_threshold is not None
 
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
@@ -201,6 +229,21 @@ class Settings(BaseSettings):
             description="Requests in flight, including waiting requests; further requests get a 429.",
         ),
     ] = 64
+    max_inflight_bytes: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Bytes of all request bodies in flight; further requests get a 429. A body of unknown"
+            " size counts as the largest allowed.",
+        ),
+    ] = 256_000_000
+    max_queue_s: Annotated[
+        Annotated[float, Field(gt=0, le=600)] | None,
+        Field(
+            description="Longest predicted wait of an image for its turn, in seconds; further images get a"
+            " 429. If unset, five times as long as an image takes.",
+        ),
+    ] = None
     max_body_bytes: Annotated[int, Field(ge=1, description="Largest request body, in bytes.")] = 20_000_000
     max_pixels: Annotated[int, Field(ge=1, description="Largest image, in pixels, read from its header.")] = (
         40_000_000
@@ -244,6 +287,7 @@ class Settings(BaseSettings):
     onnx: OnnxSettings = OnnxSettings()
     triton: TritonSettings = TritonSettings()
     breaker: BreakerSettings = BreakerSettings()
+    brownout: BrownoutSettings = BrownoutSettings()
 
     @model_validator(mode="after")
     def _lists_make_sense(self) -> Self:

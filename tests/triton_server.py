@@ -236,6 +236,7 @@ def _backend_folder(scratch: Path) -> Path:
     folder = scratch / "backends"
     for source in BACKENDS:
         shutil.copytree(source, folder, dirs_exist_ok=True)
+    shutil.copy(ROOT / "service" / "cores.py", folder / "openvino")
     python = folder / "python"
     python.mkdir()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"

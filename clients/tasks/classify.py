@@ -76,14 +76,15 @@ class ClassifyParams:
     classes: Classes | None = None
     controls: Mapping[str, float] = field(default_factory=dict)
 
-    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "ClassifyQuestion":
+    def ask(self, image: bytes | NDArray[Any], manifest: Manifest) -> "ClassifyQuestion":
         """Return the request to Triton: the resized image, with the model's defaults for missing parameters.
 
         Args:
-            image: (H, W, 3) RGB pixels.
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
             manifest: manifest of the model.
 
         Raises:
+            BadImage: the file cannot be decoded, or the array is no image.
             BadParameter: a value is out of range, or the call names a class or control that the model lacks.
             ManifestMismatch: the manifest lacks an entry that classification needs, or an entry is invalid.
         """

@@ -4,9 +4,8 @@ Boxes are in pixels of the source image.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..facts import Facts
@@ -24,14 +23,15 @@ class DetectParams(BoxParams):
 
     task: ClassVar[str] = "detect"
 
-    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "DetectQuestion":
+    def ask(self, image: bytes | NDArray[Any], manifest: Manifest) -> "DetectQuestion":
         """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
 
         Args:
-            image: (H, W, 3) RGB pixels.
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
             manifest: manifest of the model.
 
         Raises:
+            BadImage: the file cannot be decoded, or the array is no image.
             BadParameter: a value is out of range, the call names a class or control that the model lacks, or
                 agnostic_nms is true, although the ensemble suppresses boxes only within a class.
             ManifestMismatch: the manifest lacks an entry that detection needs, or an entry is invalid.

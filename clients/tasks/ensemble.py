@@ -159,17 +159,18 @@ class EnsembleQuestion:
 
 
 def question_fields(
-    params: BoxParams, image: NDArray[np.uint8], manifest: Manifest, *roles: str
+    params: BoxParams, image: bytes | NDArray[Any], manifest: Manifest, *roles: str
 ) -> dict[str, Any]:
     """Return the fields of EnsembleQuestion, with the model's defaults for missing parameters.
 
     Args:
         params: the parameters of the call.
-        image: (H, W, 3) RGB pixels.
+        image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
         manifest: manifest of the model.
         roles: the outputs of the graph that the task needs besides boxes.
 
     Raises:
+        BadImage: the file cannot be decoded, or the array is no image.
         BadParameter: a value is out of range, the call names a class or control that the model lacks, or
             agnostic_nms is true, although the ensemble suppresses boxes only within a class.
         ManifestMismatch: the manifest lacks an entry that the task needs, or an entry is invalid.

@@ -85,14 +85,15 @@ class PoseParams(BoxParams):
 
     task: ClassVar[str] = "pose"
 
-    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "PoseQuestion":
+    def ask(self, image: bytes | NDArray[Any], manifest: Manifest) -> "PoseQuestion":
         """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
 
         Args:
-            image: (H, W, 3) RGB pixels.
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
             manifest: manifest of the model.
 
         Raises:
+            BadImage: the file cannot be decoded, or the array is no image.
             BadParameter: as for detection.
             ManifestMismatch: the manifest lacks an entry that poses need, or an entry is invalid.
         """

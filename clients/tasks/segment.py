@@ -93,14 +93,15 @@ class SegmentParams(BoxParams):
 
     masks: MaskForm | None = None
 
-    def ask(self, image: NDArray[np.uint8], manifest: Manifest) -> "SegmentQuestion":
+    def ask(self, image: bytes | NDArray[Any], manifest: Manifest) -> "SegmentQuestion":
         """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
 
         Args:
-            image: (H, W, 3) RGB pixels.
+            image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
             manifest: manifest of the model.
 
         Raises:
+            BadImage: the file cannot be decoded, or the array is no image.
             BadParameter: as for detection, or `masks` is neither rle nor off.
             ManifestMismatch: the manifest lacks an entry that segmentation needs, or an entry is invalid.
         """

@@ -232,14 +232,15 @@ def wait_for(url: str, process: subprocess.Popen[bytes], within_s: float = 120) 
 
 
 def check_triton(image: Image) -> None:
-    """Check that the packages of our Triton backend can be imported, and that its file is in place."""
+    """Check that the packages of our Triton backend can be imported, and that its files are in place."""
     folder = image.environment["PYTHONPATH"]
     script = "import numpy, openvino; print('   numpy', numpy.__version__, 'openvino', openvino.__version__)"
     done = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": folder}, check=False)
     if done.returncode:
         raise BuildFailed("the packages of the Triton image cannot be imported")
-    if not (image.scratch / "opt/tritonserver/backends/openvino/model.py").is_file():
-        raise BuildFailed("the file of our backend is not where Triton looks for it")
+    backend = image.scratch / "opt/tritonserver/backends/openvino"
+    if not all((backend / name).is_file() for name in ("model.py", "cores.py")):
+        raise BuildFailed("the files of our backend are not where Triton looks for them")
 
 
 def dry_build(name: str, scratch: Path) -> None:

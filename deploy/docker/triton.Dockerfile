@@ -11,7 +11,7 @@ RUN python3 -m pip install --no-cache-dir --no-deps --target /opt/sparsight/pyth
 ENV HOME=/tmp \
     PYTHONPATH=/opt/sparsight/python \
     PYTHONDONTWRITEBYTECODE=1
-COPY deploy/triton/backends/openvino/ /opt/tritonserver/backends/openvino/
+COPY deploy/triton/backends/openvino/ service/cores.py /opt/tritonserver/backends/openvino/
 # triton-server, the user that the image brings along.
 USER 1000:1000
 EXPOSE 8000 8001 8002

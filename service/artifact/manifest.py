@@ -142,6 +142,31 @@ class Speed(Part):
     machine: str
 
 
+class ControlSetting(Part):
+    """One setting of the controls, and what the exporter measured with it."""
+
+    top_k: Annotated[int, Field(ge=0)]
+    weight_threshold: Share
+    metric: Share
+    expert_share: Share  # mean share of the experts of all layers that ran for an image
+    gflops: NotNegative  # mean over the images
+    ms: NotNegative  # for one image
+    same_experts: Share | None  # share of (image, layer) with the checkpoint's experts; None: not compared
+
+
+class DefaultControls(Part):
+    """Why the controls have their defaults, and the settings among which the exporter chose, if it did.
+
+    The images are training images, not those of `baseline` and of the metric in `parity`.
+    """
+
+    reason: str
+    data: str
+    images: Annotated[int, Field(ge=0)]
+    metric: str
+    measured: tuple[ControlSetting, ...]
+
+
 class Provenance(Part):
     """The origin of the weights: checkpoint, training data, metrics and attribution."""
 
@@ -179,6 +204,7 @@ class Manifest(Part):
     proved: bool = True  # False: exported although nothing proves that the artifact works
     parity: Parity
     speed: Speed | None = None
+    default_controls: DefaultControls | None = None
     provenance: Provenance
 
     @field_validator("task_settings", mode="wrap")

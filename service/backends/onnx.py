@@ -1,7 +1,6 @@
 """Run graphs with ONNX Runtime inside this process, on the CPU or on a GPU that onnxruntime-gpu finds."""
 
 import asyncio
-import os
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from service.artifact.repository import Artifact
 from service.backends.contract import Port, check_batch, check_ports
 from service.backends.threads import Threads
+from service.cores import usable_cores
 from service.errors import ArtifactBroken, BackendFailed, SettingsInvalid
 from service.request import RequestContext
 from service.settings import OnnxSettings
@@ -85,17 +85,11 @@ def session_options(settings: OnnxSettings) -> onnxruntime.SessionOptions:
     not use. Threads that spin while they wait would take cores from the image decoders.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.intra_op_threads or _cores()
+    options.intra_op_num_threads = settings.intra_op_threads or usable_cores()
     options.inter_op_num_threads = settings.inter_op_threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _ERRORS_ONLY
     return options
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _providers(settings: OnnxSettings) -> list[str | tuple[str, dict[str, str]]]:

@@ -15,6 +15,7 @@ from service.artifact.repository import Artifact
 from service.artifact.tensors import TensorRow
 from service.backends.contract import Port, check_batch, check_ports
 from service.backends.threads import Threads
+from service.cores import allowed_cores, usable_cores
 from service.errors import ArtifactBroken, BackendFailed
 from service.request import RequestContext
 from service.settings import OpenVinoSettings
@@ -32,7 +33,7 @@ class OpenVinoBackend:
 
         Args:
             artifact: the model, whose files have been verified.
-            settings: threads, streams, performance hint and cache folder.
+            settings: threads and their pinning, streams, performance hint and cache folder.
             workers: maximum number of calls at the same time.
 
         Raises:
@@ -108,14 +109,25 @@ def _engine_config(manifest: Manifest, settings: OpenVinoSettings, workers: int)
         "INFERENCE_PRECISION_HINT": _PRECISION[manifest.precision],
         "PERFORMANCE_HINT": settings.performance.upper(),
         "PERFORMANCE_HINT_NUM_REQUESTS": workers,
+        # Pinned threads take the first cores in every process, so two processes would share these cores.
+        "ENABLE_CPU_PINNING": settings.pin_threads,
     }
-    if settings.threads:
-        config["INFERENCE_NUM_THREADS"] = settings.threads
+    if threads := settings.threads or _threads_by_quota():
+        config["INFERENCE_NUM_THREADS"] = threads
     if settings.streams:
         config["NUM_STREAMS"] = settings.streams
     if settings.cache_dir is not None:
         config["CACHE_DIR"] = str(settings.cache_dir)
     return config
+
+
+def _threads_by_quota() -> int | None:
+    """Return the number of threads that a CPU quota allows; None if there is no quota below the affinity.
+
+    OpenVINO obeys the affinity by itself, and knows which cores are threads of one core. It ignores quotas.
+    """
+    cores = usable_cores()
+    return cores if cores < allowed_cores() else None
 
 
 def _ports(ports: Iterable[ov.ConstOutput], rows: Iterable[TensorRow]) -> list[Port]:

@@ -20,6 +20,8 @@ class MetricsObserver:
         detections = task_of(manifest).count(image.result)
         self._metrics.record_stages(image.version.backend_name, image.timings)
         self._metrics.record_image(manifest.name, manifest.version, detections, image.experts, image.compute)
+        if image.degraded:
+            self._metrics.degraded(manifest.name)
 
     def refused(self, error: ServiceError, context: RequestContext) -> None:
         """Count an image that was not answered, by the reason of the error."""

@@ -18,6 +18,7 @@ class Answered:
     reason: str  # "preferred", "requested", or why a preferred backend did not answer
     context: RequestContext
     params: ResolvedParams
+    degraded: bool  # whether fewer experts ran than by default, because images waited
     image_hw: tuple[int, int]
     notes: tuple[str, ...]  # what of the image file was not looked at
     result: Result

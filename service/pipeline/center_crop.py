@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from service.pipeline.reduced_jpeg import Reduced, resize
 
 _LONGEST = 32  # limit of a resized side, in sides of the model input; resizing further could fill the memory
 
@@ -30,17 +31,21 @@ class CenterCrop:
         resized_h, resized_w = _resized_hw(source_hw, scale)
         return cls(scale=scale, left=(resized_w - canvas_w) // 2, top=(resized_h - canvas_h) // 2)
 
-    def apply(self, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-        """Resize and crop an (H, W, 3) image; return the model input, (1, canvas_h, canvas_w, 3)."""
+    def apply(
+        self, image: NDArray[np.uint8], input_hw: tuple[int, int], reduced: Reduced | None = None
+    ) -> NDArray[np.uint8]:
+        """Resize and crop an (H, W, 3) image; return the model input, (1, canvas_h, canvas_w, 3).
+
+        `reduced` says where the pixels lie in the image, if they are not all its pixels.
+        """
         canvas_h, canvas_w = input_hw
-        height, width = _resized_hw((image.shape[0], image.shape[1]), self.scale)
+        source_hw = reduced.source_hw if reduced else (image.shape[0], image.shape[1])
+        height, width = _resized_hw(source_hw, self.scale)
         if height > _LONGEST * canvas_h or width > _LONGEST * canvas_w:
+            assert reduced is None  # decode_image reduces no image that is so long
             middle = _middle(image, self.scale, input_hw)
             return CenterCrop.fit((middle.shape[0], middle.shape[1]), input_hw).apply(middle, input_hw)
-        if image.shape[:2] != (height, width):
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR).astype(
-                np.uint8, copy=False
-            )
+        image = resize(image, (height, width), reduced)
         return np.ascontiguousarray(
             image[None, self.top : self.top + canvas_h, self.left : self.left + canvas_w]
         )

@@ -4,15 +4,18 @@ import cv2
 
 from service.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
 from service.pipeline.image_decoding import Decoded, ImageFileError, UnsupportedFormat, decode_image
+from service.pipeline.reduced_jpeg import Fit
 
 
-def decode(data: bytes, max_pixels: int, bits: int | None = None) -> Decoded:
+def decode(data: bytes, max_pixels: int, bits: int | None = None, fit: Fit | None = None) -> Decoded:
     """Return the upright (H, W, 3) uint8 RGB pixels of an image file, and notes on its ignored parts.
 
     Args:
         data: the file's bytes. The format is recognised from them, not from a file name or a content type.
         max_pixels: maximum number of pixels that the header may announce.
         bits: number of significant bits in a file with 16 bits per value; with None, decode_image finds it.
+        fit: model input for which the pixels are needed; JPEGs that are much larger are decoded at a smaller
+            size. None: all pixels are needed.
 
     Raises:
         EmptyImage: there are no bytes.
@@ -28,7 +31,7 @@ def decode(data: bytes, max_pixels: int, bits: int | None = None) -> Decoded:
     if not data:
         raise EmptyImage
     try:
-        return decode_image(data, bits=bits, check_pixels=check_pixels)
+        return decode_image(data, bits=bits, check_pixels=check_pixels, fit=fit)
     except UnsupportedFormat as error:
         raise UnsupportedImage(str(error)) from error
     except ImageFileError as error:

@@ -1,7 +1,8 @@
 """Decode image files to upright RGB with 8 bits per value, and report which parts of a file were not used.
 
 Copies of this file, byte for byte the same, are in training/data/images, service/pipeline and clients, so
-that the same file gives the same pixels everywhere. It imports nothing of its package.
+that the same file gives the same pixels everywhere. It imports only image_formats and reduced_jpeg, which are
+copied with it.
 """
 
 import io
@@ -13,7 +14,6 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
@@ -24,7 +24,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+from .image_formats import FORMATS, INSTEAD, name_format
+from .reduced_jpeg import WHOLE, Fit, Reduced, decode_jpeg, eighths_for, mirrored, reduced_hw, upright
+
 _OPENERS: Mapping[str, Callable[[io.BytesIO], ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
@@ -32,46 +34,6 @@ _OPENERS: Mapping[str, Callable[[io.BytesIO], ImageFile]] = {
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
     "AVIF": AvifImageFile,
-}
-# How the files of a format begin, also of formats that are refused; the first pattern that matches counts.
-_BEGINNINGS = {
-    "JPEG": rb"\xff\xd8\xff",
-    "PNG": rb"\x89PNG\r\n\x1a\n",
-    "WEBP": rb"RIFF.{4}WEBP",
-    "GIF": rb"GIF8[79]a",
-    "AVIF": rb".{4}ftyp.{0,60}avi[fs]",
-    "HEIC": rb".{4}ftyp.{0,60}(he[iv][cmsx]|mif1|msf1)",
-    "RAW": rb".{4}ftypcrx |II\*\0.{4}CR|II(RO|RS|U\0)|MMOR|FUJIFILMCCD-RAW|\0MRM",
-    "TIFF": rb"II[*+]\0|MM\0[*+]",
-    "BMP": rb"BM",
-    "video": rb".{4}ftyp|RIFF.{4}AVI |\x1aE\xdf\xa3|\0\0\x01[\xb3\xba]|FLV\x01|0&\xb2u",
-    "DICOM": rb".{128}DICM",
-    "PDF": rb"%PDF",
-    "SVG": rb"(?i:(\xef\xbb\xbf)?\s*<(svg|!doctype svg|\?xml.*<svg))",
-    "HTML": rb"(?i:(\xef\xbb\xbf)?\s*<(html|head|body|!doctype html))",
-    "JPEG 2000": rb"\0{3}\x0cjP|\xff\x4f\xff\x51",
-    "JPEG XL": rb"\xff\x0a|\0{3}\x0cJXL",
-    "Photoshop": rb"8BPS",
-    "OpenEXR": rb"v/1\x01",
-    "NumPy": rb"\x93NUMPY",
-    "PNM": rb"P[1-7]\s",
-    "an image read as text": rb"(\xef\xbf\xbd|\xc2\x89)PNG|(\xef\xbf\xbd){3}|\xc3\xbf\xc3\x98\xc3\xbf",
-    "a Git LFS pointer": rb"version https://git-lfs",
-    "gzip": rb"\x1f\x8b",
-    "zip": rb"PK\x03\x04",
-}
-_INSTEAD = {  # what to send instead of a format that is refused by name
-    "HEIC": "convert it to JPEG; an iPhone takes JPEG with Settings > Camera > Formats > Most Compatible",
-    "RAW": "it is a sensor's own values; develop it to JPEG, or to a TIFF with 8 or 16 bits",
-    "DICOM": "export it as PNG, with the window (brightness and contrast) in which people look at it",
-    "PDF": "save its page or image as JPEG or PNG",
-    "SVG": "it is a drawing without pixels; draw it as PNG",
-    "HTML": "it is a web page, often an error or a login in place of an image; give the image's own bytes",
-    "video": "give one of its frames as JPEG or PNG",
-    "gzip": "unpack it first, or send it over HTTP with the header Content-Encoding: gzip",
-    "an image read as text": "read the file as bytes, since reading it as text destroys it",
-    "a Git LFS pointer": "run `git lfs pull` to get the image itself",
-    "zip": "unpack it, and give the images in it one by one",
 }
 _ORIENTATION, _SUB_DIRECTORIES = 274, 330  # tags of EXIF and TIFF
 _RAW_COLOURS = {32803, 34892}  # TIFF colours of a sensor's own values
@@ -101,6 +63,12 @@ class Decoded(NamedTuple):
     pixels: NDArray[np.uint8]  # (H, W, 3)  RGB, upright
     orientation: int  # EXIF orientation of the stored pixels, 1 to 8; `pixels` are upright already
     notes: tuple[Note, ...]
+    reduced: Reduced | None = None  # where the pixels lie in the image; None: they are all its pixels
+
+    @property
+    def source_hw(self) -> tuple[int, int]:
+        """Return the height and width of the upright image, which may be larger than `pixels`."""
+        return self.reduced.source_hw if self.reduced else (self.pixels.shape[0], self.pixels.shape[1])
 
 
 class ImageFileError(Exception):
@@ -123,9 +91,17 @@ class _Header:
     inverted: bool = False  # whether 0 is white
     darkened: bool = False  # whether the decoder multiplies the values by the opacity
 
+    @property
+    def upright_hw(self) -> tuple[int, int]:
+        return self.size if self.orientation >= 5 else self.size[::-1]
+
 
 def decode_image(
-    data: bytes, *, bits: int | None = None, check_pixels: Callable[[int], None] | None = None
+    data: bytes,
+    *,
+    bits: int | None = None,
+    check_pixels: Callable[[int], None] | None = None,
+    fit: Fit | None = None,
 ) -> Decoded:
     """Return the upright RGB pixels of an image file.
 
@@ -137,6 +113,8 @@ def decode_image(
     Args:
         bits: number of bits that a file with 16 bits per value holds, 8 to 16; larger values are white.
         check_pixels: called with the number of pixels that the header announces, before decoding; may raise.
+        fit: model input that the image will be fitted into; a JPEG that is much larger is decoded at a
+            smaller size. None: at its own size.
 
     Raises:
         ImageFileError: the file is empty, damaged, or of a format that is not one of FORMATS.
@@ -149,28 +127,26 @@ def decode_image(
     header = _read_header(name, data)
     if check_pixels is not None:
         check_pixels(header.size[0] * header.size[1])
+    eighths = eighths_for(header.upright_hw, fit) if name == "JPEG" else WHOLE
     try:
-        stored, damage = _decode(name, data, header)
+        stored, damage = _decode(name, data, header, eighths)
         transparency = _transparency(name, data, header)
     except Exception as error:  # decoders raise many kinds of errors for damaged bytes
         raise _undecodable(f"the {name} image is truncated, damaged, or of an unusual type") from error
+    reduced = None
     if sorted(stored.shape[:2]) != sorted(header.size):
-        size = " x ".join(map(str, header.size))
-        raise _undecodable(f"the {name} header announces {size} pixels, but the image has another size")
+        if eighths == WHOLE or stored.shape[:2] != reduced_hw(header.upright_hw, eighths):
+            size = " x ".join(map(str, header.size))
+            raise _undecodable(f"the {name} header announces {size} pixels, but the image has another size")
+        reduced = Reduced(header.upright_hw, eighths, *mirrored(header.orientation))
     pixels, dropped = _to_8_bits(stored, header, bits)
     notes = (*header.notes, *dropped, *damage, *transparency)
-    return Decoded(np.ascontiguousarray(pixels), header.orientation, notes)
-
-
-def name_format(data: bytes) -> str:
-    """Return the format that the first bytes of a file show, such as JPEG or HEIC; "" if it is unknown."""
-    patterns = _BEGINNINGS.items()
-    return next((name for name, begin in patterns if re.match(begin, data[:1000], re.DOTALL)), "")
+    return Decoded(np.ascontiguousarray(pixels), header.orientation, notes, reduced)
 
 
 def _unsupported(name: str) -> UnsupportedFormat:
     what = f"{name} is not decoded here" if name else "this is not an image in a supported format"
-    instead = _INSTEAD.get(name, "give an image file")
+    instead = INSTEAD.get(name, "give an image file")
     return UnsupportedFormat(f"{what}; {instead}. Supported are {', '.join(FORMATS)}")
 
 
@@ -311,14 +287,14 @@ def _tiff_significant_bits(page: _Tags, depth: int) -> int | None:
 # ---- the pixels ------------------------------------------------------------------------------
 
 
-def _decode(name: str, data: bytes, header: _Header) -> tuple[NDArray[Any], tuple[Note, ...]]:
+def _decode(name: str, data: bytes, header: _Header, eighths: int) -> tuple[NDArray[Any], tuple[Note, ...]]:
     """Return the upright pixels (H, W, 3) RGB, uint8 or uint16, and a note on damage."""
     if name == "JPEG":
-        pixels, damage = _decode_jpeg(data)
-        return _upright(pixels, header.orientation), damage
+        pixels, damage = _decode_jpeg(data, header.size[::-1], eighths)
+        return upright(pixels, header.orientation), damage
     if name == "AVIF":  # OpenCV ignores its rotation
         with AvifImageFile(io.BytesIO(data)) as image:
-            return _upright(np.asarray(image)[..., :3], header.orientation), ()
+            return upright(np.asarray(image)[..., :3], header.orientation), ()
     return cv2.cvtColor(_opencv(data, _BGR, header.page), cv2.COLOR_BGR2RGB), ()
 
 
@@ -332,20 +308,16 @@ def _opencv(data: bytes, flags: int, page: int = 0) -> NDArray[Any]:
     return pixels
 
 
-def _decode_jpeg(data: bytes) -> tuple[NDArray[np.uint8], tuple[Note, ...]]:
+def _decode_jpeg(
+    data: bytes, stored_hw: tuple[int, int], eighths: int
+) -> tuple[NDArray[np.uint8], tuple[Note, ...]]:
     try:
-        return simplejpeg.decode_jpeg(data), ()
+        return decode_jpeg(data, stored_hw, eighths), ()
     except ValueError as error:
         # OpenCV decodes what libjpeg only warns about, refuses a truncated file, and knows rare subsamplings.
         pixels = _opencv(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
         sentence = f"parts of the image may be wrong or grey; the decoder says: {error}"
         return pixels, () if str(error).startswith("tj") else (Note("damaged", sentence),)
-
-
-def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    if orientation >= 5:
-        pixels = pixels.transpose(1, 0, 2)
-    return pixels[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
 
 
 def _to_8_bits(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from service.artifact.tensors import CenterCropResize, ImagesInput, LetterboxResize
 from service.pipeline.center_crop import CenterCrop
 from service.pipeline.letterbox import Letterbox
+from service.pipeline.reduced_jpeg import Fit, Reduced
 
 
 @dataclass(frozen=True)
@@ -20,15 +21,24 @@ class Placed:
     source_hw: tuple[int, int]
 
 
-def preprocess(image: NDArray[np.uint8], spec: ImagesInput) -> Placed:
-    """Resize an (H, W, 3) RGB image to the model input; return the input and the image's position in it."""
-    source_hw = (image.shape[0], image.shape[1])
+def fit_of(spec: ImagesInput) -> Fit:
+    """Return what the decoder must know about the model input to decode no more than it needs."""
+    return Fit(spec.canvas_hw, spec.resize.mode)
+
+
+def preprocess(image: NDArray[np.uint8], spec: ImagesInput, reduced: Reduced | None = None) -> Placed:
+    """Resize an (H, W, 3) RGB image to the model input; return the input and the image's position in it.
+
+    If the image was decoded for this input, `reduced` says where its pixels lie in the image. All positions
+    and sizes of the result are those of the whole image.
+    """
+    source_hw = reduced.source_hw if reduced else (image.shape[0], image.shape[1])
     match spec.resize:
         case LetterboxResize(pad_value=pad_value):
             letterbox = Letterbox.fit(source_hw, spec.canvas_hw)
-            return Placed(letterbox.apply(image, spec.canvas_hw, pad_value), letterbox, source_hw)
+            return Placed(letterbox.apply(image, spec.canvas_hw, pad_value, reduced), letterbox, source_hw)
         case CenterCropResize():
             crop = CenterCrop.fit(source_hw, spec.canvas_hw)
-            return Placed(crop.apply(image, spec.canvas_hw), crop, source_hw)
+            return Placed(crop.apply(image, spec.canvas_hw, reduced), crop, source_hw)
         case _:
             assert_never(spec.resize)

@@ -49,7 +49,7 @@ def to_answer(found: Answered, *, moe: str) -> wire.Answer:
             gflops=wire.GflopsUse(
                 used=round(found.compute.used_gflops, 6), dense=round(found.compute.dense_gflops, 6)
             ),
-            degraded=False,
+            degraded=found.degraded,
             routing=manifest.routing,
         )
     return answer

@@ -44,10 +44,9 @@ async def preview_route(request: Request, bits: Bits = None) -> Response:
     refuse_repeated(request)
     for name in request.query_params.keys() - {"bits"}:
         raise InvalidParameter(name[:40], f"a preview has no parameter {name[:40]!r}; its only one is bits")
-    with service.admit():
-        upload = await read_upload(request, service.settings)
-        if upload.several:
-            raise InvalidParameter("image", "a preview is of one image; send one file")
-        context = RequestContext.within(service.settings.timeout_s, request.state.request_id)
-        jpeg = await unless_caller_leaves(request, service.preview(upload.images[0], context, bits))
+    upload = await read_upload(request, service.settings)
+    if upload.several:
+        raise InvalidParameter("image", "a preview is of one image; send one file")
+    context = RequestContext.within(service.settings.timeout_s, request.state.request_id)
+    jpeg = await unless_caller_leaves(request, service.preview(upload.images[0], context, bits))
     return Response(jpeg, media_type="image/jpeg")

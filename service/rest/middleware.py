@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Collection
 from time import perf_counter
@@ -11,26 +12,29 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
+from service.rest.door import Door, Patience
 from service.rest.ids import new_id
+from service.serving.detect import DetectService
 
 log = logging.getLogger(__name__)
 
 _PROBES = {"/healthz", "/readyz", "/metrics"}  # requested every few seconds; counted, but not logged
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # no spaces, quotes or line breaks: it goes into the log
+_REFUSED, _REFUSAL_EVERY_S = 429, 0.1  # of refusals in between, the next line says the number
 _DROP_S, _SILENT_S = 30.0, 5.0  # as nginx's lingering_time and lingering_timeout
 _DROP_BYTES = 1_000_000_000
 _SMALL = 1_000_000  # after an early answer, the connection is kept only if the body has at most so many bytes
 
 
-def wrap(app: ASGIApp, metrics: Metrics, paths: Collection[str], origins: Collection[str]) -> ASGIApp:
-    """Return `app`, wrapped in all middleware of this module, and in CORS middleware if there are origins.
+def wrap(app: ASGIApp, service: DetectService, paths: Collection[str]) -> ASGIApp:
+    """Return `app`, wrapped in all middleware; in CORS middleware only if the settings allow origins.
 
     Args:
         app: the ASGI app.
-        metrics: metrics of the service.
+        service: the service, with its settings and metrics.
         paths: the app's paths, which are labels in the metrics; all other paths share the label "other".
-        origins: origins of web pages that may read the answers, or "*".
     """
+    app, origins = Door(app, service), service.settings.cors_origins
     if origins:
         app = CORSMiddleware(
             app,
@@ -40,7 +44,7 @@ def wrap(app: ASGIApp, metrics: Metrics, paths: Collection[str], origins: Collec
             allow_private_network="*" not in origins,
             expose_headers=("X-Request-Id", "Retry-After"),
         )
-    return UnreadBody(HeadAsGet(RequestRecorder(app, metrics, paths)))
+    return Patience(UnreadBody(HeadAsGet(RequestRecorder(app, service.metrics, paths))))
 
 
 class RequestRecorder:
@@ -54,6 +58,7 @@ class RequestRecorder:
         self._app = app
         self._metrics = metrics
         self._paths = frozenset(paths)
+        self._refusal_logged, self._refusals_omitted = -math.inf, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection; record it if it is an HTTP request."""
@@ -82,9 +87,19 @@ class RequestRecorder:
             path = getattr(scope.get("route"), "path", scope["path"])  # /models/{name}/example, for example
             route = path if path in self._paths else "other"
             self._metrics.request_ended(route, code, duration_s)
-            if route not in _PROBES:
+            if route not in _PROBES and (code != _REFUSED or self._logs_refusal(started)):
                 facts = {"route": route, "code": code, "id": request_id, "duration_s": round(duration_s, 4)}
+                if code == _REFUSED:
+                    facts["omitted"], self._refusals_omitted = self._refusals_omitted, 0
                 log.info("request_answered", extra=facts)
+
+    def _logs_refusal(self, now: float) -> bool:
+        """Return whether to log a refusal: under overload, the log would cost more than the refusals."""
+        if now - self._refusal_logged < _REFUSAL_EVERY_S:
+            self._refusals_omitted += 1
+            return False
+        self._refusal_logged = now
+        return True
 
 
 def _request_id(scope: Scope) -> str:

@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema
 
 from service.artifact.manifest import Manifest
 from service.errors import InvalidParameter
-from service.request import DetectParams, MaskForm, RequestContext
+from service.request import DetectParams, MaskForm, Priority, Quality, RequestContext
 from service.rest.formats.choose import FORMAT_NAMES, FormatName
 from service.settings import BACKEND_NAMES, BackendName
 
@@ -149,6 +149,17 @@ class DetectQuery(BaseModel):
             description="Time limit in milliseconds, after the last byte: a whole number from 1 to 600000."
         ),
     ] = None
+    quality: Annotated[
+        Quality,
+        Field(
+            description="Whether fewer experts may run under load, if the service is set so: auto allows it,"
+            " high forbids it."
+        ),
+    ] = "auto"
+    priority: Annotated[
+        Priority,
+        Field(description="Share of the service while others wait, 8 to 4 to 1: one of high, normal, low."),
+    ] = "normal"
     top_k: Annotated[
         OrUnset[Annotated[int, Field(ge=0)]],
         Field(description="Experts per image and mixture layer: a number that GET /models lists."),
@@ -208,6 +219,7 @@ class DetectQuery(BaseModel):
             class_conf=class_conf,
             agnostic_nms=self.agnostic_nms,
             masks=self.masks,
+            quality=self.quality,
             controls=self.model_dump(include=set(CONTROLS), exclude_none=True) | others,
         )
 
@@ -219,6 +231,7 @@ class DetectQuery(BaseModel):
             allowed_s,
             request.state.request_id,
             own_limit=allowed_s >= timeout_s,
+            priority=self.priority,
             traceparent=trace if _TRACEPARENT.fullmatch(trace) else None,
             caller=None if request.client is None else request.client.host,
         )

@@ -61,31 +61,30 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
     refuse_repeated(request)
     if several and answer_format.needs_picture:
         raise _one_picture(query)
-    with service.admit():
-        # Wrong parameters are refused before the body is read. `detect` checks them again, because another
-        # version of the model may answer by then.
-        manifest = service.choose(params).manifest
-        query.check_names(manifest)
-        answer_format.check(manifest)
-        resolve(params, manifest)
-        upload = await read_upload(request, service.settings)
-        context = query.context(request, service.settings.timeout_s)  # the time limit starts here
-        if not (several or upload.several):
-            (data,), (file,) = upload.images, upload.files
-            answered = await unless_caller_leaves(request, service.detect(data, params, context))
-            outcome = Outcome(context.request_id, file, answered)
-            if answer_format.needs_picture:
-                picture = await unless_caller_leaves(request, service.picture(data, params, answered))
-                outcome = replace(outcome, picture=picture)
-            return await _write(answer_format, [outcome], query, several=False)
+    # Wrong parameters are refused before the body is read. `detect` checks them again, because another
+    # version of the model may answer by then.
+    manifest = service.choose(params).manifest
+    query.check_names(manifest)
+    answer_format.check(manifest)
+    resolve(params, manifest)
+    upload = await read_upload(request, service.settings)
+    context = query.context(request, service.settings.timeout_s)  # the time limit starts here
+    if not (several or upload.several):
+        (data,), (file,) = upload.images, upload.files
+        answered = await unless_caller_leaves(request, service.detect(data, params, context))
+        outcome = Outcome(context.request_id, file, answered)
         if answer_format.needs_picture:
-            raise _one_picture(query)
-        count = len(upload.images)
-        contexts = [replace(context, request_id=f"{context.request_id}-{i}") for i in range(1, count + 1)]
-        found = await unless_caller_leaves(request, service.detect_all(upload.images, params, contexts))
-        ids = (one.request_id for one in contexts)
-        outcomes = [Outcome(*each) for each in zip(ids, upload.files, found, strict=True)]
-        return await _write(answer_format, outcomes, query, several=True)
+            picture = await unless_caller_leaves(request, service.picture(data, params, answered))
+            outcome = replace(outcome, picture=picture)
+        return await _write(answer_format, [outcome], query, several=False)
+    if answer_format.needs_picture:
+        raise _one_picture(query)
+    count = len(upload.images)
+    contexts = [replace(context, request_id=f"{context.request_id}-{i}") for i in range(1, count + 1)]
+    found = await unless_caller_leaves(request, service.detect_all(upload.images, params, contexts))
+    ids = (one.request_id for one in contexts)
+    outcomes = [Outcome(*each) for each in zip(ids, upload.files, found, strict=True)]
+    return await _write(answer_format, outcomes, query, several=True)
 
 
 def _one_picture(query: DetectQuery) -> InvalidParameter:

@@ -7,7 +7,7 @@ import re
 from urllib.parse import unquote, unquote_to_bytes
 
 from service.errors import EmptyImage, UndecodableImage, UnsupportedImage
-from service.pipeline.image_decoding import FORMATS, name_format
+from service.pipeline.image_formats import FORMATS, name_format
 
 _SHORTEST = 64  # bytes; every longer image file has a zero byte
 _URL = re.compile(r"(https?|ftp|s3|gs|file)://", re.IGNORECASE)

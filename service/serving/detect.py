@@ -14,7 +14,7 @@ from service.metrics import Metrics
 from service.observe.protocol import Answered, Observer
 from service.pipeline.decode import decode
 from service.pipeline.encode import JPEG_MAX_PX, to_jpeg, to_preview
-from service.request import DetectParams, RequestContext
+from service.request import DetectParams, Priority, RequestContext
 from service.serving.local_models import Changes
 from service.serving.models import Models
 from service.serving.open import Reload
@@ -22,9 +22,10 @@ from service.serving.stages import ImageStages
 from service.settings import Settings
 from service.tasks.drawing import draw
 from service.tasks.resolve import resolve
-from service.traffic.admission import Admission
+from service.traffic.admission import Admission, check_wait
 from service.traffic.routes import ServedVersion
 from service.traffic.select import Choice, choose, choose_next
+from service.traffic.turns import Lane
 
 _IMAGES_AT_ONCE = 4  # images of one request at once: enough for a server's batch, without delaying others
 
@@ -34,8 +35,8 @@ class DetectService:
 
     All methods must be called from the event loop.
 
-    For each request, the caller enters `admit()`, then calls `detect()`, or `detect_all()` for several
-    images. `choose()` tells which version would answer.
+    For each request, the caller enters `admit()` before it reads the body, and calls `check_wait()`. It then
+    calls `detect()`, or `detect_all()` for several images. `choose()` tells which version would answer.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, observers: Sequence[Observer]) -> None:
@@ -47,18 +48,45 @@ class DetectService:
         self.stopping = False
         self.read_again: Reload | None = None  # set while the models are open
         self._observers = observers
-        self._admission = Admission(settings.max_inflight)
-        self._threads = Threads(settings.workers, "detect")
+        self._admission = Admission(settings.max_inflight, settings.max_inflight_bytes)
+        self._threads = Threads(settings.workers + 1, "detect")
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Count a request as in flight while it is received and served.
+    def admit(self, size_bytes: int = 0) -> Iterator[None]:
+        """Count a request with a body of `size_bytes` bytes as in flight while it is received and served.
 
         Raises:
-            Overloaded: the maximum number of requests is already in flight.
+            Overloaded: too many requests or bytes are already in flight.
         """
-        with self._admission.enter():
+        with self._admission.enter(size_bytes):
             yield
+
+    def check_wait(
+        self, params: DetectParams, size_bytes: int, priority: Priority, allowed_s: float | None = None
+    ) -> None:
+        """Check that an image which came now would be answered in time.
+
+        Do nothing if no version would answer: then `choose` raises the better error.
+
+        Args:
+            params: parameters of the request.
+            size_bytes: size of the image file.
+            priority: priority of the request.
+            allowed_s: seconds for the answer; None for the service's own time limit.
+
+        Raises:
+            Overloaded: the image would wait too long for its turn.
+        """
+        if self.loading:
+            return
+        try:
+            route = choose(self.models.routes(params.model), params, {}).route
+        except ServiceError:
+            return
+        lane = Lane.of(priority, route.model, size_bytes)
+        wait_s = route.turns.predict_wait_s(lane)
+        allowed_s = self.settings.timeout_s if allowed_s is None else allowed_s
+        check_wait(wait_s, route.turns.mean_s(lane), self.settings.max_queue_s, allowed_s)
 
     def choose(self, params: DetectParams) -> ServedVersion:
         """Return the version that would answer now, to check a request before its body is received.
@@ -80,10 +108,16 @@ class DetectService:
         Raises:
             NotReady, UnknownModel, UnknownVersion, BackendNotOffered: no backend serves what is requested.
             InvalidParameter: the chosen version does not accept a parameter.
+            Overloaded: the image would wait too long for its turn.
             EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
             BackendBusy, BackendUnavailable, BackendFailed: no backend answered.
             DeadlineExceeded: the answer was not complete before the deadline.
         """
+        # Again, as at the door: many bodies may have been received at the same time.
+        self.check_wait(params, len(data), context.priority, context.left_s())
+        return await self._answer(data, params, context)
+
+    async def _answer(self, data: bytes, params: DetectParams, context: RequestContext) -> Answered:
         routes = self.ready_models().routes(params.model)
         image = ImageStages(data, self.settings.max_pixels, params.bits or self.settings.bits)
         failed: dict[str, BackendUnavailable] = {}  # backends that could not answer this image, and why
@@ -109,7 +143,8 @@ class DetectService:
     ) -> list[Answered | ServiceError]:
         """Return an answer or an error for each image of a request, in order.
 
-        At most _IMAGES_AT_ONCE images of the request run at once.
+        The images of an admitted request all get their turns, however long the queue is by then. At most
+        _IMAGES_AT_ONCE of them run at once.
 
         Args:
             images: bytes of the image files.
@@ -121,7 +156,7 @@ class DetectService:
         async def one(data: bytes, context: RequestContext) -> Answered | ServiceError:
             async with room:
                 try:
-                    return await self.detect(data, params, context)
+                    return await self._answer(data, params, context)
                 except ServiceError as error:
                     for observer in self._observers:
                         observer.refused(error, context)
@@ -177,20 +212,23 @@ class DetectService:
         """Run every stage on the chosen route (decode, preprocess, infer, postprocess); return the answer."""
         version, manifest = choice.version, choice.version.manifest
         resolved = resolve(params, manifest)
-        prepare = partial(image.decode_and_preprocess, manifest.images, queued_at=perf_counter())
-        placed = await self._threads.run(context, prepare)
-        sent = perf_counter()
-        inputs = manifest.feed(placed.canvas, resolved.controls)
-        outputs, wait_s = await choice.route.infer(version, inputs, context, movable=choice.movable)
-        image.infer_s = perf_counter() - sent - wait_s
-        image.queue_s += wait_s
-        postprocess = partial(image.postprocess, outputs, manifest, resolved, placed)
-        result, experts, compute, timings = await self._threads.run(context, postprocess)
+        async with choice.route.turn(image.size_bytes, context, movable=choice.movable) as wait_s:
+            image.queue_s += wait_s
+            resolved, degraded = choice.route.brownout.lower(resolved, params, manifest)
+            prepare = partial(image.decode_and_preprocess, manifest.images, queued_at=perf_counter())
+            placed = await self._threads.run(context, prepare)
+            sent = perf_counter()
+            inputs = manifest.feed(placed.canvas, resolved.controls)
+            outputs = await choice.route.infer(version, inputs, context, movable=choice.movable)
+            image.infer_s = perf_counter() - sent
+            postprocess = partial(image.postprocess, outputs, manifest, resolved, placed)
+            result, experts, compute, timings = await self._threads.run(context, postprocess)
         return Answered(
             version=version,
             reason=choice.reason,
             context=context,
             params=resolved,
+            degraded=degraded,
             image_hw=placed.source_hw,
             notes=image.notes,
             result=result,

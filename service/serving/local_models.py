@@ -18,6 +18,7 @@ from service.errors import (
     ServiceError,
     SettingsInvalid,
 )
+from service.memory import return_unused
 from service.serving.models import Models
 from service.serving.proof import check_proved, prove_by_golden
 from service.settings import BackendName, Settings
@@ -88,6 +89,8 @@ class LocalModels:
                 changes.removed.append(self._describe(name))
                 self._models.put(self._name, name, {}, [])
                 self._retire(self._served.pop(name))
+        if changes.loaded:  # after the last one, because each needs again what the one before has used
+            await asyncio.to_thread(return_unused)
         self._report(changes)
         return changes
 

@@ -12,8 +12,9 @@ from service.errors import NotReady, ServiceError, UnknownModel, slug_of
 from service.metrics import Metrics
 from service.settings import BackendName, Settings
 from service.traffic.breaker import Breaker, State
-from service.traffic.concurrency import ConcurrencyLimit
+from service.traffic.brownout import Brownout
 from service.traffic.routes import Route, ServedVersion, VersionStatus
+from service.traffic.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +29,16 @@ class Models:
         self._routes: dict[str, dict[str, Route]] = {}
         self._default = settings.default_model
         self._announced: set[tuple[str, str, str, str]] = set()  # label values of the info series
-        self._limits = {
-            name: ConcurrencyLimit(
+        self._turns = {
+            name: Turns(
                 BACKENDS[name].limit(settings),
                 partial(metrics.set_queue_depth, name),
                 partial(metrics.record_queue_wait, name),
             )
+            for name in settings.backends
+        }
+        self._brownouts = {
+            name: Brownout(settings.brownout, partial(metrics.brownout_stepped, name))
             for name in settings.backends
         }
         self.first_ready = asyncio.Event()  # set when a backend can first serve the default model
@@ -152,7 +157,7 @@ class Models:
             self._metrics.backend_failed(backend, slug_of(type(error)))
 
         breaker = Breaker(self._settings.breaker.failures, on_change)
-        route = Route(backend, name, breaker, self._limits[backend], on_error)
+        route = Route(backend, name, breaker, self._turns[backend], self._brownouts[backend], on_error)
         if BACKENDS[backend].open is not None:
             export = how_to_export(name, BACKENDS[backend].target(self._settings))
             route.why_empty = f"{backend} has no model {name!r}; {export}, and reload the models"

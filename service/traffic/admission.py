@@ -5,31 +5,73 @@ from contextlib import contextmanager
 
 from service.errors import Overloaded
 
-_RETRY_AFTER_S = 1
+_MEGABYTE = 1_000_000
+# A queue of so many turns evens out arrivals at random moments: with fewer, backends would stand idle while
+# images are refused; with more, every image waits longer under overload, and no more are served.
+_USUAL_TURNS = 5
 
 
 class Admission:
-    """A limit on the requests in flight, including waiting ones. Use it in the event loop only.
+    """Limits on the requests in flight, including waiting ones, and on the bytes of their bodies.
 
-    This limit and the limit on a body's size bound the memory that requests can use.
+    Both limits bound the memory that requests can use. Use it in the event loop only.
     """
 
-    def __init__(self, limit: int) -> None:
-        """Allow at most `limit` requests at the same time."""
-        self._limit = limit
-        self._inflight = 0
+    def __init__(self, max_requests: int, max_bytes: int) -> None:
+        """Allow at most `max_requests` requests at the same time, with at most `max_bytes` bytes in all."""
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._requests = self._bytes = 0
 
     @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Count a request as in flight while the block of the `with` statement runs.
+    def enter(self, size_bytes: int = 0) -> Iterator[None]:
+        """Count a request with a body of `size_bytes` bytes as in flight during the block.
+
+        One request is always allowed, however large its body is.
 
         Raises:
-            Overloaded: the maximum number of requests is already in flight.
+            Overloaded: with this request, there would be too many requests or bytes in flight.
         """
-        if self._inflight >= self._limit:
-            raise Overloaded(self._limit, _RETRY_AFTER_S)
-        self._inflight += 1
+        if self._requests >= self._max_requests:
+            raise Overloaded(f"{self._max_requests} requests (SPARSIGHT_MAX_INFLIGHT) are already in flight")
+        if self._requests and self._bytes + size_bytes > self._max_bytes:
+            raise Overloaded(
+                f"the requests in flight have {self._bytes / _MEGABYTE:.1f} MB, and this one has "
+                f"{size_bytes / _MEGABYTE:.1f} MB; at most {self._max_bytes / _MEGABYTE:g} MB "
+                "(SPARSIGHT_MAX_INFLIGHT_BYTES) are taken at once"
+            )
+        self._requests += 1
+        self._bytes += size_bytes
         try:
             yield
         finally:
-            self._inflight -= 1
+            self._requests -= 1
+            self._bytes -= size_bytes
+
+
+def check_wait(wait_s: float, turn_s: float, longest_s: float | None, allowed_s: float) -> None:
+    """Check that an image's turn would come soon enough; an image that need not wait always passes.
+
+    Args:
+        wait_s: predicted seconds until the turn.
+        turn_s: seconds that a turn lasts on average.
+        longest_s: the longest wait that the operator allows; None for _USUAL_TURNS times turn_s.
+        allowed_s: seconds until the caller's deadline.
+
+    Raises:
+        Overloaded: the wait would be too long, or the answer would come after the deadline.
+    """
+    if longest_s is None:
+        longest_s = _USUAL_TURNS * turn_s
+    if wait_s > longest_s:
+        raise Overloaded(
+            f"an image would wait {wait_s:.2f} s for its turn, longer than the {longest_s:.2g} s that are "
+            "allowed (SPARSIGHT_MAX_QUEUE_S)",
+            wait_s - longest_s,
+        )
+    if wait_s > 0 and wait_s + turn_s > allowed_s:
+        raise Overloaded(
+            f"the answer would take about {wait_s + turn_s:.2f} s, longer than the "
+            f"{round(allowed_s, 2):g} s that are left for it",
+            wait_s + turn_s - allowed_s,
+        )

@@ -1,8 +1,8 @@
 """Run a model on one backend: a route holds the served versions, the breaker and the running calls."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +14,8 @@ from service.errors import BackendUnavailable, DeadlineExceeded, ServiceError, U
 from service.request import RequestContext
 from service.settings import BackendName
 from service.traffic.breaker import Breaker, State
-from service.traffic.concurrency import ConcurrencyLimit
+from service.traffic.brownout import Brownout
+from service.traffic.turns import Lane, Turns
 from service.types import RawOutputs
 
 _FAIR_SHARE = 0.5  # a timeout is the backend's fault if it had at least this share of the time
@@ -83,7 +84,8 @@ class Route:
         backend_name: str,
         model: str,
         breaker: Breaker,
-        limit: ConcurrencyLimit,
+        turns: Turns,
+        brownout: Brownout,
         on_error: Callable[[ServiceError], None] = lambda error: None,
     ) -> None:
         """Create a route without versions.
@@ -92,13 +94,15 @@ class Route:
             backend_name: name of the backend, as in the parameter `backend`.
             model: name of the model.
             breaker: circuit breaker of this backend and model.
-            limit: concurrency limit of this backend, shared by all its models.
+            turns: turns of this backend, shared by all its models.
+            brownout: says how many experts run on this backend.
             on_error: called with every ServiceError that `infer` raises.
         """
         self.backend_name = backend_name
         self.model = model
         self.breaker = breaker
-        self.limit = limit
+        self.turns = turns
+        self.brownout = brownout
         self._on_error = on_error
         self.renew: Callable[[], Awaitable[None]] = _nothing_new  # reads the backend's versions again
         self.versions: Mapping[str, ServedVersion] = {}  # by version, highest first
@@ -153,6 +157,25 @@ class Route:
             return False
         return True
 
+    @asynccontextmanager
+    async def turn(self, size_bytes: int, context: RequestContext, *, movable: bool) -> AsyncIterator[float]:
+        """Wait for the backend's turn for an image, and have it during the block; yield the seconds waited.
+
+        Args:
+            size_bytes: size of the image file.
+            context: priority and deadline of the request.
+            movable: whether another backend can serve the image. If true, and the breaker opens during the
+                wait, the wait ends with BackendUnavailable.
+
+        Raises:
+            DeadlineExceeded: the deadline passed before the turn came.
+            BackendUnavailable: the backend stopped answering during the wait.
+        """
+        lane = Lane.of(context.priority, self.model, size_bytes)
+        async with self.turns.take(lane, context, movable=movable) as wait_s:
+            self.brownout.waited(wait_s, self.turns.mean_s(lane))
+            yield wait_s
+
     async def infer(
         self,
         version: ServedVersion,
@@ -160,10 +183,8 @@ class Route:
         context: RequestContext,
         *,
         movable: bool,
-    ) -> tuple[RawOutputs, float]:
-        """Run a graph as soon as the concurrency limit allows, and record the outcome in the breaker.
-
-        Return the outputs by name, and the seconds waited.
+    ) -> RawOutputs:
+        """Run a graph, record the outcome in the breaker, and return the outputs by name.
 
         Args:
             version: the version to run.
@@ -185,9 +206,9 @@ class Route:
         context: RequestContext,
         *,
         movable: bool,
-    ) -> tuple[RawOutputs, float]:
+    ) -> RawOutputs:
         began = self.breaker.begin()
-        work = asyncio.ensure_future(self._in_limit(version, inputs, context))
+        work = asyncio.ensure_future(self._run(version, inputs, context))
         if movable:
             self._movable.add(work)
         try:
@@ -195,8 +216,7 @@ class Route:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if work.cancelled() and task is not None and not task.cancelling():
-                why = self.breaker.why or f"{self.backend_name} was silent for too long"
-                raise BackendUnavailable(why) from None  # cancelled by `abandon`
+                raise BackendUnavailable(self._why_abandoned()) from None
             raise
         except BackendUnavailable as error:
             if not error.not_run:
@@ -213,19 +233,21 @@ class Route:
         return answer
 
     def abandon(self) -> None:
-        """Cancel the running calls that another backend can take over."""
+        """Cancel the waiting and the running images that another backend can take over."""
+        self.turns.turn_away(self.model, self._why_abandoned())
         for work in self._movable:
             work.cancel()
 
-    async def _in_limit(
+    def _why_abandoned(self) -> str:
+        return self.breaker.why or f"{self.backend_name} was silent for too long"
+
+    async def _run(
         self, version: ServedVersion, inputs: Mapping[str, NDArray[Any]], context: RequestContext
-    ) -> tuple[RawOutputs, float]:
-        async with self.limit.acquire(context) as wait_s:
-            given_s = context.left_s()
-            try:
-                outputs = await version.backend.infer(inputs, context)
-            except DeadlineExceeded as error:
-                if given_s >= _FAIR_SHARE * context.allowed_s:
-                    raise
-                raise DeadlineExceeded(error.allowed_s) from error  # it waited too long in our queue
-        return outputs, wait_s
+    ) -> RawOutputs:
+        given_s = context.left_s()
+        try:
+            return await version.backend.infer(inputs, context)
+        except DeadlineExceeded as error:
+            if given_s >= _FAIR_SHARE * context.allowed_s:
+                raise
+            raise DeadlineExceeded(error.allowed_s) from error  # it waited too long in our queue

@@ -143,10 +143,12 @@ def test_every_service_has_limits_and_all_but_the_builder_a_health_check(service
             assert service["restart"] == "unless-stopped"
 
 
-def test_a_limit_on_cores_reaches_the_engine_too():
-    service = compose("cpu", GATEWAY_CPUS="4")["services"]["gateway"]
-    assert float(service["deploy"]["resources"]["limits"]["cpus"]) == 4
-    assert service["environment"]["SPARSIGHT_OPENVINO__THREADS"] == "4"
+def test_a_limit_on_cores_may_be_a_fraction_and_the_engines_read_it_by_themselves():
+    """tests/unit/service/test_cores.py and test_openvino_threads.py test how they read it."""
+    services = compose("cpu", GATEWAY_CPUS="4", TRITON_CPUS="2.5")["services"]
+    assert float(services["gateway"]["deploy"]["resources"]["limits"]["cpus"]) == 4
+    assert float(services["triton"]["deploy"]["resources"]["limits"]["cpus"]) == 2.5
+    assert not [name for name in services["gateway"]["environment"] if "THREADS" in name]
 
 
 def test_nothing_that_looks_like_a_secret_is_written_down():

@@ -1,6 +1,8 @@
 """Training, service and clients turn every image file into the same pixels."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -8,23 +10,32 @@ import pytest
 from PIL import Image
 
 from clients.image import as_pixels
+from clients.manifest import Resize
+from clients.tensors import Canvas
+from service.artifact.tensors import ImagesInput
 from service.pipeline.decode import decode
-from tests.builders import image_bytes
+from service.pipeline.preprocess import fit_of, preprocess
+from tests.builders import image_bytes, images_row
 from tests.image_files import deep, png_with_chunk, tiff_bytes
-from training.data.images.image_file import read_rgb
+from training.config import PAD_VALUE
+from training.data.evaluation import on_canvas
+from training.data.images.image_file import read_image, read_rgb
+from training.data.images.reduced_jpeg import Fit
+from training.predict.pixels import canvas_of
 
 ROOT = Path(__file__).parents[2]
 COPIES = ("service/pipeline", "training/data/images", "clients")
 
 
 def test_the_copies_are_byte_for_byte_the_same():
-    assert len({(ROOT / folder / "image_decoding.py").read_bytes() for folder in COPIES}) == 1
+    for name in ("image_decoding.py", "image_formats.py", "reduced_jpeg.py"):
+        assert len({(ROOT / folder / name).read_bytes() for folder in COPIES}) == 1, name
 
 
-def turned(image_format):
+def turned(image_format, hw=(24, 40), orientation=8):
     exif = Image.Exif()
-    exif[0x0112] = 8
-    pixels = np.random.default_rng(1).integers(0, 255, (24, 40, 3)).astype(np.uint8)
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(1).integers(0, 255, (*hw, 3)).astype(np.uint8)
     return image_bytes(pixels, image_format, exif=exif)
 
 
@@ -55,3 +66,28 @@ def test_stated_bits_mean_the_same_in_training_and_service(bits, tmp_path):
     data = image_bytes(deep(900, 5000))
     (tmp_path / "file").write_bytes(data)
     assert np.array_equal(decode(data, 10**6, bits).pixels, read_rgb(tmp_path / "file", bits))
+
+
+@pytest.mark.parametrize("mode", ["letterbox", "center_crop"])
+@pytest.mark.parametrize("hw", [(240, 320), (241, 323), (323, 241), (40, 24)])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+def test_a_jpeg_becomes_the_same_model_input_everywhere(hw, orientation, mode, tmp_path):
+    data, input_hw = turned("JPEG", hw, orientation), (32, 48)
+    row = images_row(mode=mode, pad_value=PAD_VALUE) | {"dims": ["B", *input_hw, 3]}
+    spec = ImagesInput.model_validate_json(json.dumps(row))
+    served = decode(data, 10**6, fit=fit_of(spec))
+    assert (served.reduced is not None) == (max(hw) > 100)
+    placed = preprocess(served.pixels, spec, served.reduced)
+
+    (tmp_path / "file.jpg").write_bytes(data)
+    trained = read_image(tmp_path / "file.jpg", fit=Fit(input_hw, mode))
+    assert np.array_equal(on_canvas(trained.pixels, input_hw, mode, trained.reduced), placed.canvas[0])
+    assert trained.source_hw == placed.source_hw == (hw if orientation < 5 else hw[::-1])
+
+    resize = Resize(mode, PAD_VALUE)
+    canvas = Canvas.of(data, SimpleNamespace(input_hw=input_hw, resize=resize))
+    assert np.array_equal(canvas.pixels, placed.canvas)
+    assert canvas.image_hw == placed.source_hw
+
+    whole = read_rgb(tmp_path / "file.jpg")
+    assert np.array_equal(canvas_of(whole, tmp_path / "file.jpg", input_hw, mode), placed.canvas[0])

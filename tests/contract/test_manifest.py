@@ -13,11 +13,13 @@ from service.errors import ArtifactBroken
 from tests.unit.training.export.artifact.test_manifest_routing import BY_ORIGIN, measured
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
 from training.export.contract.spec import GraphSpec
+from training.export.proof.defaults import Choice, Setting
 from training.export.proof.golden import Golden
 from training.export.proof.parity import MetricPair, Parity
 from training.export.proof.selection import Speed
 from training.models.cost import Cost
 from training.models.detector import Detector
+from training.models.mixture.routing import RoutingControls
 from training.models.variants import model_config
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "model_repository" / "manifest.schema.json").read_text())
@@ -26,6 +28,7 @@ OPTIONAL = {
     ("speed",),
     ("baseline",),
     ("proved",),
+    ("default_controls",),
     ("provenance", "checkpoint"),
     *(("mixture", row, key) for row in (0, 1) for key in ("distinct_sets", "commonest_set_share", "nmi")),
     *(("parity", key) for key in ("compared_boxes", "skippable_experts", "expert_sets", "metric")),
@@ -38,6 +41,12 @@ NAMED = {
     ("parity", "differences"),
     ("provenance", "metrics"),
 }
+SETTINGS = (
+    Setting(top_k=2, weight_threshold=0.0, metric=0.5, expert_share=0.5, gflops=3.0, ms=9.0),
+    Setting(
+        top_k=2, weight_threshold=0.3, metric=0.5, expert_share=0.25, gflops=2.5, ms=8.0, same_experts=0.99
+    ),
+)
 WRONG = (None, "", "x", -1, 0.5, 1.5, 33, 10**6, True, [], {}, ["x"], [-1], {"x": 1})
 LAYERS = ("p3", "p5")
 
@@ -56,6 +65,7 @@ def exported(folder):
         Cost(4.0, {f"backbone.{place}": (0.1,) * 4 for place in LAYERS}),
         measured(BY_ORIGIN, (1, 1, 1, 9, 9, 9), LAYERS),
         Speed(0.9, 9.0, 10.0, "a small one"),
+        choice=Choice(RoutingControls(2, 0.3), "fewest", "tiny train", 64, "map50_95", SETTINGS),
     )
     return build_manifest(
         Identity("tiny", "openvino", "1"),
@@ -188,10 +198,13 @@ def test_the_service_refuses_what_the_schema_refuses_and_also_contradictory_numb
 
 
 def test_every_key_of_the_schema_is_in_the_test_manifest(manifest):
-    optional = {"speed", "baseline", "proved"}
+    optional = {"speed", "baseline", "proved", "default_controls"}
     assert set(SCHEMA["properties"]) == set(SCHEMA["required"]) | optional == set(manifest)
     parity = SCHEMA["properties"]["parity"]
     assert set(parity["properties"]) == set(manifest["parity"])
+    choice = SCHEMA["properties"]["default_controls"]["oneOf"][1]["properties"]
+    assert set(choice) == set(manifest["default_controls"])
+    assert set(choice["measured"]["items"]["properties"]) == set(manifest["default_controls"]["measured"][0])
     layer = SCHEMA["properties"]["mixture"]["items"]
     assert set(layer["properties"]) == set(manifest["mixture"][0])
 

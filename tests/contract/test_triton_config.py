@@ -91,8 +91,10 @@ def test_openvino_takes_one_image_of_exact_size_on_the_cpu():
     assert (group.count, group.kind) == (2, model_config_pb2.ModelInstanceGroup.KIND_CPU)
     assert config.parameters["PERFORMANCE_HINT"].string_value == "LATENCY"
     assert config.parameters["NUM_STREAMS"].string_value == "1"
-    assert "INFERENCE_NUM_THREADS" not in config.parameters
+    assert not {"INFERENCE_NUM_THREADS", "ENABLE_CPU_PINNING"} & set(config.parameters)
     assert config.version_policy.latest.num_versions == 2
+    pinned = parsed(model_config([manifest()], TritonOptions(pin_threads=True)))
+    assert pinned.parameters["ENABLE_CPU_PINNING"].string_value == "YES"
 
 
 def test_a_small_model_has_no_more_candidates_than_pairs_of_anchor_and_class():

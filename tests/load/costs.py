@@ -150,6 +150,11 @@ def stage_sums(url: str) -> dict[tuple[str, str], tuple[float, float]]:
 
 def processor_s(pid: int) -> float:
     """Return the processor time of a process and its living descendants, over all threads."""
+    return sum(ticks_of_family(pid).values()) / os.sysconf("SC_CLK_TCK")
+
+
+def ticks_of_family(pid: int) -> dict[int, int]:
+    """Return the clock ticks that a process and each of its living descendants have used."""
     parents, ticks = {}, {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -161,7 +166,7 @@ def processor_s(pid: int) -> float:
     family = {pid}
     while more := {child for child, parent in parents.items() if parent in family} - family:
         family |= more
-    return sum(ticks[member] for member in family) / os.sysconf("SC_CLK_TCK")
+    return {member: ticks[member] for member in family if member in ticks}
 
 
 def split(costs: Costs) -> tuple[float, float]:

@@ -11,24 +11,23 @@ gateway to Triton alone. The goal is 0.85.
 import argparse
 import base64
 import csv
-import http.client
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
 from service.artifact.repository import read_artifact
 from service.pipeline.decode import decode
-from service.pipeline.preprocess import preprocess
+from service.pipeline.preprocess import fit_of, preprocess
+from tests.load.callers import measure
 from tests.load.machine import describe_machine
+from tests.load.reports import Load
 from tests.triton_server import ENVIRONMENT, ROOT, TritonServer, start_triton, why_no_triton
 
 MODEL = "starter-openvino"
@@ -82,7 +81,8 @@ def main() -> int:
 def tensors_of(photo: bytes) -> dict[str, object]:
     """Return the gateway's Triton request for a photo, in the format of perf_analyzer."""
     manifest = read_artifact(ROOT / "model_repository" / MODEL / "1").manifest
-    canvas = preprocess(decode(photo, 40_000_000).pixels, manifest.images).canvas
+    image = decode(photo, 40_000_000, fit=fit_of(manifest.images))
+    canvas = preprocess(image.pixels, manifest.images, image.reduced).canvas
     inputs: dict[str, object] = {}
     for name, array in manifest.feed(canvas, {}).items():
         is_image = name == manifest.images.name
@@ -119,25 +119,13 @@ def gateway(server: TritonServer, *, shared_memory: bool) -> Iterator[int]:
 
 def gateway_rate(port: int, photo: bytes, callers: int, seconds: float) -> float:
     """Return the answered images per second; each caller sends its next image after the answer."""
-    end = time.perf_counter() + seconds
-
-    def call(_: int) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        count = 0
-        while time.perf_counter() < end:
-            connection.request("POST", "/detect", photo, {"Content-Type": "image/jpeg"})
-            answer = connection.getresponse()
-            body = answer.read()
-            if answer.status != 200:
-                raise RuntimeError(f"{answer.status}: {body[:300]!r}")
-            count += 1
-        connection.close()
-        return count
-
-    started = time.perf_counter()
-    with ThreadPoolExecutor(callers) as pool:
-        answered = sum(pool.map(call, range(callers)))
-    return answered / (time.perf_counter() - started)
+    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+        Path(file.name).write_bytes(photo)
+        load = Load(port, (file.name,), callers=callers, seconds=seconds, before_s=0.5, deadline_s=0.0)
+        report = measure(load)
+    if set(report.statuses) != {200}:
+        raise RuntimeError(f"the gateway did not answer every image: {report}")
+    return report.rate
 
 
 def perf_analyzer_rate(server: TritonServer, tensors: Path, callers: int, seconds: float) -> float:

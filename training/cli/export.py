@@ -4,8 +4,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from training.cli.data_flags import add_measured_data, measured, written_splits
+from training.cli.data_flags import add_measured_data, measured
 from training.cli.flags import add_fields, add_shared, read
+from training.cli.values import from_0_to_1, from_zero
 from training.data_config import DataConfig, Reading
 from training.errors import ConfigError
 from training.export.targets.options import ExportOptions
@@ -37,14 +38,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_export(parser)
     use = "folder on which quality and routing are measured, for the manifest"
     add_measured_data(parser, use, "the validation data of the checkpoint's run")
-    ranges = "split of --data for the value ranges of precision int8; not the measured split (default: train)"
+    ranges = (
+        "split of --data for --choose-on and for the value ranges of precision int8; not the measured split "
+        "(default: train)"
+    )
     parser.add_argument("--calibration-split", help=ranges)
     meanings = {  # not in train-export, where --batch and --experts are settings of the training
         "fixed_batch --batch N": "target tensorrt: always exactly N images, and each image computes only its "
         "own experts; default: 1 to 8 images, and every expert computes all of them",
         "experts": "target npu: shared leaves out the routed experts",
+        "default_top_k --top-k K": "default number of experts of requests; default: chosen",
     }
-    add_fields(parser, ExportOptions, meanings)
+    add_fields(parser, ExportOptions, meanings, default_top_k=from_zero)
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
@@ -58,10 +63,13 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         "execution": "targets openvino, onnx: sparse skips experts that are not chosen, dense computes all; "
         "auto times both on this machine and exports dense if sparse saves less than 3 %%",
         "calibration_images --calibration N": "precision int8: take the value ranges from N training images",
+        "default_threshold --weight-threshold P": "default of requests: experts other than the best run only "
+        "if their probability reaches P; default: chosen so that few experts run and the metric stays",
+        "choice_images --choose-on N": "choose the defaults of requests on N training images; 0: as trained",
         "unproved": "also export a model that is too little trained to prove that the artifact works; the "
         "service serves it only with SPARSIGHT_SERVE_UNPROVED=true",
     }
-    add_fields(parser, ExportOptions, meanings)
+    add_fields(parser, ExportOptions, meanings, default_threshold=from_0_to_1, choice_images=from_zero)
     last = "of a run's folder, export the last checkpoint instead of the best by validation"
     parser.add_argument("--last", action="store_true", help=last)
     prefix = "prefix of the metric names in the manifest (default: %(default)s)"
@@ -73,13 +81,11 @@ def export_options(args: argparse.Namespace) -> ExportOptions:
     """Return the export options of this command line.
 
     Raises:
-        ConfigError: a calibration flag is set, but the precision is not int8.
+        ConfigError: --calibration is set, but the precision is not int8.
     """
     options = read(ExportOptions, args)
-    idle = [flag for flag in written_splits(args) if flag == "--calibration-split"]
-    idle += ["--calibration"] * (args.calibration_images is not None)
-    if idle and options.precision != "int8":
-        raise ConfigError(f"{' and '.join(idle)}: only --precision int8 takes ranges from images")
+    if args.calibration_images is not None and options.precision != "int8":
+        raise ConfigError("--calibration: only --precision int8 takes ranges from images")
     return options
 
 

@@ -1,5 +1,6 @@
 """Measure how the routers of a checkpoint choose experts: bits of routing information, experts that no image
-chose, dependence on the image's origin and number of objects, and the cost of each image.
+chose, dependence on the image's origin and number of objects, and the cost of each image. For the folder of
+an artifact, print instead how the defaults of its requests were chosen.
 training/lab/inspection/README.md explains the report.
 """
 
@@ -21,6 +22,8 @@ examples:
   python -m training inspect runs/cells/model.safetensors --data another --split test
   python -m training inspect converted.safetensors --recipe starter --data data
       for a checkpoint that does not name its data; the folder data holds bccd, aquarium and playing_cards
+  python -m training inspect model_repository/cells-openvino
+      the settings of top_k and weight_threshold that the export measured, and the one that is the default
 """
 
 
@@ -37,8 +40,12 @@ def run(args: argparse.Namespace) -> None:
     """Route every image, print the report, and draw charts if --output is given."""
     from training.lab.inspection.charts import draw_charts, require_folder
     from training.lab.inspection.command import InspectOptions, inspect
+    from training.lab.tables.defaults import defaults_json, defaults_table, newest_version
     from training.lab.tables.routing import routing_json, routing_table
 
+    if artifact := newest_version(args.checkpoint):
+        print((defaults_json if args.json else defaults_table)(artifact))
+        return
     if args.output:
         require_folder(args.output)
     elif args.layer:

@@ -19,6 +19,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "max_queue N": "requests that may wait",
         "queue_timeout_s S": "longest wait of a request in seconds",
         "threads N": "CPU threads of one instance; default: chosen by the engine",
+        "pin_threads": "target openvino: pin the threads to the first cores; only if one instance has them",
         "device": "target npu: device that runs the model",
         "max_batch N": "target tensorrt: largest batch",
         "batch_delay_s S": "target tensorrt: seconds to wait for a fuller batch",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.augmentation.shapes import Shapes
+from training.data.images.reduced_jpeg import Fit
 from training.data.labels.remarks import ALIKE
 from training.data.labels.rows import ANY_CLASS
 from training.data.masks import Mask
@@ -62,13 +63,13 @@ class ChosenClasses(DatasetView):
             count = sum(int((self._alike[each] >= 0).sum()) for each in ids)
             self.remarks = {**dataset.remarks, ALIKE: count}
 
-    def load(self, index: int) -> Sample:
+    def load(self, index: int, fit: Fit | None = None) -> Sample:
         """Return an image with its objects and regions of the kept classes, under their new ids.
 
         Regions that are ignored for every class stay. Objects of the classes in `like` become ignored
         regions, and are listed after the regions that the image already has.
         """
-        sample = super().load(index)
+        sample = super().load(index, fit)
         class_ids, alike = self._new_ids[sample.class_ids], self._alike[sample.class_ids]
         kept = class_ids >= 0
         regions = sample.ignored_class_ids

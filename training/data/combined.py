@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.images.reduced_jpeg import Fit
 from training.data.labels.remarks import Remarks
 from training.data.sample import Dataset, Sample
 from training.data.view import DatasetView
@@ -62,13 +63,13 @@ class CombinedDataset:
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def load(self, index: int) -> Sample:
+    def load(self, index: int, fit: Fit | None = None) -> Sample:
         """Return a sample whose class ids are those of the combined data set.
 
         The sample's name begins with the origin of its part.
         """
         part, within = self._place(index)
-        sample = self._parts[part].load(within)
+        sample = self._parts[part].load(within, fit)
         first = self._first_classes[part]
         regions = sample.ignored_class_ids
         return replace(

@@ -12,6 +12,7 @@ from torch import Tensor
 from training.config import Resize
 from training.data.images.center_crop import center_crop_image
 from training.data.images.letterbox import letterbox_image
+from training.data.images.reduced_jpeg import Fit, Reduced
 from training.data.masks import Mask
 from training.data.sample import Dataset, Sample, no_boxes
 
@@ -37,7 +38,7 @@ class Truth:
     def of(cls, sample: Sample) -> Self:
         """Return the labels of a sample, without its image."""
         labels = {each.name: getattr(sample, each.name) for each in fields(cls) if each.name != "image_hw"}
-        return cls(**labels, image_hw=(sample.image.shape[0], sample.image.shape[1]))
+        return cls(**labels, image_hw=sample.source_hw)
 
     @property
     def object_areas(self) -> NDArray[np.float64]:
@@ -65,13 +66,18 @@ class EvaluationBatch:
     truths: list[Truth]
 
 
-def on_canvas(image: NDArray[np.uint8], input_hw: tuple[int, int], resize: Resize) -> NDArray[np.uint8]:
-    """Return an image (h, w, 3) resized to the model input (H, W, 3) by letterbox or centre crop."""
+def on_canvas(
+    image: NDArray[np.uint8], input_hw: tuple[int, int], resize: Resize, reduced: Reduced | None = None
+) -> NDArray[np.uint8]:
+    """Return an image (h, w, 3) resized to the model input (H, W, 3) by letterbox or centre crop.
+
+    `reduced` says where the pixels lie in the image, if they are not all its pixels.
+    """
     match resize:
         case "letterbox":
-            return letterbox_image(image, input_hw)[0]
+            return letterbox_image(image, input_hw, reduced)[0]
         case "center_crop":
-            return center_crop_image(image, input_hw)
+            return center_crop_image(image, input_hw, reduced)
 
 
 def evaluation_batches(
@@ -80,8 +86,8 @@ def evaluation_batches(
     """Yield the images of a data set in order, as batches; raise DatasetError if loading an image fails."""
     for start in range(0, len(dataset), batch_size):
         indices = list(range(start, min(start + batch_size, len(dataset))))
-        samples = [dataset.load(index) for index in indices]
-        images = [on_canvas(sample.image, input_hw, resize) for sample in samples]
+        samples = [dataset.load(index, Fit(input_hw, resize)) for index in indices]
+        images = [on_canvas(sample.image, input_hw, resize, sample.reduced) for sample in samples]
         yield EvaluationBatch(
             indices=indices,
             images=torch.from_numpy(np.stack(images)),

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.images.reduced_jpeg import Fit, Reduced
 from training.data.labels.remarks import Remarks
 from training.data.masks import Mask
 from training.skeleton import Skeleton
@@ -19,7 +20,7 @@ def no_boxes() -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its objects, with boxes in pixels of the image.
+    """An image and its objects, with boxes in pixels of the whole image.
 
     Ignored regions hold objects that are not labelled one by one. The loss ignores background predictions
     there, and evaluation counts detections there neither as right nor as wrong. `ignored_class_ids`,
@@ -39,6 +40,12 @@ class Sample:
     # (N, P, 3) x, y in pixels, and 0: not labelled, 1: hidden, 2: visible; None: there are no keypoints
     keypoints: NDArray[np.float32] | None = None
     corners: NDArray[np.float32] | None = None  # (N, 4, 2) of oriented boxes, in order; None: there are none
+    reduced: Reduced | None = None  # where the pixels lie in the image; None: they are all its pixels
+
+    @property
+    def source_hw(self) -> tuple[int, int]:
+        """Return the height and width of the image, in whose pixels the labels are."""
+        return self.reduced.source_hw if self.reduced else (self.image.shape[0], self.image.shape[1])
 
     @property
     def labelled_classes(self) -> NDArray[np.int64]:
@@ -75,8 +82,13 @@ class Dataset(Protocol):
 
     def __len__(self) -> int: ...
 
-    def load(self, index: int) -> Sample:
-        """Return an image with its labels; raise DatasetError, which names the file, if loading it fails."""
+    def load(self, index: int, fit: Fit | None = None) -> Sample:
+        """Return an image with its labels; raise DatasetError, which names the file, if loading it fails.
+
+        Args:
+            fit: model input that the image will be fitted into; the pixels of a much larger JPEG are then
+                reduced. None: all pixels.
+        """
         ...
 
     def name(self, index: int) -> str:

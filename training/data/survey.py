@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from training.data.augmentation.mosaic import MIN_SIDE_PX
 from training.data.evaluation import Truth
 from training.data.images.letterbox import Letterbox
+from training.data.images.reduced_jpeg import Fit
 from training.data.sample import Dataset, no_boxes
 from training.errors import DatasetError
 from training.progress import bar
@@ -83,11 +84,11 @@ def survey(dataset: Dataset, input_hw: tuple[int, int], what: str) -> Survey:
 
     def look(index: int) -> _Image:
         try:
-            sample = dataset.load(index)
+            sample = dataset.load(index, Fit(input_hw, "letterbox"))  # no pixel is looked at
             digest = hashlib.sha256(dataset.encoded(index)).digest()
         except DatasetError as error:
             return _Image(b"", str(error))
-        scale = Letterbox.fit(sample.image.shape[:2], input_hw).scale
+        scale = Letterbox.fit(sample.source_hw, input_hw).scale
         if sample.image_class is not None:
             sides, areas = np.full((1, 2), np.inf, np.float32), np.full(1, np.nan)
             return _Image(digest, "", sample.labelled_classes, sides, areas, scale)

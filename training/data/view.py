@@ -6,6 +6,7 @@ from pathlib import Path
 from numpy import int64
 from numpy.typing import NDArray
 
+from training.data.images.reduced_jpeg import Fit
 from training.data.labels.remarks import Remarks
 from training.data.sample import Dataset, Sample
 from training.skeleton import Skeleton
@@ -25,9 +26,9 @@ class DatasetView:
     def __len__(self) -> int:
         return len(self._indices)
 
-    def load(self, index: int) -> Sample:
+    def load(self, index: int, fit: Fit | None = None) -> Sample:
         """Return an image with its labels."""
-        return self._dataset.load(self._indices[index])
+        return self._dataset.load(self._indices[index], fit)
 
     def name(self, index: int) -> str:
         """Return the path of an image's file."""

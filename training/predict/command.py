@@ -130,7 +130,8 @@ def predict(options: PredictOptions) -> Summary:
     ):
         for source, frame, fps in _frames(found.sources, summary, progress, options.bits):
             name = source.name if frame.number is None else f"{source.name} frame {frame.number}"
-            result = model.run(name, frame.image, settings)
+            path = Path(source.where) if source.kind == "image" else None
+            result = model.run(name, frame.image, settings, path)
             outputs.add(source, result, frame.number, fps)
             summary.add(result)
             progress.update()

@@ -4,12 +4,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.evaluation import on_canvas
 from training.errors import ConfigError
 from training.evaluate.detections import DetectConfig
 from training.export.contract.tensors import Arrays
@@ -17,7 +17,7 @@ from training.export.tasks.classify import PROBABILITIES
 from training.export.tasks.objects import CLASS_IDS, CLASS_SCORES, SCORES, kept
 from training.models.mixture.routing import RoutingControls
 from training.predict.open import LoadedModel, routings
-from training.predict.pixels import as_rgb
+from training.predict.pixels import as_rgb, canvas_of
 from training.predict.result import Result
 
 
@@ -66,8 +66,8 @@ class Model:
         """
         checked = self.settings(**settings)
         if isinstance(images, list | tuple):
-            return [self.run(*as_rgb(image), checked) for image in images]
-        return self.run(*as_rgb(images), checked)
+            return [self._run_any(image, checked) for image in images]
+        return self._run_any(images, checked)
 
     def settings(
         self,
@@ -114,10 +114,25 @@ class Model:
         ids = tuple(map(self._class_id, wanted)) or tuple(range(len(self.class_names)))
         return Settings(self._controls(top_k, weight_threshold), ids, detect, int(values.get("top", 0)))
 
-    def run(self, name: str, image: NDArray[np.uint8], settings: Settings) -> Result:
-        """Return the result of an RGB image (H, W, 3); `name` is the image's name in the result."""
+    def _run_any(self, image: Any, settings: Settings) -> Result:
+        name, pixels = as_rgb(image)
+        return self.run(name, pixels, settings, Path(image) if isinstance(image, str | Path) else None)
+
+    def run(
+        self, name: str, image: NDArray[np.uint8], settings: Settings, path: Path | None = None
+    ) -> Result:
+        """Return the result of an RGB image (H, W, 3).
+
+        Args:
+            name: the image's name in the result.
+            path: the image's file, if it is one; see canvas_of.
+
+        Raises:
+            DatasetError: the file cannot be read any more.
+        """
         loaded, started = self._loaded, time.perf_counter()
-        outputs = loaded.run(on_canvas(image, loaded.input_hw, loaded.resize), settings.controls)
+        canvas = canvas_of(image, path, loaded.input_hw, loaded.resize)
+        outputs = loaded.run(canvas, settings.controls)
         objects: dict[str, Any] = {"boxes_xyxy": None}
         if settings.detect is None or loaded.kind is None:
             scores, class_ids = _likeliest(outputs, settings)

@@ -6,7 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.images.image_file import read_rgb
+from training.config import Resize
+from training.data.evaluation import on_canvas
+from training.data.images.image_decoding import decode_image
+from training.data.images.image_file import read_bytes, read_rgb
+from training.data.images.image_formats import name_format
+from training.data.images.reduced_jpeg import WHOLE, Fit, eighths_for
 from training.errors import DatasetError
 
 DEEP_MODES = ("I", "F")  # PIL's modes of over 8 bits, which RGB would cut off
@@ -43,6 +48,27 @@ def as_rgb(image: Any) -> tuple[str, NDArray[np.uint8]]:
         except (OSError, ValueError) as error:
             raise DatasetError(f"{name}: PIL cannot decode or convert it ({error})") from error
     raise DatasetError(f"a {type(image).__name__} is not an image: give a path, a numpy array or a PIL image")
+
+
+def canvas_of(
+    image: NDArray[np.uint8], path: Path | None, input_hw: tuple[int, int], resize: Resize
+) -> NDArray[np.uint8]:
+    """Return an RGB image (h, w, 3) resized to the model input (H, W, 3), with the pixels that a server sees.
+
+    Args:
+        path: the image's file; None: the image is an array. Servers decode a JPEG that is much larger than
+            the model input at a smaller size, which is done here a second time.
+
+    Raises:
+        DatasetError: the file cannot be read any more.
+    """
+    fit = Fit(input_hw, resize)
+    if path is not None and eighths_for((image.shape[0], image.shape[1]), fit) < WHOLE:
+        data = read_bytes(path)
+        if name_format(data) == "JPEG":
+            decoded = decode_image(data, fit=fit)
+            return on_canvas(decoded.pixels, input_hw, resize, decoded.reduced)
+    return on_canvas(image, input_hw, resize)
 
 
 def _array_as_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:

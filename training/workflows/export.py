@@ -1,7 +1,8 @@
 """Measure a checkpoint, and export it for every target."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +15,26 @@ from training.data.scenes.scenes import ScenesDataset
 from training.data_config import DataConfig, Labels
 from training.errors import ConfigError, DatasetError
 from training.evaluate.baseline import Baseline, nmi_by_layer
-from training.export.artifact.bundle import Exported, Measured, export_model
+from training.export.artifact.bundle import Exported, Measure, Measured, export_model
 from training.export.artifact.manifest import Provenance
 from training.export.contract.spec import TargetName
 from training.export.graph.shared_only import without_routed_experts
+from training.export.proof.choice import ChoiceImages
+from training.export.proof.defaults import with_defaults
 from training.export.targets.build import ExportImages
 from training.export.targets.options import USUAL, ExportOptions
-from training.export.targets.targets import DEFAULT_TARGETS
+from training.export.targets.targets import DEFAULT_TARGETS, target_of
 from training.export.targets.tensorrt_plan import offer_plan
 from training.export.tasks.tasks import export_task
 from training.files import sha256_of
+from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 from training.tasks.choose import task_named
 from training.trainer.checkpoint import find_checkpoint, load_model
 from training.trainer.loop import compute_device
 from training.workflows import dataset_config
 from training.workflows.dataset_config import data_name, described, log_measured, open_for
-from training.workflows.measure import labelled_for
+from training.workflows.measure import controls_of, labelled_for
 from training.workflows.preflight import before_export
 from training.workflows.provenance import checkpoint_in_words, origin_in_words
 
@@ -58,8 +62,9 @@ def export(
         checkpoint: a file, the folder of a run (its best checkpoint by validation), or the word starter.
         data: labelled data to measure on. None: generated scenes that training did not use; nothing is
             measured if the model does not have the classes of the scenes.
-        calibration: images for the value ranges of int8. None: the images of `data`, or, if the model was
-            measured on generated scenes, the scenes of training.
+        calibration: images for the value ranges of int8, and for the choice of the controls' defaults. None:
+            the images of `data` for int8 and none for the choice, or, if the model was measured on generated
+            scenes, the scenes of training for both.
         attribution: credits for the manifest; the origin of the model's initial weights is appended.
 
     Raises:
@@ -71,17 +76,18 @@ def export(
     credits = "; ".join(filter(None, (attribution, origin_in_words(stored))))
     folder = Path(stored.get("data", "")).name  # without the path: artifacts are shared
     before_export(name, targets, options, model.config, repository)  # measuring may take hours
-    if options.experts == "shared":  # the figures must be those of the reduced model
-        model = without_routed_experts(model)
+    model = _as_exported(model, options)  # the figures must be those of the exported model
     if data is None and model.config.class_names == SCENE_CLASSES:
         data = dataset_config.SCENES_UNSEEN
     calibrated = calibration_images(model.config, calibration or data, options)
     golden = scene_images(task_named(model.config.task).labels)
-    images, measured, metrics = ExportImages(golden, golden), None, {}
+    images, measure = ExportImages(golden, golden), None
     if data is not None:
-        measured, figures = _measure(model, data)
-        metrics = {f"{metric_prefix}_{name}": round(figure, 4) for name, figure in figures.items()}
-        images = ExportImages(_compared(measured.dataset, golden, options), golden, calibrated)
+        dataset = labelled_for(model, data)
+        log_measured("labels", dataset)
+        measure = _measure_once(data, dataset, metric_prefix)
+        images = ExportImages(_compared(dataset, golden, options), golden, calibrated)
+    images = replace(images, choice=choice_images(model, targets, options, data, calibration))
     exported = export_model(
         model,
         repository,
@@ -89,29 +95,62 @@ def export(
         images,
         targets=targets,
         options=options,
-        measured=measured,
+        measure=measure,
         provenance=Provenance(
-            sha256_of(checkpoint), folder, metrics, credits, checkpoint=checkpoint_in_words(stored)
+            sha256_of(checkpoint), folder, attribution=credits, checkpoint=checkpoint_in_words(stored)
         ),
     )
+    _report(exported)
+    return exported
+
+
+def _as_exported(model: Network, options: ExportOptions) -> Network:
+    """Return a model with the experts and the defaults of its controls that the options ask for."""
+    if options.experts == "shared":
+        model = without_routed_experts(model)
+    if model.config.mixtures:
+        model = with_defaults(model, controls_of(model, options.default_top_k, options.default_threshold))
+    return model
+
+
+def _report(exported: Sequence[Exported]) -> None:
     for each in exported:
         log.info(f"released {each.path}")
         if each.path.parent.name.endswith("-tensorrt"):
             offer_plan(each.path)
-    return exported
 
 
-def _measure(model: Network, data: DataConfig) -> tuple[Measured, Mapping[str, float]]:
-    """Return the metric and routing to compare graphs with, and every figure of the evaluation by name."""
-    dataset, task = labelled_for(model, data), task_named(model.config.task)
-    log_measured("labels", dataset)
+def _measure_once(data: DataConfig, dataset: Dataset, prefix: str) -> Measure:
+    """Return a function that measures a checkpoint; with the same defaults, it measures only once."""
+    known: dict[RoutingControls, Measured] = {}
+
+    def measure(model: Network) -> Measured:
+        controls = model.default_controls()
+        if controls not in known:
+            known[controls] = _measure(model, data, dataset, prefix)
+        return known[controls]
+
+    return measure
+
+
+def _measure(model: Network, data: DataConfig, dataset: Dataset, prefix: str) -> Measured:
+    """Return a checkpoint's metric, its routing and every figure of the evaluation."""
+    task = task_named(model.config.task)
     result = task.evaluate(model.to(compute_device()), dataset)
     model.cpu()
-    log.info(f"measured on {described(data)}:\n{task.report(result)}")
+    log.info(f"measured on {described(data)}{_controls_in_words(model)}:\n{task.report(result)}")
     figures = task.figures(result)
     nmi = nmi_by_layer(result.routed, dataset)
     baseline = Baseline(data_name(data), result.images, result.experts, nmi)
-    return Measured(dataset, figures[export_task(model.config).metric_name], baseline), figures
+    named = {f"{prefix}_{name}": round(figure, 4) for name, figure in figures.items()}
+    return Measured(dataset, figures[export_task(model.config).metric_name], baseline, named)
+
+
+def _controls_in_words(model: Network) -> str:
+    if not model.config.mixtures:
+        return ""
+    top_k, threshold = model.default_controls()
+    return f" at top_k {top_k}" + (f", threshold {threshold:g}" if threshold else "")
 
 
 def scene_images(labels: Labels = "boxes") -> list[NDArray[np.uint8]]:
@@ -124,6 +163,47 @@ def scene_images(labels: Labels = "boxes") -> list[NDArray[np.uint8]]:
     return [scenes.load(index).image for index in range(len(scenes))]
 
 
+def choice_images(
+    model: Network,
+    targets: Sequence[TargetName],
+    options: ExportOptions,
+    data: DataConfig | None,
+    calibration: DataConfig | None,
+) -> ChoiceImages | str:
+    """Return training images on which the defaults of the controls are chosen, or why nothing is chosen.
+
+    The images on which artifacts are measured have no part in the choice, or their figures would flatter.
+
+    Args:
+        data: the measured data.
+        calibration: the training data.
+    """
+    if not model.config.mixtures:
+        return ""
+    if options.default_top_k is not None or options.default_threshold is not None:
+        return "set by whoever exported the model"
+    if options.choice_images == 0:
+        return "as trained: whoever exported the model wanted no choice"
+    if options.execution == "dense" or not any(target_of(target).chooses_execution for target in targets):
+        return "as trained: this graph takes the same time however many experts an image leaves out"
+    source, problem = _training_data(calibration or data), "there is no training data to choose by"
+    if source is not None and source == data:
+        problem = "the only data is that on which the artifacts are measured"
+    elif source is not None:
+        try:
+            return ChoiceImages(data_name(source), labelled_for(model, source), options.choice_images)
+        except DatasetError as error:
+            problem = "the training images could not be read"  # manifests have no paths of this machine
+            log.warning(error)
+    log.warning(f"top_k and weight_threshold stay as trained: {problem}")
+    return f"as trained: {problem}"
+
+
+def _training_data(data: DataConfig | None) -> DataConfig | None:
+    """Return data to learn from: of generated scenes, those of training instead of the measured ones."""
+    return dataset_config.SCENES_FOR_TRAINING if data == dataset_config.SCENES_UNSEEN else data
+
+
 def calibration_images(
     config: ModelConfig, data: DataConfig | None, options: ExportOptions
 ) -> list[NDArray[np.uint8]]:
@@ -134,10 +214,9 @@ def calibration_images(
     """
     if options.precision != "int8":
         return []
+    data = _training_data(data)
     if data is None:
         raise ConfigError("precision int8 is calibrated on your images: give the folder with --data")
-    if data == dataset_config.SCENES_UNSEEN:
-        data = dataset_config.SCENES_FOR_TRAINING
     try:
         dataset = open_for(config, data)
     except DatasetError as error:

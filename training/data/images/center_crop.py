@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.images.letterbox import scale_image, scaled_hw
+from training.data.images.reduced_jpeg import Reduced
 
 LONGEST = 32  # sides of the model input; longer scaled images could exhaust memory, so they are cropped first
 
@@ -30,14 +31,20 @@ class CenterCrop:
         return cls(scale=scale, left=(width - input_hw[1]) // 2, top=(height - input_hw[0]) // 2)
 
 
-def center_crop_image(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the centre of an image (h, w, 3), scaled to fill the model input (H, W, 3)."""
-    source_hw = image.shape[:2]
+def center_crop_image(
+    image: NDArray[np.uint8], input_hw: tuple[int, int], reduced: Reduced | None = None
+) -> NDArray[np.uint8]:
+    """Return the centre of an image (h, w, 3), scaled to fill the model input (H, W, 3).
+
+    `reduced` says where the pixels lie in the image, if they are not all its pixels.
+    """
+    source_hw = reduced.source_hw if reduced else (image.shape[0], image.shape[1])
     placed = CenterCrop.fit(source_hw, input_hw)
     height, width = scaled_hw(source_hw, placed.scale)
     if height > LONGEST * input_hw[0] or width > LONGEST * input_hw[1]:
+        assert reduced is None  # decode_image reduces no image that is so long
         return center_crop_image(_middle(image, placed.scale, input_hw), input_hw)
-    scaled = scale_image(image, placed.scale)
+    scaled = scale_image(image, placed.scale, reduced)
     return scaled[placed.top : placed.top + input_hw[0], placed.left : placed.left + input_hw[1]]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.images.image_decoding import Decoded, ImageFileError, decode_image
+from training.data.images.reduced_jpeg import Fit
 from training.data.labels.remarks import PARTS_NOT_READ
 from training.errors import DatasetError
 
@@ -32,18 +33,19 @@ def split_names(split: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((split, *VALIDATION))) if split in VALIDATION else (split,)
 
 
-def read_image(path: Path, bits: int | None = None) -> Decoded:
+def read_image(path: Path, bits: int | None = None, fit: Fit | None = None) -> Decoded:
     """Return the upright image in a file, its EXIF orientation, and notes on the file's ignored parts.
 
     Args:
         bits: how many bits of each value are used in a file with 16 bits per value; None: decode_image
             finds the number.
+        fit: model input that the image will be fitted into; None: all pixels are needed.
 
     Raises:
         DatasetError: the file cannot be read, or is not an image.
     """
     try:
-        return decode_image(read_bytes(path), bits=bits)
+        return decode_image(read_bytes(path), bits=bits, fit=fit)
     except ImageFileError as error:
         raise DatasetError(f"{path}: {error}") from error
 
@@ -71,9 +73,9 @@ class ImageReader:
         self._remarks = remarks
         self._counted: set[tuple[Path, str]] = set()
 
-    def read(self, path: Path) -> Decoded:
+    def read(self, path: Path, fit: Fit | None = None) -> Decoded:
         """Return an image as read_image does."""
-        image = read_image(path, self.bits)
+        image = read_image(path, self.bits, fit)
         for note in image.notes:
             if (path, note.kind) not in self._counted:
                 self._counted.add((path, note.kind))

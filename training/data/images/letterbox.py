@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from training.config import PAD_VALUE
 from training.data.augmentation.shapes import Shapes
+from training.data.images.reduced_jpeg import Reduced, resize
 from training.data.sample import Sample
 
 
@@ -44,23 +44,27 @@ def scaled_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def letterbox_image(
-    image: NDArray[np.uint8], input_hw: tuple[int, int]
+    image: NDArray[np.uint8], input_hw: tuple[int, int], reduced: Reduced | None = None
 ) -> tuple[NDArray[np.uint8], Letterbox]:
-    """Return an image (h, w, 3) as model input (H, W, 3) with grey padding, and its Letterbox."""
-    placed = Letterbox.fit(image.shape[:2], input_hw)
-    scaled = scale_image(image, placed.scale)
+    """Return an image (h, w, 3) as model input (H, W, 3) with grey padding, and its Letterbox.
+
+    `reduced` says where the pixels lie in the image, if they are not all its pixels.
+    """
+    placed = Letterbox.fit(reduced.source_hw if reduced else image.shape[:2], input_hw)
+    scaled = scale_image(image, placed.scale, reduced)
     height, width = scaled.shape[:2]
     canvas = np.full((*input_hw, 3), PAD_VALUE, dtype=np.uint8)
     canvas[placed.top : placed.top + height, placed.left : placed.left + width] = scaled
     return canvas, placed
 
 
-def scale_image(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Return an image (h, w, 3) scaled by a factor; the image itself if its size does not change."""
-    height, width = scaled_hw(image.shape[:2], scale)
-    if (height, width) == image.shape[:2]:
-        return image
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+def scale_image(image: NDArray[np.uint8], scale: float, reduced: Reduced | None = None) -> NDArray[np.uint8]:
+    """Return an image (h, w, 3) scaled by a factor; the image itself if its size does not change.
+
+    `reduced` says where the pixels lie in the image, if they are not all its pixels; `scale` is that of the
+    image.
+    """
+    return resize(image, scaled_hw(reduced.source_hw if reduced else image.shape[:2], scale), reduced)
 
 
 def scale_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:

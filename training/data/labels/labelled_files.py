@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from training.data.augmentation.mosaic import have_area
 from training.data.augmentation.shapes import clip_boxes
 from training.data.images.image_file import ImageReader, read_bytes
+from training.data.images.reduced_jpeg import Fit
 from training.data.labels.object_shapes import Upright, corners_of, keypoints_of, masks_of
 from training.data.labels.orientation import turn_of, upright_boxes
 from training.data.labels.remarks import NO_LABELS_KEPT, NO_OBJECTS, OTHER_SIZE, Remarks
@@ -64,11 +65,11 @@ class LabelledFiles:
     def __len__(self) -> int:
         return len(self._images)
 
-    def load(self, index: int) -> Sample:
+    def load(self, index: int, fit: Fit | None = None) -> Sample:
         """Return an upright image with its boxes clipped to it; raise DatasetError if that fails."""
         path, labels = self._images[index], self._labels[index]
-        image, orientation, _ = self.reader.read(path)
-        height, width = image.shape[:2]
+        image = self.reader.read(path, fit)
+        height, width = image.source_hw
         boxes = labels["box_xyxy"]
         if self._fractions:
             boxes = boxes * [width, height, width, height]
@@ -77,7 +78,7 @@ class LabelledFiles:
             if stated_hw is not None and stated_hw not in ((height, width), (width, height)):
                 self._of_other_size.add(index)
                 self._counted[OTHER_SIZE] = len(self._of_other_size)
-            boxes = upright_boxes(boxes, stated_hw, (height, width), orientation)
+            boxes = upright_boxes(boxes, stated_hw, (height, width), image.orientation)
         clipped = clip_boxes(boxes.astype(np.float32), (0, 0, width, height))
         inside = have_area(clipped)
         if not inside.all():
@@ -87,7 +88,7 @@ class LabelledFiles:
         if self._shapes is not None:
             packed = self._shapes.of(self._firsts[index] + np.flatnonzero(objects))
             stated = self._stated_hw[index] if self._stated_hw else None
-            turn = turn_of(stated, (height, width), orientation)
+            turn = turn_of(stated, (height, width), image.orientation)
             upright = Upright((height, width), turn, self._fractions)
             if self.labels == "masks":
                 masks = masks_of(packed, clipped[objects], upright)
@@ -98,7 +99,7 @@ class LabelledFiles:
             elif self.skeleton is not None:
                 keypoints = keypoints_of(packed, len(self.skeleton.names), upright)
         return Sample(
-            image,
+            image.pixels,
             clipped[objects],
             labels["class_id"][objects],
             path.stem,
@@ -109,6 +110,7 @@ class LabelledFiles:
             masks=masks,
             keypoints=keypoints,
             corners=corners,
+            reduced=image.reduced,
         )
 
     def name(self, index: int) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from training.config import TrainConfig
 from training.cores import usable_cores
+from training.data.images.reduced_jpeg import Fit
 from training.data.loading.balance import repeat_factors, repeated
 from training.data.loading.batch import Batch
 from training.data.loading.workers import WorkerPool, workers_possible
@@ -181,8 +182,8 @@ class CachedDataset(DatasetView):
                 progress.update()
         self._filled = True
 
-    def load(self, index: int) -> Sample:
-        """Return a scaled sample, from memory if it is cached."""
+    def load(self, index: int, fit: Fit | None = None) -> Sample:
+        """Return a scaled sample, from memory if it is cached; it always has all its pixels."""
         self.reading[0] = index
         return self._samples[index] if index < len(self._samples) else self._read(index)
 

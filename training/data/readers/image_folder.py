@@ -15,6 +15,7 @@ from training.data.images.image_file import (
     read_bytes,
     split_names,
 )
+from training.data.images.reduced_jpeg import Fit
 from training.data.labels.files_below import files_below
 from training.data.labels.remarks import DEEPER, Remarks
 from training.data.sample import Sample, no_boxes
@@ -67,15 +68,17 @@ class ImageFolderDataset:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def load(self, index: int) -> Sample:
+    def load(self, index: int, fit: Fit | None = None) -> Sample:
         """Return an upright image with its class; raise DatasetError if the image cannot be decoded."""
         path = self._paths[index]
+        image = self.reader.read(path, fit)
         return Sample(
-            self.reader.read(path).pixels,
+            image.pixels,
             no_boxes(),
             np.zeros(0, dtype=np.int64),
             f"{path.parent.name}/{path.stem}",
             image_class=int(self._class_ids[index]),
+            reduced=image.reduced,
         )
 
     def name(self, index: int) -> str:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.images.reduced_jpeg import Fit
 from training.data.labels.remarks import Remarks
 from training.data.masks import Mask
 from training.data.sample import Sample, no_boxes
@@ -83,8 +84,8 @@ class DrawnScenes(ABC):
         """Draw a scene, and return the class ids of its labels."""
         return self.load(index).labelled_classes
 
-    def load(self, index: int) -> Sample:
-        """Draw and return a scene; raise IndexError if the index is out of range."""
+    def load(self, index: int, fit: Fit | None = None) -> Sample:
+        """Draw and return a scene with all its pixels; raise IndexError if the index is out of range."""
         if not 0 <= index < self._images:
             raise IndexError(f"scene {index} is outside 0..{self._images - 1}")
         rng = np.random.default_rng([self._seed, index])

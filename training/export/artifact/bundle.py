@@ -3,14 +3,16 @@
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.evaluation import on_canvas
+from training.data.images.reduced_jpeg import Fit
 from training.data.sample import Dataset, Sample
 from training.errors import ConfigError, ExportError
 from training.evaluate.baseline import Baseline
@@ -22,6 +24,7 @@ from training.export.contract.spec import TargetName
 from training.export.graph.export_graph import Eager, graph_contract
 from training.export.graph.half import half_precision
 from training.export.proof.census import check_ports
+from training.export.proof.defaults import Choice, with_defaults
 from training.export.proof.engine import Engine
 from training.export.proof.golden import make_golden
 from training.export.proof.parity import MetricPair, Parity, measure_parity
@@ -64,6 +67,10 @@ class Measured:
     dataset: Dataset
     metric: float  # the task's metric, 0..1
     baseline: Baseline  # routing, for the manifest
+    figures: Mapping[str, float] = field(default_factory=dict)  # for the manifest, by name
+
+
+Measure = Callable[[Network], Measured]  # measures a checkpoint at the defaults of its controls
 
 
 def export_model(
@@ -74,14 +81,15 @@ def export_model(
     *,
     targets: Sequence[TargetName] = DEFAULT_TARGETS,
     options: ExportOptions = USUAL,
-    measured: Measured | None = None,
+    measure: Measure | None = None,
     provenance: Provenance,
 ) -> list[Exported]:
     """Export a model for every target under the next free version; on an error, release nothing.
 
     Args:
-        measured: the checkpoint's metric on a data set. A graph's metric on the same data may be lower by
-            at most Tolerance.metric. None: no metric is compared.
+        measure: returns the checkpoint's metric on a data set. A graph's metric on the same data may be lower
+            by at most Tolerance.metric. None: no metric is compared. Artifacts of one export may have
+            different defaults of their controls, so the function may be called several times.
 
     Raises:
         ConfigError: `name` is not allowed, or the options do not suit a target or the model.
@@ -95,7 +103,7 @@ def export_model(
     source = Source(model, options, images)
     if options.fixed_batch is not None:
         _check_batch(older["tensorrt"], options.fixed_batch)
-    job = _Job(source, measured, provenance, measure_cost(model))
+    job = _Job(source, measure, provenance, measure_cost(model))
     exported = []
     with staging_room(repository, name) as room:
         for target, manifests in older.items():
@@ -148,30 +156,45 @@ class _Job:
     """The inputs that all artifacts of one export share."""
 
     source: Source
-    measured: Measured | None
+    measure: Measure | None
     provenance: Provenance
     cost: Cost
 
 
 def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
-    source, model, precision = job.source, job.source.model, job.source.options.precision
+    source, precision = job.source, job.source.options.precision
     target = target_of(identity.target)
-    wanted = graph_spec(target.name, bool(model.mixture_layers()), source.options)
+    wanted = graph_spec(target.name, bool(source.model.mixture_layers()), source.options)
     built = target.build_faster(staging, wanted, source)
+    if built.choice is not None:  # the graph takes its controls as inputs, so it stays as it is
+        source = replace(source, model=with_defaults(source.model, built.choice.controls))
+    model, measured = source.model, job.measure(source.model) if job.measure else None
     check_ports(built.path, graph_contract(model.config, built.spec))
     engine = target.open(built.path, precision)
-    parity = _prove(engine, built, job)
+    parity = _prove(engine, built, source, measured)
     golden = make_golden(model, engine, built.spec, source.images.golden)
     np.savez_compressed(staging / "golden.npz", **dict(golden.arrays))  # type: ignore[arg-type]  # NumPy's stub
     unproved = [*parity.unproved(), *filter(None, (golden.unproved,))]
     if unproved:
         _mark_unproved(unproved, source.options)
-    baseline = job.measured.baseline if job.measured else None
-    evidence = Evidence(golden, parity, job.cost, baseline, built.speed, proved=not unproved)
+    baseline, provenance = None, job.provenance
+    if measured is not None:
+        baseline, provenance = measured.baseline, replace(provenance, metrics=dict(measured.figures))
+    choice = built.choice or _as_trained(source)
+    evidence = Evidence(golden, parity, job.cost, baseline, built.speed, not unproved, choice)
     files = sorted(staging.iterdir())
-    manifest = build_manifest(identity, model, (built.spec, precision), evidence, job.provenance, files)
+    manifest = build_manifest(identity, model, (built.spec, precision), evidence, provenance, files)
     (staging / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return parity
+
+
+def _as_trained(source: Source) -> Choice | None:
+    """Return the reason why nothing was chosen; None if there is none to tell, or no mixture layer."""
+    choice = source.images.choice
+    same = "as trained: this graph takes the same time however many experts an image leaves out"
+    reason = choice if isinstance(choice, str) else same
+    told = reason and source.model.mixture_layers()
+    return Choice(source.model.default_controls(), reason) if told else None
 
 
 def _mark_unproved(reasons: Sequence[str], options: ExportOptions) -> None:
@@ -186,9 +209,9 @@ def _mark_unproved(reasons: Sequence[str], options: ExportOptions) -> None:
     log.warning(f"unproved: {why}. It is marked as unproved: {served}")
 
 
-def _prove(engine: Engine, built: Built, job: _Job) -> Parity:
+def _prove(engine: Engine, built: Built, source: Source, measured: Measured | None) -> Parity:
     """Return how far a graph's outputs are from its checkpoint's; raise ExportError if they are too far."""
-    source, model, spec = job.source, job.source.model, built.spec
+    model, spec = source.model, built.spec
     tolerance = TOLERANCES[source.options.precision]
     canvases = source.canvases(source.images.parity)
     top_ks = compared_top_ks(model.config, spec)
@@ -199,11 +222,11 @@ def _prove(engine: Engine, built: Built, job: _Job) -> Parity:
         rounded = measure_parity(model, alone, half, some, [model.config.top_k], tolerance=tolerance)
         parity = parity.worse_of(rounded)
     parity = replace(parity, skippable_experts=built.skippable_experts)
-    if job.measured is not None:
-        task, dataset = export_task(model.config), job.measured.dataset
+    if measured is not None:
+        task, dataset = export_task(model.config), measured.dataset
         answers = _answers(engine, built, source, dataset)
         got = task.metric(answers, dataset.class_names, model.config.input_hw)
-        parity = replace(parity, metric=MetricPair(task.metric_name, job.measured.metric, got))
+        parity = replace(parity, metric=MetricPair(task.metric_name, measured.metric, got))
     parity.check()
     return parity
 
@@ -212,9 +235,12 @@ def _answers(
     engine: Engine, built: Built, source: Source, dataset: Dataset
 ) -> Iterator[tuple[Sample, dict[str, NDArray[Any]]]]:
     """Yield each image of a data set with the graph's outputs for that image, by role."""
-    contract = graph_contract(source.model.config, built.spec)
+    model, contract = source.model, graph_contract(source.model.config, built.spec)
+    fit, controls = Fit(model.config.input_hw, model.resize), model.default_controls()
     with bar(len(dataset), "image", "evaluate") as progress:
-        for sample in map(dataset.load, range(len(dataset))):
-            (inputs,) = source.inputs([sample.image], built.spec)
-            yield sample, contract.by_role(engine.run(inputs), slice(1))
+        for index in range(len(dataset)):
+            sample = dataset.load(index, fit)
+            canvas = on_canvas(sample.image, model.config.input_hw, model.resize, sample.reduced)
+            outputs = engine.run(contract.feed([canvas], [controls]))
+            yield sample, contract.by_role(outputs, slice(1))
             progress.update()

@@ -13,6 +13,7 @@ from training.export.contract.precision import Precision
 from training.export.contract.spec import GraphSpec, TargetName
 from training.export.contract.tensors import CONTROL, GraphContract
 from training.export.graph.export_graph import graph_contract
+from training.export.proof.defaults import Choice
 from training.export.proof.golden import Golden
 from training.export.proof.parity import Parity
 from training.export.proof.selection import Speed
@@ -53,6 +54,7 @@ class Evidence(NamedTuple):
     baseline: Baseline | None  # None: routing was not measured
     speed: Speed | None  # None: sparse and dense were not timed
     proved: bool = True  # False: the model was too little trained for the comparison to prove anything
+    choice: Choice | None = None  # of the controls' defaults; None: nothing to tell
 
 
 def build_manifest(
@@ -69,7 +71,7 @@ def build_manifest(
         ExportError: the manifest does not satisfy the schema; either the model's name is invalid, or the
             exporter has a defect.
     """
-    (spec, precision), (golden, parity, cost, baseline, speed, proved) = form, evidence
+    (spec, precision), (golden, parity, cost, baseline, speed, proved, choice) = form, evidence
     config, task = model.config, export_task(model.config)
     contract = graph_contract(config, spec, parity.tolerance)
     controls = {each.name: each.facts["default"] for each in contract.inputs if each.role == CONTROL}
@@ -103,6 +105,7 @@ def build_manifest(
         "proved": proved,
         "parity": _parity(parity, contract),
         "speed": asdict(speed) if speed else None,
+        "default_controls": _default_controls(choice) if choice else None,
         "provenance": asdict(provenance),
     }
     check_manifest(manifest, f"{identity.name}-{identity.target}")
@@ -118,6 +121,11 @@ def _parity(parity: Parity, contract: GraphContract) -> dict[str, Any]:
         "differences": {names.get(each, each): error for each, error in parity.differences.items()},
         "metric": asdict(parity.metric) if parity.metric else None,
     }
+
+
+def _default_controls(choice: Choice) -> dict[str, Any]:
+    facts = {name: getattr(choice, name) for name in ("reason", "data", "images", "metric")}
+    return {**facts, "measured": [asdict(setting) for setting in choice.settings]}
 
 
 def _mixture_rows(cost: Cost, baseline: Baseline | None) -> list[dict[str, Any]]:

@@ -40,14 +40,18 @@ class Tolerance:
 # bf16  Boxes 3.7 px, scores 0.09, gates 0.03; same experts in 99.5 % of cases, mAP 0.6126 sparse and 0.6120
 #       dense. Other trained models changed the experts of up to 8 % of images in a layer without losing mAP:
 #       so the limit is 92 %, and mAP decides.
-# f16   In PyTorch, which rounds every map: boxes 3.3 px, scores 0.02, gates 0.004, same experts.
+# f16   In PyTorch, which rounds every map: boxes 3.3 px, scores 0.02, gates 0.004, same experts. An oriented
+#       detector with steeper routers (logits with a standard deviation of 5) had gates 0.03, while
+#       all experts stayed the same and mAP fell by 0.0001: so the limit is 0.05, half of that of bf16.
 # int8  Boxes 19 px, scores 0.25, gates 0.5 (a steep router): single elements prove little. What decides is
 #       mAP (0.6126), and how often the experts are the same (98.3 %).
 #
-# Masks, keypoints and angles were measured on sparsight-n after minutes of training on generated scenes, at
-# 160 × 160. f32: masks 0, keypoints 3e-5 px, angles 5e-5°. bf16: masks 0.04, their parts 0.8, keypoints
-# 0.2 px, angles 0.4°. f16: masks 0.02, their parts 0.02, keypoints 0.03 px, angles 0.1°. int8: masks 0.06,
-# their parts 1, keypoints 0.6 px, angles 1°. Larger inputs and longer training give larger differences.
+# Masks, keypoints and angles were measured on models trained on real images at 320 × 320 (RESULTS.md).
+# f32: masks 0, keypoints 1e-4 px, angles 4e-5°. bf16: masks 0.06, their parts 0.6, keypoints 0.9 px, angles
+# 0.9°. f16: keypoints 0.15 px, angles 0.1°; masks, on a poorly trained model, 0.02, their parts 0.02.
+# int8: masks 0.09, their parts 2, keypoints 2.5 px, angles 1.1°. Most limits are 2 to 5 times as large, since
+# each difference is the largest of thousands of objects, and larger inputs have larger ones. The limits of
+# f16 are larger, because few images were measured.
 #
 # Probabilities of classifiers changed by 0.005 in bf16, 0.0006 in f16 and 0.02 in int8 (sparsight-n-cls on
 # generated scenes, top-1 0.58), and by 0.01 in bf16 and 0.15 in int8 (yolov12-n-cls on photographs of waste,
@@ -62,8 +66,8 @@ TOLERANCES: Mapping[Precision, Tolerance] = MappingProxyType(
             probabilities=0.05,
             masks=0.2,
             mask_parts=2,
-            keypoints_px=4,
-            angles=math.radians(10),
+            keypoints_px=3,
+            angles=math.radians(5),
             gates=0.1,
             expert_sets=0.92,
         ),
@@ -74,9 +78,9 @@ TOLERANCES: Mapping[Precision, Tolerance] = MappingProxyType(
             probabilities=0.02,
             masks=0.1,
             mask_parts=0.1,
-            keypoints_px=2,
-            angles=math.radians(3),
-            gates=0.01,
+            keypoints_px=1,
+            angles=math.radians(1),
+            gates=0.05,
             expert_sets=0.98,
         ),
         "int8": Tolerance(
@@ -84,10 +88,10 @@ TOLERANCES: Mapping[Precision, Tolerance] = MappingProxyType(
             boxes_relative=0,
             scores=0.4,
             probabilities=0.25,
-            masks=0.4,
+            masks=0.25,
             mask_parts=4,
-            keypoints_px=16,
-            angles=math.radians(20),
+            keypoints_px=8,
+            angles=math.radians(5),
             gates=0.6,
             expert_sets=0.98,
         ),

@@ -14,6 +14,7 @@ from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import graph_contract
 from training.export.graph.onnx_file import to_onnx
 from training.export.proof.census import check_branches
+from training.export.proof.choice import ChoiceImages
 from training.export.targets.options import ExportOptions
 from training.models.network import Network
 
@@ -27,6 +28,7 @@ class ExportImages:
     parity: Sequence[NDArray[np.uint8]]  # for the comparison with the checkpoint, and for timing
     golden: Sequence[NDArray[np.uint8]]  # one becomes part of the artifact, so all must be free to publish
     calibration: Sequence[NDArray[np.uint8]] = ()  # for precision int8
+    choice: ChoiceImages | str = ""  # for the defaults of the controls, or why these stay as they are
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,12 @@ def _quantize(path: Path, spec: GraphSpec, source: Source) -> None:
 
 
 def _served(options: TritonOptions) -> Served:
-    one_image = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}  # one run at a time in each instance
-    return Served("openvino", "model.xml", parameters=one_image | options.threads_as("INFERENCE_NUM_THREADS"))
+    parameters = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}  # one run at a time in each instance
+    if options.pin_threads:
+        parameters["ENABLE_CPU_PINNING"] = "YES"
+    return Served(
+        "openvino", "model.xml", parameters=parameters | options.threads_as("INFERENCE_NUM_THREADS")
+    )
 
 
 OPENVINO = Target(

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from training.export.contract.precision import Precision
+from training.export.contract.precision import TOLERANCES, Precision
 from training.export.contract.spec import Execution, GraphSpec, TargetName
 from training.export.proof.census import skippable_experts
+from training.export.proof.choice import choose_defaults
+from training.export.proof.defaults import Choice, with_defaults
 from training.export.proof.engine import Engine
 from training.export.proof.selection import Speed, measure_speed
 from training.export.targets.build import Source, check_census
@@ -38,6 +40,7 @@ class Built:
     spec: GraphSpec
     skippable_experts: int
     speed: Speed | None = None  # None: only one execution was built
+    choice: Choice | None = None  # of the controls' defaults; None: nothing was chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,8 @@ class Target:
     def build_faster(self, folder: Path, spec: GraphSpec, source: Source) -> Built:
         """Write a graph into a folder.
 
-        If the graph can be sparse or dense and the user requested neither, write the faster one.
+        If the graph can be sparse or dense and the user requested neither, write the faster one. For a sparse
+        graph, choose the defaults of its controls before it is timed, if `source` has images for that.
 
         Raises:
             ExportError: some expert of a sparse graph cannot be skipped, or the graph holds an operator that
@@ -66,13 +70,17 @@ class Target:
         """
         options = source.options
         if spec.execution != "sparse" or not self.chooses_execution or options.execution != "auto":
-            return self._build_checked(folder, spec, source)
+            only = self._build_checked(folder, spec, source)
+            return replace(only, choice=self._choose(only, source))
         built = {}
         for execution in EXECUTIONS:
             (folder / execution).mkdir()
             form = replace(spec, execution=execution)
             built[execution] = self._build_checked(folder / execution, form, source)
         engines = {execution: self.open(each.path, options.precision) for execution, each in built.items()}
+        if choice := self._choose(built["sparse"], source, engines["sparse"]):
+            source = replace(source, model=with_defaults(source.model, choice.controls))
+            built["sparse"] = replace(built["sparse"], choice=choice)
         speed = measure_speed(engines, source.inputs(source.images.parity, spec))
         log.info(f"{folder.parent.name}: {speed}")
         faster = built[speed.faster]
@@ -81,6 +89,15 @@ class Target:
         for execution in EXECUTIONS:
             shutil.rmtree(folder / execution)
         return replace(faster, path=folder / faster.path.name, speed=speed)
+
+    def _choose(self, built: Built, source: Source, engine: Engine | None = None) -> Choice | None:
+        """Return the chosen defaults of the controls; None if no setting would make the graph faster."""
+        images = source.images.choice
+        if isinstance(images, str) or built.spec.execution != "sparse" or not self.chooses_execution:
+            return None
+        engine = engine or self.open(built.path, source.options.precision)
+        tolerance = TOLERANCES[source.options.precision]
+        return choose_defaults(source.model, engine, built.spec, images, tolerance)
 
     def _build_checked(self, folder: Path, spec: GraphSpec, source: Source) -> Built:
         path = self.build(folder, spec, source)

@@ -21,6 +21,7 @@ class TritonOptions:
     max_batch: int = 8  # tensorrt only, if the batch is not fixed
     batch_delay_s: float = 0.002  # longest wait for other requests to share a batch
     threads: int | None = None  # threads of each instance on the CPU; None: the engine decides
+    pin_threads: bool = False  # openvino only: pin the threads of each instance, from the first core on
     device: Device = "CPU"  # device that runs artifacts of target npu
 
     def __post_init__(self) -> None:

@@ -9,14 +9,16 @@ from training.columns import in_columns
 from training.errors import ExportError
 from training.export.artifact.stored_manifest import StoredManifest, read_manifests
 from training.export.targets.targets import TARGETS
+from training.lab.tables.defaults import default_controls
 
 COLUMNS = (
-    *("artifact", "variant", "graph", "MB", "images"),
+    *("artifact", "variant", "graph", "MB", "runs", "images"),
     *("boxes px", "scores", "shapes", "gates", "same sets", "metric"),
 )
 EXPLAINED = """\
 graph: its precision; sparse skips experts that are not chosen, dense computes all experts. In brackets, if
 the export timed both: the time of sparse divided by the time of dense.
+runs: the default top_k, and the default weight_threshold if there is one.
 boxes, scores, shapes, gates: the largest difference from the checkpoint over the images, at several top_k
 and thresholds. Shapes are masks (1 - IoU), keypoints (px) or angles of oriented boxes (rad). An artifact
 beyond the limits of its precision is never released.
@@ -44,14 +46,25 @@ def read_repository(repository: Path) -> list[StoredManifest]:
 def exports_table(repository: Path) -> str:
     """Return one line for each artifact, and the meaning of the columns; raise as read_repository does."""
     rows = [COLUMNS, *(_cells(repository, stored) for stored in read_repository(repository))]
-    return "\n".join([*in_columns(rows, "lllrrrrrrll"), "", EXPLAINED])
+    return "\n".join([*in_columns(rows, "lllrlrrrrrll"), "", EXPLAINED])
 
 
 def exports_json(repository: Path) -> str:
     """Return a JSON list of the artifacts: name, version, graph, routing, parity and speed of each."""
-    keys = ("name", "target", "version", "variant", "precision", "execution", "routing", "parity", "speed")
+    keys = (
+        *("name", "target", "version", "variant", "precision", "execution", "routing", "parity", "speed"),
+        "default_controls",
+    )
     manifests = [stored.content for stored in read_repository(repository)]
     return json.dumps([{key: manifest.get(key) for key in keys} for manifest in manifests], indent=2)
+
+
+def _runs(stored: StoredManifest) -> str:
+    controls = default_controls(stored)
+    if controls is None:
+        return "-"
+    threshold = controls.weight_threshold
+    return f"{controls.top_k} from {threshold:g}" if threshold else str(controls.top_k)
 
 
 def _cells(repository: Path, stored: StoredManifest) -> tuple[str, ...]:
@@ -81,6 +94,7 @@ def _cells(repository: Path, stored: StoredManifest) -> tuple[str, ...]:
         manifest["variant"],
         graph,
         f"{size / 1e6:.1f}",
+        _runs(stored),
         str(parity["images"]),
         boxes,
         scores,

@@ -1,8 +1,9 @@
 """A replacement for Triton's `openvino` backend that runs a graph in the precision that its manifest names.
 
 On CPUs with bf16, OpenVINO uses bf16 by default, and this rounding changes the chosen experts. Triton's own
-OpenVINO backend cannot request float32, so this backend uses OpenVINO's Python API. Copy this file to
-<backends>/openvino/; it then serves every model whose configuration says `backend: "openvino"`.
+OpenVINO backend cannot request float32, so this backend uses OpenVINO's Python API. Copy this file and
+service/cores.py to <backends>/openvino/; it then serves every model whose configuration says
+`backend: "openvino"`.
 """
 
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import openvino as ov
 import triton_python_backend_utils as pb_utils
+from cores import allowed_cores, usable_cores
 
 # An int8 graph contains its own quantisation nodes; its other nodes run in float32.
 PRECISION = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "f32"}
@@ -24,7 +26,10 @@ class TritonPythonModel:
         graph = folder / (config.get("default_model_filename") or "model.xml")
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         device = parameters.get("TARGET_DEVICE", "CPU")
-        compiled = ov.Core().compile_model(graph, device, engine_config(folder, parameters, device))
+        instances = sum(group.get("count", 1) for group in config.get("instance_group", [])) or 1
+        compiled = ov.Core().compile_model(
+            graph, device, engine_config(folder, parameters, device, instances)
+        )
         self._request = compiled.create_infer_request()
         self._inputs = [port.get_any_name() for port in compiled.inputs]
         self._outputs = [output["name"] for output in config["output"]]
@@ -46,16 +51,21 @@ class TritonPythonModel:
         )
 
 
-def engine_config(folder, parameters, device):
+def engine_config(folder, parameters, device, instances):
     """Return OpenVINO's settings, from the manifest and the model configuration's parameters.
 
-    The parameters have the same names as those of Triton's own OpenVINO backend.
+    The parameters have OpenVINO's names for them, as those of Triton's own OpenVINO backend do.
     """
     config = {}
     if device == "CPU":
         precision = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["precision"]
         config["INFERENCE_PRECISION_HINT"] = PRECISION[precision]
-    for name in ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "PERFORMANCE_HINT"):
+        # Each instance is a process. In each of them, pinned threads would take the same first cores.
+        config["ENABLE_CPU_PINNING"] = "NO"
+        # OpenVINO ignores the quota of a container. All instances together have to keep within it.
+        if (cores := usable_cores()) < allowed_cores():
+            config["INFERENCE_NUM_THREADS"] = str(max(1, cores // instances))
+    for name in ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "PERFORMANCE_HINT", "ENABLE_CPU_PINNING"):
         if name in parameters:
             config[name] = parameters[name]
     return config

@@ -6,6 +6,7 @@ before the answer, and {"fail": "why"} makes it fail with this message.
 
 import importlib.util
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import triton_python_backend_utils as pb_utils
 class TritonPythonModel:
     def initialize(self, args):
         source = Path(__file__).parents[1] / "openvino" / "model.py"
+        sys.path.append(str(source.parent))  # Triton does this for the backend that a model names
         spec = importlib.util.spec_from_file_location("openvino_backend", source)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

@@ -4,9 +4,11 @@ import asyncio
 
 import numpy as np
 
+from service.settings import BrownoutSettings
 from service.traffic.breaker import Breaker
-from service.traffic.concurrency import ConcurrencyLimit
+from service.traffic.brownout import Brownout
 from service.traffic.routes import Route, ServedVersion
+from service.traffic.turns import Turns
 
 BLANK = {"images": np.zeros((1, 64, 64, 3), np.uint8)}
 
@@ -49,7 +51,7 @@ class FakeClock:
 def make_route(manifest, backend_name="triton", *, versions=("1",), backend=None, failures=3, clock=None):
     """Return a route on one backend with these versions of the model."""
     breaker = Breaker(failures, lambda state: None, clock or FakeClock())
-    route = Route(backend_name, manifest.name, breaker, ConcurrencyLimit(8))
+    route = Route(backend_name, manifest.name, breaker, Turns(8), Brownout(BrownoutSettings()))
     backend = backend or ScriptedBackend()
     served = {version: make_version(manifest, backend_name, version, backend) for version in versions}
     route.set_versions(served)

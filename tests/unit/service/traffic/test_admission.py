@@ -1,13 +1,13 @@
-"""Admission accepts exactly the allowed number of requests."""
+"""Admission accepts exactly the allowed number of requests and bytes, and only waits that end in time."""
 
 import pytest
 
 from service.errors import Overloaded
-from service.traffic.admission import Admission
+from service.traffic.admission import Admission, check_wait
 
 
 def test_the_limit_is_let_in_and_one_more_is_not():
-    admission = Admission(2)
+    admission = Admission(2, 10)
     with (
         admission.enter(),
         admission.enter(),
@@ -17,16 +17,33 @@ def test_the_limit_is_let_in_and_one_more_is_not():
         pass
 
 
+def test_bytes_are_let_in_up_to_the_limit_and_no_further():
+    admission = Admission(9, 1_000_000)
+    with admission.enter(400_000), admission.enter(600_000):
+        with pytest.raises(Overloaded, match=r"have 1\.0 MB.*at most 1 MB"), admission.enter(1):
+            pass
+        with admission.enter(0):
+            pass
+    with admission.enter(400_000), admission.enter(600_000):
+        pass
+
+
+def test_one_request_is_let_in_however_large_it_is():
+    admission = Admission(9, 100)
+    with admission.enter(101), pytest.raises(Overloaded), admission.enter(1):
+        pass
+
+
 def test_a_place_is_free_again_after_a_failure():
-    admission = Admission(1)
-    with pytest.raises(ValueError, match="boom"), admission.enter():
+    admission = Admission(1, 10)
+    with pytest.raises(ValueError, match="boom"), admission.enter(10):
         raise ValueError("boom")
-    with admission.enter():
+    with admission.enter(10):
         pass
 
 
 def test_a_refusal_takes_no_place_and_says_when_to_come_back():
-    admission = Admission(1)
+    admission = Admission(1, 10)
     with admission.enter():
         for _ in range(3):
             with pytest.raises(Overloaded) as caught, admission.enter():
@@ -34,3 +51,34 @@ def test_a_refusal_takes_no_place_and_says_when_to_come_back():
             assert caught.value.retry_after_s == 1
     with admission.enter():
         pass
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "turn_s", "longest_s", "allowed_s"),
+    [
+        (0.5, 0.1, 0.5, 10),  # exactly the longest wait
+        (0.4, 0.1, 0.5, 0.5),  # exactly in time
+        (0.5, 0.1, None, 10),  # five times as long as a turn
+        (0, 2, 0.5, 1),  # nobody waits: the mean may be wrong for this image
+    ],
+)
+def test_a_wait_at_its_limit_is_allowed(wait_s, turn_s, longest_s, allowed_s):
+    check_wait(wait_s, turn_s, longest_s, allowed_s)
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "turn_s", "longest_s", "allowed_s", "words", "retry_after_s"),
+    [
+        (0.51, 0.1, 0.5, 10, "wait 0.51 s .* the 0.5 s .*try again in 1 s", 1),
+        (0.52, 0.1, None, 10, "wait 0.52 s .* the 0.5 s ", 1),
+        (2.6, 0.1, 0.5, 10, "wait 2.60 s .*try again in 3 s", 3),
+        (0.45, 0.1, 0.5, 0.5, "take about 0.55 s, longer than the 0.5 s that are left", 1),
+        (3.5, 0.5, 9, 1.5, "take about 4.00 s.*try again in 3 s", 3),
+    ],
+)
+def test_a_longer_wait_is_refused_with_the_time_until_there_is_room(
+    wait_s, turn_s, longest_s, allowed_s, words, retry_after_s
+):
+    with pytest.raises(Overloaded, match=words) as caught:
+        check_wait(wait_s, turn_s, longest_s, allowed_s)
+    assert caught.value.retry_after_s == retry_after_s

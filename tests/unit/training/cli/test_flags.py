@@ -27,8 +27,8 @@ OF_A_RUN = (
     "--weights --device --tensorboard --quiet"
 )
 OF_AN_EXPORT = (
-    "--name --repository --target --precision --execution --calibration --unproved --last --metric-prefix "
-    "--attribution --quiet"
+    "--name --repository --target --precision --execution --calibration --weight-threshold --choose-on "
+    "--unproved --last --metric-prefix --attribution --quiet"
 )
 MEASURED = f"{OF_DATA} --top-k --weight-threshold --json --quiet"
 # What can be written after each command: scripts of others rely on it.
@@ -41,7 +41,7 @@ FLAGS = {
     "inspect": f"checkpoint --output --layer {MEASURED}",
     "predict": "CHECKPOINT SOURCE --output --conf --iou --max-det --classes --top-k --weight-threshold "
     "--bits --device --no-draw --save-txt --save-conf --save-json --quiet",
-    "export": f"checkpoint --calibration-split --batch --experts {OF_AN_EXPORT} {OF_DATA}",
+    "export": f"checkpoint --calibration-split --batch --experts --top-k {OF_AN_EXPORT} {OF_DATA}",
     "train-export": f"--run {OF_A_RUN} {OF_AN_EXPORT}",
     "convert": "file --output --input --expect",
     "prune": "checkpoint --output --keep --min-share --top-k --val-split --no-latency --json --quiet "
@@ -49,7 +49,7 @@ FLAGS = {
     "halve": "checkpoint --output",
     "exports": "--repository --json",
     "triton-config": "--repository --name --instances --max-queue --queue-timeout --threads --device "
-    "--max-batch --batch-delay --upgrade-manifests",
+    "--max-batch --batch-delay --pin-threads --upgrade-manifests",
     "benchmark": "checkpoint --variant --peer --input --top-k --engine --precision --threads --batch "
     "--rounds --profile --throughput --plot --json --quiet",
     "ablations": "--output --table --list --val-split --scenes --input --epochs --batch --seeds --quiet "

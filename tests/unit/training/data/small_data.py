@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.images.reduced_jpeg import Fit
 from training.data.labels.remarks import Remarks
 from training.data.sample import Sample
 from training.errors import DatasetError
@@ -43,7 +44,7 @@ class MemoryDataset:
     def __len__(self) -> int:
         return len(self._samples)
 
-    def load(self, index: int) -> Sample:
+    def load(self, index: int, fit: Fit | None = None) -> Sample:
         self.loads += 1
         found = self._samples[index]
         if found is None:

@@ -27,7 +27,7 @@ class ThreeClasses:
     def __len__(self):
         return 2
 
-    def load(self, index):
+    def load(self, index, fit=None):
         class_ids = np.array([[2, 1, 0], [0]][index])
         boxes = np.float32([[0, 0, side, side] for side in range(1, len(class_ids) + 1)])
         regions = (REGIONS, np.array([ANY_CLASS, 1, 2]))
@@ -71,7 +71,7 @@ def test_masks_of_regions_and_of_what_is_like_a_chosen_class_go_with_the_regions
     data = ThreeClasses()
     loaded = data.load(0)
     masks = [Mask(place, 0, np.ones((1, 1), bool)) for place in range(6)]
-    data.load = lambda _: replace(loaded, masks=tuple(masks[:3]), ignored_masks=tuple(masks[3:]))
+    data.load = lambda _, fit=None: replace(loaded, masks=tuple(masks[:3]), ignored_masks=tuple(masks[3:]))
     kept = ChosenClasses(data, ("c", "a"), {"b": "a"}).load(0)
     assert [mask.left for mask in kept.masks] == [0, 2]
     assert [mask.left for mask in kept.ignored_masks] == [3, 5, 1]

@@ -23,7 +23,7 @@ class Numbered:
     def __len__(self):
         return self.count
 
-    def load(self, index):
+    def load(self, index, fit=None):
         classes = np.arange(len(self.class_names))
         boxes = np.tile(np.float32([0, 0, 2, 2]), (len(classes), 1))
         image = np.full((2, 2, 3), index, np.uint8)

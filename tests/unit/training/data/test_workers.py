@@ -41,9 +41,9 @@ class Images(MemoryDataset):
         super().__init__([sample((64, 64), [[4, 4, 30, 30]], [1])] * 12)
         self._on_load = on_load
 
-    def load(self, index):
+    def load(self, index, fit=None):
         self._on_load(index)
-        return super().load(index)
+        return super().load(index, fit)
 
 
 def at(image, act):

@@ -34,7 +34,7 @@ class TwoClassScenes:
     def __len__(self):
         return len(self._scenes)
 
-    def load(self, index):
+    def load(self, index, fit=None):
         sample = self._scenes.load(index)
         return replace(sample, class_ids=sample.class_ids % 2)
 

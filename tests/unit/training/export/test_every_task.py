@@ -200,7 +200,8 @@ def test_in_8_bit_the_last_convolutions_stay_float_and_the_prototypes_are_quanti
     assert skippable_experts(path / "model.xml") == EXPERTS
     own = {"segment": "model.masks.", "pose": "model.keypoints.", "obb": "model.angles."}[task]
     initializers = traced(task, "openvino").graph.initializer
-    every = {each.name for each in initializers if each.name.startswith(own) and len(each.dims) == 4}
+    kernels = {each.name for each in initializers if len(each.dims) == 4}
+    every = {name for name in kernels if name.startswith(own)}
     floats = set()
     for node in ov.Core().read_model(path / "model.xml").get_ops():
         if node.get_type_name() in ("Convolution", "GroupConvolution", "ConvolutionBackpropData"):
@@ -210,6 +211,10 @@ def test_in_8_bit_the_last_convolutions_stay_float_and_the_prototypes_are_quanti
     in_8_bit = {name.removeprefix(own).removesuffix(".conv.weight") for name in every - floats}
     assert in_8_bit == ({"prototypes.enter", "prototypes.refine"} if task == "segment" else set())
     assert len(every) > 6
+    stages = [{name for name in kernels if name.startswith(f"model.backbone.p{stage}.")} for stage in (2, 3)]
+    assert min(map(len, stages)) > 4
+    assert stages[0] <= floats, "a graph with p2 in 8 bit changes the experts of too many images"
+    assert not stages[1] & floats
 
 
 @pytest.mark.parametrize("task", TASKS)

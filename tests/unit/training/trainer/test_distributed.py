@@ -78,7 +78,7 @@ class Torn:
     def __len__(self):
         return len(self.dataset)
 
-    def load(self, index):
+    def load(self, index, fit=None):
         raise DatasetError("an image is torn")
 
 torch.set_num_threads(1)

@@ -152,11 +152,11 @@ from training.data.loading.loader import CachedDataset
 from training.tasks.detect import DETECT
 kind, *argv = sys.argv[1:]
 def slowly(read):
-    def slow(self, index):
+    def slow(self, index, *fit):
         if index == 3:
             print("slow", flush=True)
             time.sleep(600)
-        return read(self, index)
+        return read(self, index, *fit)
     return slow
 def evaluate(*arguments, **more):
     print("slow", flush=True)

@@ -44,7 +44,7 @@ class OwnFindings:
     def __len__(self):
         return len(self.images)
 
-    def load(self, index):
+    def load(self, index, fit=None):
         image, spec = self.images[index], GraphSpec("dense", "graph")
         canvas, _ = letterbox_image(image, (64, 64))
         outputs = reference_outputs(self.model, spec, canvas, self.model.default_controls())

@@ -1,0 +1,107 @@
+"""Run fewer experts when images wait, before any is refused: a controller between the operator's bounds."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from time import perf_counter
+
+from service.artifact.manifest import Manifest
+from service.artifact.tensors import ControlInput
+from service.request import DetectParams, Number, ResolvedParams
+from service.settings import BrownoutSettings
+
+_TARGET_TURNS = 2.0  # wait to hold, in durations of a turn; at five, images are refused
+_GAIN, _GAIN_PER_S = 0.1, 0.3  # proportional and integral; found with the queue in test_brownout.py
+_FASTEST_PER_S = 1.0  # largest change of the effort in a second
+_LONGEST_GAP_S = 0.5  # without images, time counts as at most so many seconds
+_STEPS = 8  # in which quality is lowered, so that the experts in force do not change with every image
+_SLACK = 0.75  # of a step: how far the effort must fall below a step before the step is taken back
+
+
+class Brownout:
+    """Says by how much to lower the number of experts on one backend. Use it in the event loop only.
+
+    The effort, 0 to 1, follows the wait for a turn by a proportional-integral rule; 0 is the models' own
+    default, 1 are the operator's bounds.
+    """
+
+    def __init__(
+        self,
+        settings: BrownoutSettings,
+        on_step: Callable[[float, float], None] = lambda effort, lowered_s: None,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        """Begin with full quality.
+
+        Args:
+            settings: the bounds; without bounds, quality is never lowered.
+            on_step: called after each image's wait, with the effort in force and the seconds since the last
+                image if quality was lowered in them, else 0.
+            clock: the time in seconds.
+        """
+        self._settings = settings
+        self._on_step = on_step
+        self._clock = clock
+        self._last = clock()
+        self._effort = self._integral = 0.0
+        self._step = 0
+
+    @property
+    def effort(self) -> float:
+        """Return the effort in force: 0, 1/8, 2/8, … 1."""
+        return self._step / _STEPS
+
+    def waited(self, wait_s: float, turn_s: float) -> None:
+        """Take the wait of an image whose turn has come into account.
+
+        Args:
+            wait_s: seconds that the image waited.
+            turn_s: mean duration of a turn in seconds.
+        """
+        if not self._settings.lowers or turn_s <= 0:
+            return
+        now = self._clock()
+        passed_s, self._last = min(now - self._last, _LONGEST_GAP_S), now
+        error = max(-1.0, min(wait_s / (_TARGET_TURNS * turn_s) - 1, 1.5))
+        self._integral = min(1.0, max(0.0, self._integral + _GAIN_PER_S * error * passed_s))
+        wanted = min(1.0, max(0.0, self._integral + _GAIN * error))
+        change = _FASTEST_PER_S * passed_s
+        self._effort = min(self._effort + change, max(self._effort - change, wanted))
+        lowered_s = passed_s if self._step else 0.0
+        position = self._effort * _STEPS
+        if position >= self._step + 1:
+            self._step = int(position)
+        elif position < self._step - _SLACK:
+            self._step = max(0, int(position + _SLACK))
+        self._on_step(self.effort, lowered_s)
+
+    def lower(
+        self, resolved: ResolvedParams, params: DetectParams, manifest: Manifest
+    ) -> tuple[ResolvedParams, bool]:
+        """Return the parameters with the controls in force, and whether they are lower than the defaults.
+
+        Controls that the request gives stay, and so does everything with quality=high. A dense graph computes
+        all experts anyway, so it always gets what was asked for.
+
+        Args:
+            resolved: parameters with the model's defaults.
+            params: the same parameters as the request gave them.
+            manifest: manifest of the version that runs.
+        """
+        if not self._step or params.quality == "high" or manifest.execution != "sparse":
+            return resolved, False
+        controls = dict(resolved.controls)
+        for row in manifest.controls:
+            if row.name not in params.controls:
+                controls[row.name] = self._lowered(row)
+        return replace(resolved, controls=controls), controls != resolved.controls
+
+    def _lowered(self, row: ControlInput) -> Number:
+        settings, default = self._settings, row.default
+        if row.name == "top_k" and settings.min_top_k is not None and row.allowed is not None:
+            target = default - self.effort * max(0, default - settings.min_top_k)
+            # Upwards: quality falls in full steps only.
+            return min((one for one in row.allowed if one >= target), default=default)
+        if row.name == "weight_threshold" and settings.max_weight_threshold is not None:
+            highest = min(settings.max_weight_threshold, (row.range or (0.0, 1.0))[1])
+            return default + self.effort * max(0.0, highest - default)
+        return default

@@ -1,0 +1,140 @@
+"""The commands of the load tests run at their smallest, and print every row of their tables."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.load.callers import ROOT
+from tests.load.photographs import SIZES, make_photographs
+from tests.load.services import ARTIFACT, naive, running, this_build
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of four images as large as a telephone's, one of them upright."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(4):
+        small = np.random.default_rng(number).integers(0, 256, (68, 91, 3), dtype=np.uint8)
+        image = cv2.resize(small, (3000, 2250), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{number}.jpg"), image if number else image.transpose(1, 0, 2))
+    return folder
+
+
+def run(command: str, photos: Path, *flags: str) -> str:
+    """Run a command with the services that need nothing more than this checkout; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.load.{command}", "--smallest", "--photos", str(photos), *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def table(printed: str, heading: str) -> list[dict[str, str]]:
+    """Return the rows of the Markdown table whose first column has the heading."""
+    lines = iter(printed.splitlines())
+    heads = next(cells for line in lines if (cells := split(line))[0] == heading)
+    next(lines)
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append(dict(zip(heads, split(line), strict=True)))
+    return rows
+
+
+def split(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def size_of(file: str) -> tuple[int, int]:
+    with Image.open(file) as image:
+        return image.size
+
+
+def test_photographs_have_their_sizes_and_stay_upright(photos: Path, tmp_path: Path) -> None:
+    made = make_photographs(photos, tmp_path)
+    for name, (width, height) in SIZES.items():
+        sizes = [size_of(file) for file in made[name]]
+        assert sizes == [(height, width)] + 3 * [(width, height)]
+
+
+def test_the_naive_endpoint_finds_what_the_service_finds(tmp_path: Path) -> None:
+    image = tmp_path / "golden.png"  # without loss, so that both decode the same pixels
+    cv2.imwrite(str(image), np.load(ARTIFACT / "golden.npz")["image"][..., ::-1])
+    answers = []
+    for service in (this_build(str(image), {}), naive(str(image))):
+        with running([service]):
+            url = f"http://127.0.0.1:{service.port}/detect"
+            with urllib.request.urlopen(urllib.request.Request(url, image.read_bytes())) as answer:
+                answers.append(json.loads(answer.read())["predictions"])
+    ours, theirs = (sorted(answer, key=lambda box: (box["class_id"], box["x"])) for answer in answers)
+    assert len(ours) > 10
+    assert [box["class"] for box in ours] == [box["class"] for box in theirs]
+    for name, most in (("x", 1.0), ("y", 1.0), ("width", 2.0), ("height", 2.0), ("confidence", 0.01)):
+        assert [box[name] for box in ours] == pytest.approx([box[name] for box in theirs], abs=most)
+
+
+def test_overload_prints_every_load_of_every_service_and_draws_them(photos: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "plot.png"
+    printed = run("overload", photos, "--services", "this", "naive", "--plot", str(plot))
+    rows = table(printed, "service")
+    loads = ["0.8 × capacity", "2 × capacity", "4 callers", "8 callers", "64 callers"]
+    for name in ("this build", "naive FastAPI"):
+        own = [row for row in rows if row["service"] == name]
+        assert [row["load"] for row in own if "polite" not in row["load"]] == loads
+        assert max(float(row["goodput/s"]) for row in own) > 0
+        assert "100%" in [row["of the best"] for row in own]
+    ours = next(row for row in rows if row["service"] == "this build")
+    assert ours["experts a layer"] == "2.00"  # the starter's default
+    image = cv2.imread(str(plot))
+    assert image is not None
+    assert image.shape[1] == 1200
+
+
+def test_gateway_prints_rates_latencies_and_memory_of_every_service(photos: Path) -> None:
+    printed = run(
+        "gateway", photos, "--services", "this", "naive", "--before", "HEAD", "--sizes", "VGA", "12 MP"
+    )
+    rates = table(printed, "photographs")
+    commit = "before (HEAD)"
+    names = ["engine alone", "this build", commit, "naive FastAPI"]
+    assert [(row["photographs"], row["service"]) for row in rates] == [
+        (size, name) for size in ("VGA", "12 MP") for name in names
+    ]
+    assert all(float(row["images/s"]) > 0 for row in rates if row["photographs"] == "VGA")
+    assert rates[0]["of the engine alone"] == rates[3]["over naive"] == "1.00 (1.00 to 1.00)"
+    latencies = table(printed.partition("latency at half load:")[2], "photographs")
+    assert [row["service"] for row in latencies] == names[1:]
+    for row in latencies:
+        assert 0 < float(row["p50, ms"]) <= float(row["p99, ms"])
+        added = float(row["p99, ms"]) - float(row["engine alone, p99"])
+        assert float(row["added, p99"]) == pytest.approx(added, abs=0.11)  # of rounded numbers
+    memory = table(printed, "service")
+    assert [row["service"] for row in memory] == names[1:]
+    for row in memory:
+        # 64 bodies of 12-megapixel images, of which one is being decoded, need more than an idle service.
+        assert 100 < float(row["at rest, MB"]) < float(row["64 × 12 MP, MB"])
+
+
+def test_mixed_prints_small_images_alone_and_beside_large_ones(photos: Path) -> None:
+    rows = table(run("mixed", photos, "--services", "this", "naive"), "service")
+    assert [(row["service"], row["VGA"]) for row in rows] == [
+        (name, kind) for name in ("this build", "naive FastAPI") for kind in ("alone", "beside large images")
+    ]
+    assert [row["p99 over alone"] for row in rows[::2]] == ["1.00", "1.00"]
+    assert [row["12 MP answers/s"] for row in rows[::2]] == ["0.0", "0.0"]
+    for row in rows:
+        assert 0 < float(row["p50, ms"]) <= float(row["p99, ms"])
