@@ -148,4 +148,4 @@ def test_brownout_prints_every_load_with_and_without_and_draws_them(photos: Path
         (f"{factor} × capacity", name) for factor in ("0.8", "1.6") for name in names
     ]
     assert all(float(row["goodput/s"]) > 0 for row in rows)
-    assert Image.open(plot).size[0] > 300
+    assert size_of(str(plot))[0] > 300
