@@ -118,6 +118,7 @@ class Metrics:
         """Export `sparsight_model_info` of a served model at 1, and the counters of the model at 0."""
         self._model_info.labels(model, version, sha256, routing).set(1)
         self._detections.labels(model)
+        self._degraded.labels(model)
         for kind in ("used", "dense"):
             self._gflops.labels(kind)
 
@@ -140,6 +141,7 @@ class Metrics:
         self.set_broken_models(backend, 0)
         self._queue_wait_s.labels(backend)
         self._failovers.labels(backend)
+        self.brownout_stepped(backend, 0, 0)
         for reason in reasons:
             self._backend_errors.labels(backend, reason)
 

@@ -144,7 +144,10 @@ class EnsembleQuestion:
         return Found(fields, rows)
 
     def unclipped_boxes(self, outputs: Tensors, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return boxes (N, 4) in source pixels, also outside the image; `outputs` must be checked."""
+        """Return the boxes of `rows`, (N, 4) in source pixels, not clipped to the image.
+
+        Call `found` first, because it checks `outputs`.
+        """
         corners: NDArray[np.float32] = outputs[_BOXES][rows].reshape(-1, 2, 2)
         return self.letterbox.points_to_source(corners).reshape(-1, 4)
 

@@ -129,7 +129,8 @@ class Turns:
         for lane in [lane for lane in self._lanes if lane.model == model]:
             for waiting in [one for one in self._lanes[lane] if one.movable]:
                 self._remove(waiting)
-                waiting.turn.set_exception(BackendUnavailable(why))
+                if not waiting.turn.done():
+                    waiting.turn.set_exception(BackendUnavailable(why))
 
     def _mean(self, kind: tuple[str, bool]) -> float:
         return self._mean_s.get(kind, 0.0)
@@ -162,22 +163,25 @@ class Turns:
 
     def _pass_on(self) -> None:
         """Give a turn that has become free to the image whose turn it is."""
-        if not self._lanes:
-            self._had = dict.fromkeys(_SHARES, 0.0)
-            self._free += 1
-            return
-        priority = min({lane.priority for lane in self._lanes}, key=self._had.__getitem__)
-        self._had[priority] += 1 / _SHARES[priority]
-        lane = min(
-            (lane for lane in self._lanes if lane.priority == priority),
-            key=lambda lane: (self._running[lane.kind], self._lanes[lane][0].came),
-        )
-        waiting = self._lanes[lane][0]
-        self._remove(waiting)
-        waiting.turn.set_result(None)
+        while self._lanes:
+            priority = min({lane.priority for lane in self._lanes}, key=self._had.__getitem__)
+            lane = min(
+                (lane for lane in self._lanes if lane.priority == priority),
+                key=lambda lane: (self._running[lane.kind], self._lanes[lane][0].came),
+            )
+            waiting = self._lanes[lane][0]
+            self._remove(waiting)
+            if not waiting.turn.done():  # else its caller has left, or its deadline passed, at this moment
+                self._had[priority] += 1 / _SHARES[priority]
+                waiting.turn.set_result(None)
+                return
+        self._had = dict.fromkeys(_SHARES, 0.0)
+        self._free += 1
 
     def _remove(self, waiting: _Waiting) -> None:
-        lane = self._lanes[waiting.lane]
+        lane = self._lanes.get(waiting.lane, deque())
+        if waiting not in lane:
+            return
         lane.remove(waiting)
         if not lane:
             del self._lanes[waiting.lane]

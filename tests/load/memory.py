@@ -121,6 +121,8 @@ def service_of(build: Path) -> Iterator[tuple[int, int, float]]:
     """Run the service of a build, and yield its process id, its port and the seconds until it was ready."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARSIGHT_")}
     settings = {"HOST": "127.0.0.1", "PORT": "0", "SPARSIGHT_REPOSITORY": str(build / "model_repository")}
+    if "max_queue_s" in (build / "service" / "settings.py").read_text():
+        settings["SPARSIGHT_MAX_QUEUE_S"] = "600"  # else, most of many callers would be refused
     began = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, "-m", "service"],

@@ -138,3 +138,14 @@ def test_mixed_prints_small_images_alone_and_beside_large_ones(photos: Path) -> 
     assert [row["12 MP answers/s"] for row in rows[::2]] == ["0.0", "0.0"]
     for row in rows:
         assert 0 < float(row["p50, ms"]) <= float(row["p99, ms"])
+
+
+def test_brownout_prints_every_load_with_and_without_and_draws_them(photos: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "plot.png"
+    rows = table(run("brownout", photos, "--plot", str(plot)), "load")
+    names = ["refusals alone", "fewer experts"]
+    assert [(row["load"], row["service"]) for row in rows] == [
+        (f"{factor} × capacity", name) for factor in ("0.8", "1.6") for name in names
+    ]
+    assert all(float(row["goodput/s"]) > 0 for row in rows)
+    assert size_of(str(plot))[0] > 300

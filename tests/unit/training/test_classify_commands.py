@@ -146,7 +146,7 @@ def test_a_classifier_is_trained_measured_and_exported_in_one_go(
     assert main([*argv, "--data", str(folder)] if of_folder else argv) == 0
     said = capsys.readouterr().out
     where = f"split val of {folder}" if of_folder else "unseen generated scenes"
-    assert f"measured on {where}:\n6 images   top-1 " in said
+    assert f"measured on {where} at top_k 2:\n6 images   top-1 " in said
     manifest = json.loads((tmp_path / "trash-onnx" / "1" / "manifest.json").read_text())
     assert (manifest["task"], manifest["parity"]["metric"]["name"]) == ("classify", "top1")
     assert manifest["provenance"]["metrics"].keys() == {"val_top1", "val_top5"}

@@ -11,7 +11,9 @@ Precision = Literal["f32", "bf16", "f16", "int8"]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Largest allowed differences from the checkpoint in float32.
+    """Largest allowed differences between the outputs of an exported graph and those of its checkpoint.
+
+    The checkpoint runs in float32.
 
     A box coordinate can differ by boxes_px + boxes_relative × |coordinate|. Outputs of an image are compared
     only if every layer chose the same experts as the checkpoint. Masks are compared only for objects that an

@@ -1,6 +1,7 @@
 """Turns on a backend: further images wait, are counted, overtake by rules, and fail at their deadline."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -223,3 +224,47 @@ def test_a_backend_that_fell_silent_frees_only_those_that_another_can_serve():
 
     moved, stayed, other = asyncio.run(scene())
     assert (str(moved), stayed, other) == ("it is silent", "served", "served")
+
+
+@pytest.mark.parametrize("leaves", [0, 1, 2])
+def test_no_turn_is_lost_when_a_caller_leaves_at_the_moment_its_turn_comes(leaves):
+    """The turn ends and the caller leaves within one step of the event loop, in either order."""
+    depths = []
+
+    async def scene(first):
+        turns = Turns(1, depths.append)
+
+        async def work():
+            async with turns.take(LANE, RequestContext.within(5)):
+                return "served"
+
+        async with turns.take(LANE, RequestContext.within(5)):
+            tasks = [asyncio.ensure_future(work()) for _ in range(3)]
+            await asyncio.sleep(0)
+            if first == "leaves":
+                tasks[leaves].cancel()
+        if first == "ends":
+            tasks[leaves].cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.timeout(0.5):
+            async with turns.take(LANE, RequestContext.within(5)):  # the turn is still there
+                return [answer for answer in answers if answer == "served"]
+
+    for first in ("leaves", "ends"):
+        assert asyncio.run(scene(first)) == ["served", "served"]
+        assert depths[-1] == 0
+
+
+def test_no_turn_is_lost_in_a_storm_of_callers_that_leave():
+    async def scene():
+        turns = Turns(3)
+
+        async def work(stays_s):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(stays_s), turns.take(LANE, RequestContext.within(5)):
+                    await asyncio.sleep(0.001)
+
+        await asyncio.gather(*(work(0.0005 * (i % 7)) for i in range(600)))
+        return turns._free, turns.waiting
+
+    assert asyncio.run(scene()) == (3, 0)

@@ -64,7 +64,7 @@ class OwnFindings:
     def __len__(self):
         return len(self.samples)
 
-    def load(self, index):
+    def load(self, index, fit=None):
         return self.samples[index]
 
     @staticmethod
