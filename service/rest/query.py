@@ -198,7 +198,7 @@ class DetectQuery(BaseModel):
 
         Raises:
             InvalidParameter: polygons are asked for in the COCO format, whose polygons cannot have holes, or
-                for a picture.
+                for a drawing.
         """
         if self.format == "jpeg" and self.masks == "polygon":
             sentence = "format=jpeg draws masks, so they have no form"

@@ -59,8 +59,8 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
     service, params = service_of(request), query.params()
     answer_format = format_of(query.format)
     refuse_repeated(request)
-    if several and answer_format.needs_picture:
-        raise _one_picture(query)
+    if several and answer_format.needs_drawing:
+        raise _one_image(query)
     # Wrong parameters are refused before the body is read. `detect` checks them again, because another
     # version of the model may answer by then.
     manifest = service.choose(params).manifest
@@ -73,12 +73,12 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
         (data,), (file,) = upload.images, upload.files
         answered = await unless_caller_leaves(request, service.detect(data, params, context))
         outcome = Outcome(context.request_id, file, answered)
-        if answer_format.needs_picture:
-            picture = await unless_caller_leaves(request, service.picture(data, params, answered))
-            outcome = replace(outcome, picture=picture)
+        if answer_format.needs_drawing:
+            drawing = await unless_caller_leaves(request, service.drawing(data, params, answered))
+            outcome = replace(outcome, drawing=drawing)
         return await _write(answer_format, [outcome], query, several=False)
-    if answer_format.needs_picture:
-        raise _one_picture(query)
+    if answer_format.needs_drawing:
+        raise _one_image(query)
     count = len(upload.images)
     contexts = [replace(context, request_id=f"{context.request_id}-{i}") for i in range(1, count + 1)]
     found = await unless_caller_leaves(request, service.detect_all(upload.images, params, contexts))
@@ -87,7 +87,7 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
     return await _write(answer_format, outcomes, query, several=True)
 
 
-def _one_picture(query: DetectQuery) -> InvalidParameter:
+def _one_image(query: DetectQuery) -> InvalidParameter:
     sentence = f"format={query.format} answers with one image; send one file to /detect, without several=true"
     return InvalidParameter("format", f"{sentence}, or use format=json for a list")
 

@@ -180,7 +180,7 @@ class DetectService:
         limits = (self.settings.max_pixels, bits or self.settings.bits)
         return await self._threads.run(context, lambda: to_preview(decode(data, *limits).pixels))
 
-    async def picture(self, data: bytes, params: DetectParams, answered: Answered) -> bytes:
+    async def drawing(self, data: bytes, params: DetectParams, answered: Answered) -> bytes:
         """Return an image file as JPEG, upright and of its own size, with its answer drawn into it.
 
         The file is decoded again, so that no request keeps pixels in memory while it waits for a thread.
@@ -192,7 +192,7 @@ class DetectService:
 
         Raises:
             InvalidParameter: a side of the image is too long for a JPEG.
-            DeadlineExceeded: the picture was not ready before the deadline.
+            DeadlineExceeded: the drawing was not ready before the deadline.
         """
         if max(answered.image_hw) > JPEG_MAX_PX:
             sentence = f"a JPEG has at most {JPEG_MAX_PX} pixels on a side, and this image has more"

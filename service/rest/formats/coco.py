@@ -56,7 +56,7 @@ class CocoAnswer(BaseModel):
 class CocoFormat:
     """Writes COCO results; the structure is the same for one image and for several."""
 
-    needs_picture = False
+    needs_drawing = False
 
     def check(self, manifest: Manifest) -> None:
         """Check that the model returns boxes that are not turned, as the COCO format requires.

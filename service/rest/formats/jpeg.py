@@ -11,12 +11,12 @@ from service.rest.formats.protocol import Outcome
 class JpegFormat:
     """Writes the image of a request as JPEG, upright and of its own size, with its answer drawn into it."""
 
-    needs_picture = True
+    needs_drawing = True
 
     def check(self, manifest: Manifest) -> None:
         """Do nothing: the answers of every model can be drawn."""
 
     def write(self, outcomes: Sequence[Outcome], *, several: bool, moe: str) -> Response:
-        """Return a response with the picture of the only image."""
+        """Return a response with the drawing of the only image."""
         (outcome,) = outcomes
-        return Response(outcome.picture, media_type="image/jpeg")
+        return Response(outcome.drawing, media_type="image/jpeg")

@@ -15,7 +15,7 @@ from service.rest.wire import Answer, Problem, Results
 class JsonFormat:
     """Writes one answer for one image, or a list of answers and problems for several images."""
 
-    needs_picture = False
+    needs_drawing = False
 
     def check(self, manifest: Manifest) -> None:
         """Do nothing: the JSON format supports every model."""

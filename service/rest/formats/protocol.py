@@ -18,13 +18,13 @@ class Outcome:
     request_id: str
     file: str | None  # name of the image's file in a form; None for a raw body
     found: Answered | ServiceError  # always an answer unless the answer is a list
-    picture: bytes | None = None  # the image as JPEG, with its answer drawn into it; for formats that need it
+    drawing: bytes | None = None  # the image as JPEG, with its answer drawn into it; for formats that need it
 
 
 class Format(Protocol):
     """Writes the answer to a request in one format."""
 
-    needs_picture: bool
+    needs_drawing: bool
     """Whether the answer holds the image with its answer drawn into it; a request then has one image only."""
 
     def check(self, manifest: Manifest) -> None:

@@ -171,10 +171,10 @@ def test_the_masks_are_right_and_little_more_is_in_memory_than_the_image(running
 
 def test_the_masks_are_drawn_one_by_one_into_the_only_copy_of_the_image(running, photo):
     answer, grown = ask(running, photo, format="jpeg", max_det=100)
-    picture = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape == (HEIGHT, WIDTH, 3)
+    drawn = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
+    assert drawn.shape == (HEIGHT, WIDTH, 3)
     plain = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
-    assert (np.abs(picture[::8, ::8].astype(int) - plain[::8, ::8]).max(axis=-1) > 20).mean() > 0.5
+    assert (np.abs(drawn[::8, ::8].astype(int) - plain[::8, ::8]).max(axis=-1) > 20).mean() > 0.5
     # The image; a mask at its size and its crop, or the crop and the copy in which OpenCV finds outlines,
     # each a third of the image; and as much as two more masks for all else.
     assert grown < 2.4 * DECODED

@@ -22,7 +22,7 @@ def spec_of(side: int) -> ImagesInput:
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The sizes of the images that were decoded."""
+    """Return the sizes of the images that were decoded."""
     sizes = []
 
     def counted(*args):

@@ -25,7 +25,7 @@ STATED = {
 
 @pytest.fixture
 def artifact(tmp_path):
-    """A version of the starter that states how its defaults were chosen."""
+    """Return a version of the starter that states how its defaults were chosen."""
     shutil.copytree(REPOSITORY / "starter-openvino", tmp_path / "starter-openvino")
     path = tmp_path / "starter-openvino" / "1" / "manifest.json"
     manifest = json.loads(path.read_text())

@@ -125,7 +125,7 @@ def test_experts_that_do_nothing_are_left_out(model):
 
 
 def by_hand(model, data, controls):
-    """The mean GFLOPs, from the gates of each image."""
+    """Compute the mean GFLOPs from the gates of each image."""
     cost, spent = measure_cost(model), []
     for sample in data.samples:
         gates = reference_outputs(model, SPEC, sample.image, controls)["gates"][0]

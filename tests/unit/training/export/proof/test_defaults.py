@@ -11,7 +11,7 @@ from training.models.mixture.routing import RoutingControls
 
 
 def setting(threshold, metric, gflops, ms=None, top_k=2):
-    """A setting; by default, its time falls with its operations."""
+    """Return a setting; by default, its time falls with its operations."""
     return Setting(
         top_k=top_k,
         weight_threshold=threshold,

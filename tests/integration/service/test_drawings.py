@@ -58,21 +58,21 @@ def pixels_of(data):
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
-def picture(running, data, **query):
+def drawn_of(running, data, **query):
     answer = running.detect(data, format="jpeg", **query)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg"), answer.text
     return answer.content
 
 
 @pytest.mark.parametrize("model", CALLS)
-def test_the_picture_is_the_drawing_that_a_client_makes_of_the_json_answer(running, photo, model):
+def test_the_answer_is_the_drawing_that_a_client_makes_of_the_json_answer(running, photo, model):
     with RestClient(running.url, model=model) as client:
         found = CALLS[model](client, photo)
     assert len(found) > 0
     pixels = as_pixels(photo)
     drawn = draw(pixels, found)
     assert (drawn != pixels).any(axis=-1).sum() > 1000
-    got = pixels_of(picture(running, photo, model=model))
+    got = pixels_of(drawn_of(running, photo, model=model))
     quality = [cv2.IMWRITE_JPEG_QUALITY, 90]
     written = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), quality)[1]
     assert np.array_equal(got, pixels_of(written)), "the same drawing, as JPEG of quality 90"
@@ -81,7 +81,7 @@ def test_the_picture_is_the_drawing_that_a_client_makes_of_the_json_answer(runni
 def test_without_masks_only_boxes_are_drawn(running):
     data = image_bytes(np.full((320, 320, 3), 100, np.uint8))
     plain, tinted = (
-        pixels_of(picture(running, data, model="segment", masks=form))[60:100, 60:80].astype(int)
+        pixels_of(drawn_of(running, data, model="segment", masks=form))[60:100, 60:80].astype(int)
         for form in ("off", "rle")
     )
     assert np.abs(plain - 100).max() <= 2, "in the first object, away from its lines"
@@ -89,14 +89,14 @@ def test_without_masks_only_boxes_are_drawn(running):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_picture_is_upright_and_has_no_metadata(running, orientation):
+def test_the_answer_is_upright_and_has_no_metadata(running, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = np.full((20, 40, 3), 60, np.uint8)
     stored[:8, :16] = 240  # the corner where row 0 and column 0 of the file are
     data = image_bytes(stored, "JPEG", exif=exif, quality=95)
     size = running.detect(data, conf=1).json()["image"]
-    with Image.open(io.BytesIO(picture(running, data, conf=1))) as got:
+    with Image.open(io.BytesIO(drawn_of(running, data, conf=1))) as got:
         assert got.size == (size["width"], size["height"])
         assert got.size == ((20, 40) if orientation >= 5 else (40, 20))
         assert not got.getexif()
@@ -116,7 +116,7 @@ def test_the_request_has_its_id_as_in_other_answers(running):
 
 def test_a_form_with_one_file_is_one_image(running):
     answer = running.client.post("/detect?format=jpeg", files={"image": ("a.png", SMALL)})
-    assert answer.content == picture(running, SMALL)
+    assert answer.content == drawn_of(running, SMALL)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_errors_are_problems(running, content, query, status, words):
 
 def test_the_longest_side_of_a_jpeg_is_written(running):
     data = image_bytes(np.zeros((65_500, 4, 3), np.uint8))
-    assert pixels_of(picture(running, data)).shape == (65_500, 4, 3)
+    assert pixels_of(drawn_of(running, data)).shape == (65_500, 4, 3)
 
 
 def test_the_service_answers_others_while_it_draws(running, monkeypatch):
@@ -189,7 +189,7 @@ def test_the_service_answers_others_while_it_draws(running, monkeypatch):
 
     monkeypatch.setattr(detect, "draw", draw_when_another_was_answered)
     with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(picture, running, SMALL)
+        told = pool.submit(drawn_of, running, SMALL)
         assert drawing_now.wait(10)
         assert running.client.get("/healthz").status_code == 200
         answered.set()
@@ -206,7 +206,7 @@ def test_masks_are_decoded_one_by_one(running, monkeypatch):
         return mask
 
     monkeypatch.setattr(drawing, "decode_rle", decode_and_count)
-    picture(running, SMALL, model="segment")
+    drawn_of(running, SMALL, model="segment")
     assert alive == [0, 0]
 
 
