@@ -28,6 +28,7 @@ from service.settings import ENV_PREFIX, Settings
 
 log = logging.getLogger("service")  # the name __main__ would mean nothing in the log
 
+OF_TESTS = "SPARSIGHT_DATA"  # where tests find datasets; whoever set it may start the service too
 OPENAPI_FILE = Path(__file__).parent / "rest" / "openapi.json"
 
 
@@ -175,7 +176,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _read_settings() -> Settings:
     known = {name for name, *_ in _list_settings()}
     for name in os.environ:
-        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in {*known, OF_TESTS}:
             nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
             raise SettingsInvalid(f"there is no setting {name}; did you mean {nearest}?")
     try:

@@ -155,10 +155,7 @@ class Service:
 
 def this_build(image: str, settings: Mapping[str, str]) -> Service:
     """Return the service of this checkout, with the settings of the environment and further settings."""
-    given = {
-        name: value for name, value in os.environ.items() if name != "SPARSIGHT_DATA"
-    }  # not of the service
-    return _build(THIS, ROOT, {**given, **settings}, image)
+    return _build(THIS, ROOT, {**os.environ, **settings}, image)
 
 
 def build_of(commit: str, folder: Path, image: str) -> Service:

@@ -39,7 +39,8 @@ def fails(code, words, **environment):
 
 
 def test_it_says_when_it_is_ready_and_ends_well_when_told_to(repository):
-    with subprocess.Popen(**command(SPARSIGHT_REPOSITORY=repository, PORT=0)) as process:
+    of_tests = {"SPARSIGHT_DATA": "data"}  # not a setting, and set by whoever also runs the tests
+    with subprocess.Popen(**command(SPARSIGHT_REPOSITORY=repository, PORT=0, **of_tests)) as process:
         said = []
         for line in process.stderr:
             said.append(line)
