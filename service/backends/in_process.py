@@ -44,17 +44,24 @@ class InProcessBackend(ABC):
             DeadlineExceeded: the job did not end before the deadline; the graph does not start after it.
             BackendFailed: see `compute`.
         """
+        left = False  # whether nobody waits for the result any more
 
         def whole() -> T:
             inputs = job.prepare()
             with self._room:
                 context.left_s()
+                if left:
+                    raise asyncio.CancelledError
                 began = perf_counter()
                 outputs = self.compute(inputs)
                 infer_s = perf_counter() - began
             return job.finish(outputs, infer_s)
 
-        return await self._threads.run(context, whole)
+        try:
+            return await self._threads.run(context, whole)
+        except asyncio.CancelledError:
+            left = True
+            raise
 
     async def close(self) -> None:
         """Wait for the jobs that are running."""
