@@ -9,14 +9,14 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from service import __version__
-from service.errors import ServiceError, slug_of
+from service.errors import BACKEND_ERRORS, ServiceError, slug_of
 from service.metrics import Metrics
 from service.observe.choose import observers_of
 from service.pipeline.decode import silence_decoders
 from service.rest.handlers import add_problem_handlers
 from service.rest.images import router as images_router
 from service.rest.middleware import wrap
-from service.rest.problems import BACKEND_ERRORS, STATUS
+from service.rest.problems import STATUS
 from service.rest.routes import router
 from service.serving.detect import DetectService
 from service.serving.models import Models

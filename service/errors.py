@@ -247,3 +247,7 @@ class DeadlineExceeded(ServiceError):
 
 class BackendFailed(ServiceError):
     """The engine refused a valid input, or its outputs do not match the manifest; a retry would not help."""
+
+
+BACKEND_ERRORS = (BackendBusy, BackendUnavailable, DeadlineExceeded, BackendFailed)
+"""The errors that say that a backend did not answer; `sparsight_backend_errors_total` counts them."""

@@ -1,8 +1,6 @@
 """Run graphs with ONNX Runtime inside this process, on the CPU or on a GPU that onnxruntime-gpu finds."""
 
-import asyncio
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import onnxruntime
@@ -10,11 +8,11 @@ from numpy.typing import NDArray
 
 from service.artifact.repository import Artifact
 from service.backends.contract import Port, check_batch, check_ports
-from service.backends.threads import Threads
+from service.backends.in_process import InProcessBackend
 from service.cores import usable_cores
 from service.errors import ArtifactBroken, BackendFailed, SettingsInvalid
-from service.request import RequestContext
 from service.settings import OnnxSettings
+from service.types import RawOutputs
 
 _DTYPES = {"uint8": "u8", "int32": "i32", "int64": "i64", "float16": "f16", "float": "f32"}
 _CUDA = "CUDAExecutionProvider"
@@ -22,7 +20,7 @@ _CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 
 
-class OnnxBackend:
+class OnnxBackend(InProcessBackend):
     """One ONNX Runtime session for a graph; up to `workers` calls share the session's threads."""
 
     def __init__(self, artifact: Artifact, settings: OnnxSettings, workers: int) -> None:
@@ -51,25 +49,19 @@ class OnnxBackend:
             raise SettingsInvalid("SPARSIGHT_ONNX__DEVICE is cuda, but ONNX Runtime finds no CUDA device")
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         check_ports(self._manifest, str(graph), _ports(inputs), _ports(outputs))
-        self._threads = Threads(workers, "onnx")
-
-    async def infer(
-        self, inputs: Mapping[str, NDArray[Any]], context: RequestContext
-    ) -> Mapping[str, NDArray[Any]]:
-        """Run the graph in a thread; return the outputs by their names in the manifest.
-
-        Raises:
-            DeadlineExceeded: the graph did not finish before the deadline.
-            BackendFailed: the graph does not support the batch size, or ONNX Runtime refused the input.
-        """
-        return await self._threads.run(context, partial(self._run, inputs))
+        super().__init__(workers, "onnx")
 
     async def close(self) -> None:
-        """Wait for the calls that are running, and free the session."""
-        await asyncio.to_thread(self._threads.close)
+        """Wait for the jobs that are running, and free the session."""
+        await super().close()
         del self._session
 
-    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    def compute(self, inputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
+        """Run the graph in the calling thread; return the outputs by their names in the manifest.
+
+        Raises:
+            BackendFailed: the graph does not support the batch size, or ONNX Runtime refused the input.
+        """
         check_batch(self._manifest, inputs)
         try:
             answer = self._session.run(self._names, dict(inputs))

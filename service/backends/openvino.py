@@ -1,9 +1,7 @@
 """Run graphs with OpenVINO inside this process; OpenVINO is the default backend."""
 
-import asyncio
 import queue
 from collections.abc import Collection, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,18 +12,18 @@ from service.artifact.manifest import Manifest
 from service.artifact.repository import Artifact
 from service.artifact.tensors import TensorRow
 from service.backends.contract import Port, check_batch, check_ports
-from service.backends.threads import Threads
+from service.backends.in_process import InProcessBackend
 from service.cores import allowed_cores, usable_cores
 from service.errors import ArtifactBroken, BackendFailed
-from service.request import RequestContext
 from service.settings import OpenVinoSettings
+from service.types import RawOutputs
 
 # An int8 graph contains its own quantisation nodes; its other nodes run in float32.
 _PRECISION = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "f32"}
 _DTYPES = {"boolean": "bool"}  # OpenVINO's other names equal the manifest's
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(InProcessBackend):
     """A compiled graph and a pool of `workers` infer requests, so that up to `workers` calls run at once."""
 
     def __init__(self, artifact: Artifact, settings: OpenVinoSettings, workers: int) -> None:
@@ -53,30 +51,24 @@ class OpenVinoBackend:
         manifest, compiled = self._manifest, self._compiled
         inputs, outputs = _ports(compiled.inputs, manifest.inputs), _ports(compiled.outputs, manifest.outputs)
         check_ports(manifest, str(artifact.graph), inputs, outputs)
-        self._threads = Threads(workers, "openvino")
+        super().__init__(workers, "openvino")
         self._idle: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
         for _ in range(workers):
             self._idle.put(self._compiled.create_infer_request())
 
-    async def infer(
-        self, inputs: Mapping[str, NDArray[Any]], context: RequestContext
-    ) -> Mapping[str, NDArray[Any]]:
-        """Run the graph in a thread; return copies of the outputs by their names in the manifest.
-
-        Raises:
-            DeadlineExceeded: the graph did not finish before the deadline.
-            BackendFailed: the graph does not support the batch size, or OpenVINO refused the input.
-        """
-        return await self._threads.run(context, partial(self._run, inputs))
-
     async def close(self) -> None:
-        """Wait for the calls that are running, and free the requests and the graph."""
-        await asyncio.to_thread(self._threads.close)
+        """Wait for the jobs that are running, and free the requests and the graph."""
+        await super().close()
         while not self._idle.empty():
             self._idle.get_nowait()
         del self._compiled
 
-    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    def compute(self, inputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
+        """Run the graph in the calling thread; return copies of the outputs by their names in the manifest.
+
+        Raises:
+            BackendFailed: the graph does not support the batch size, or OpenVINO refused the input.
+        """
         check_batch(self._manifest, inputs)
         request = self._idle.get()
         try:

@@ -1,36 +1,73 @@
 """Define the interface between the service and a backend, which runs a graph."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
 from service.request import RequestContext
+from service.types import RawOutputs
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Job(Protocol[T_co]):
+    """The work around the graph for one image. Both methods run in a thread, one after the other."""
+
+    def prepare(self) -> Mapping[str, NDArray[Any]]:
+        """Return the input arrays by name, one for each row of the manifest's inputs."""
+        ...
+
+    def finish(self, outputs: RawOutputs, infer_s: float) -> T_co:
+        """Return the result.
+
+        Args:
+            outputs: the graph's outputs by their names in the manifest.
+            infer_s: seconds that the graph ran, on a server with the way there and back.
+        """
+        ...
 
 
 class Backend(Protocol):
     """Runs one version of one model. Call it from the event loop; several calls may run at the same time."""
 
-    async def infer(
-        self, inputs: Mapping[str, NDArray[Any]], context: RequestContext
-    ) -> Mapping[str, NDArray[Any]]:
-        """Run the graph; return the outputs by their names in the manifest.
+    async def run(self, job: Job[T], context: RequestContext) -> T:
+        """Prepare a job, run the graph, and return the job's result.
 
         If the calling task is cancelled, work that has not begun is dropped, and running work is stopped if
         the backend can stop it.
 
         Args:
-            inputs: the input arrays by name, one for each row of the manifest's inputs.
+            job: the work before and after the graph; its errors are raised unchanged.
             context: id and deadline of the request.
 
         Raises:
             BackendBusy: the backend's queue is full.
             BackendUnavailable: the backend cannot run the model now.
-            DeadlineExceeded: the answer did not arrive before the deadline.
+            DeadlineExceeded: the result was not there before the deadline.
             BackendFailed: the backend refused this input; it would refuse the same input again.
         """
         ...
 
     async def close(self) -> None:
-        """Free the model. The caller must not call `infer` afterwards."""
+        """Free the model. The caller must not call `run` afterwards."""
         ...
+
+
+class _Prepared:
+    """A job whose inputs exist already, and whose result is the graph's outputs."""
+
+    def __init__(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        self._inputs = inputs
+
+    def prepare(self) -> Mapping[str, NDArray[Any]]:
+        return self._inputs
+
+    def finish(self, outputs: RawOutputs, infer_s: float) -> RawOutputs:
+        return outputs
+
+
+async def infer(backend: Backend, inputs: Mapping[str, NDArray[Any]], context: RequestContext) -> RawOutputs:
+    """Run a backend's graph on arrays by name; return its outputs by name. Errors as of `Backend.run`."""
+    return await backend.run(_Prepared(inputs), context)

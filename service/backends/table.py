@@ -35,13 +35,13 @@ BACKENDS: Mapping[BackendName, BackendKind] = {
     "openvino": BackendKind(
         runs=frozenset({"openvino", "onnx", "npu"}),
         target=lambda settings: settings.target,
-        limit=lambda settings: settings.workers,
+        limit=lambda settings: settings.workers + 1,  # one more is prepared meanwhile
         open=_openvino,
     ),
     "onnx": BackendKind(
         runs=frozenset({"onnx", "npu"}),
         target=lambda settings: settings.onnx.target,
-        limit=lambda settings: settings.workers,
+        limit=lambda settings: settings.workers + 1,  # one more is prepared meanwhile
         open=_onnx,
     ),
     "triton": BackendKind(

@@ -1,8 +1,11 @@
-"""Describe the request body and the problems for openapi.json; FastAPI cannot derive them from the types."""
+"""Describe what FastAPI cannot derive from the routes for openapi.json: parameters, body and problems."""
 
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query
 
 from service.rest.problems import MEDIA_TYPE
+from service.rest.query import DetectQuery
 
 _IMAGE_FORMATS = (
     "image/jpeg",
@@ -37,6 +40,21 @@ DETECT_BODY = {
         "multipart/form-data": _FORM,
     },
 }
+
+
+def _detect_parameters() -> list[dict[str, Any]]:
+    app = FastAPI()
+
+    @app.post("/")
+    def described(query: Annotated[DetectQuery, Query()]) -> None:
+        pass
+
+    parameters: list[dict[str, Any]] = app.openapi()["paths"]["/"]["post"]["parameters"]
+    return parameters
+
+
+DETECT: dict[str, Any] = {"parameters": _detect_parameters(), "requestBody": DETECT_BODY}
+"""The parameters and the body of a detection."""
 _PROBLEM_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _PROBLEM_CODES = {
     400: "The form cannot be read.",

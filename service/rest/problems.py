@@ -35,14 +35,6 @@ STATUS: Mapping[type[errors.ServiceError], HTTPStatus] = {
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
 }
 
-BACKEND_ERRORS = (
-    errors.BackendBusy,
-    errors.BackendFailed,
-    errors.BackendUnavailable,
-    errors.DeadlineExceeded,
-)
-"""The errors that sparsight_backend_errors_total also counts, for each backend."""
-
 
 def to_problem(error: errors.ServiceError, request_id: str, file: str | None = None) -> Problem:
     """Return the problem for an error of the service; `file` names the image's file in a form."""

@@ -3,20 +3,19 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.errors import InvalidParameter
 from service.rest.admin import check_admin
 from service.rest.answer import to_model_list
 from service.rest.body import read_upload
-from service.rest.describe import DETECT_BODY, NOT_READY, PROBLEMS, RELOAD
+from service.rest.describe import DETECT, NOT_READY, PROBLEMS, RELOAD
 from service.rest.disconnect import unless_caller_leaves
 from service.rest.formats.choose import format_of
 from service.rest.formats.protocol import Format, Outcome
-from service.rest.query import DetectQuery, refuse_repeated
+from service.rest.query import DetectQuery, read_query, refuse_repeated
 from service.rest.service_of import service_of
 from service.rest.wire import Answer, Health, ModelList, Readiness, ReloadReport, Results
 from service.tasks.resolve import resolve
@@ -29,13 +28,14 @@ router = APIRouter()
     response_model=Answer | Results,
     response_description="The predictions for the image, and the experts that ran.",
     responses={200: {"content": {"image/jpeg": {}}}, **PROBLEMS},
-    openapi_extra={"requestBody": DETECT_BODY},
+    openapi_extra=DETECT,
     summary="Detect objects or classify an image, and report the experts that ran.",
     tags=["detection"],
 )
 @router.post("/v1/detect", response_model=Answer | Results, include_in_schema=False)
-async def detect_route(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
+async def detect_route(request: Request) -> Response:
     """Return the predictions for one image, or a list of answers for a form with several files."""
+    query = read_query(request)
     return await _detect(request, query, several=query.several)
 
 
@@ -44,14 +44,14 @@ async def detect_route(request: Request, query: Annotated[DetectQuery, Query()])
     response_model=Results,
     response_description="A list of answers and problems, one for each image, in the order sent.",
     responses=PROBLEMS,
-    openapi_extra={"requestBody": DETECT_BODY},
+    openapi_extra=DETECT,
     summary="As /detect, for one or more images; the answer is always a list.",
     tags=["detection"],
 )
 @router.post("/v1/detect/batch", response_model=Results, include_in_schema=False)
-async def batch_route(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
+async def batch_route(request: Request) -> Response:
     """Return a list of answers, even for one image."""
-    return await _detect(request, query, several=True)
+    return await _detect(request, read_query(request), several=True)
 
 
 async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Response:

@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from time import perf_counter
 
 import numpy as np
 
@@ -18,7 +16,7 @@ from service.request import DetectParams, Priority, RequestContext
 from service.serving.local_models import Changes
 from service.serving.models import Models
 from service.serving.open import Reload
-from service.serving.stages import ImageStages
+from service.serving.stages import Attempt, ImageStages
 from service.settings import Settings
 from service.tasks.drawing import draw
 from service.tasks.resolve import resolve
@@ -209,32 +207,26 @@ class DetectService:
     async def _attempt(
         self, choice: Choice, image: ImageStages, params: DetectParams, context: RequestContext
     ) -> Answered:
-        """Run every stage on the chosen route (decode, preprocess, infer, postprocess); return the answer."""
+        """Run every stage on the chosen route, and return the answer."""
         version, manifest = choice.version, choice.version.manifest
         resolved = resolve(params, manifest)
         async with choice.route.turn(image.size_bytes, context, movable=choice.movable) as wait_s:
             image.queue_s += wait_s
             resolved, degraded = choice.route.brownout.lower(resolved, params, manifest)
-            prepare = partial(image.decode_and_preprocess, manifest.images, queued_at=perf_counter())
-            placed = await self._threads.run(context, prepare)
-            sent = perf_counter()
-            inputs = manifest.feed(placed.canvas, resolved.controls)
-            outputs = await choice.route.infer(version, inputs, context, movable=choice.movable)
-            image.infer_s = perf_counter() - sent
-            postprocess = partial(image.postprocess, outputs, manifest, resolved, placed)
-            result, experts, compute, timings = await self._threads.run(context, postprocess)
+            job = Attempt(image, manifest, resolved)
+            found = await choice.route.run(version, job, context, movable=choice.movable)
         return Answered(
             version=version,
             reason=choice.reason,
             context=context,
             params=resolved,
             degraded=degraded,
-            image_hw=placed.source_hw,
-            notes=image.notes,
-            result=result,
-            experts=experts,
-            compute=compute,
-            timings=timings,
+            image_hw=found.image_hw,
+            notes=found.notes,
+            result=found.result,
+            experts=found.experts,
+            compute=found.compute,
+            timings=found.timings,
         )
 
     def ready_models(self) -> Models:

@@ -8,13 +8,10 @@ from time import perf_counter
 from service.artifact.repository import Artifact, find_artifacts
 from service.backends.table import BACKENDS
 from service.errors import (
+    BACKEND_ERRORS,
     ArtifactBroken,
     ArtifactError,
     ArtifactMissing,
-    BackendBusy,
-    BackendFailed,
-    BackendUnavailable,
-    DeadlineExceeded,
     ServiceError,
     SettingsInvalid,
 )
@@ -27,7 +24,7 @@ from service.traffic.routes import ServedVersion, VersionStatus
 log = logging.getLogger(__name__)
 
 _REPLAY_S = 600.0  # long, because the first inference of a large graph on a small machine is slow
-_BROKEN = (ArtifactError, BackendBusy, BackendFailed, BackendUnavailable, DeadlineExceeded)
+_BROKEN = (ArtifactError, *BACKEND_ERRORS)
 
 
 @dataclass

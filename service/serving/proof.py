@@ -10,7 +10,7 @@ from service.artifact.golden import Golden, compare_input, compare_outputs, load
 from service.artifact.manifest import Manifest
 from service.artifact.repository import Artifact
 from service.backends.contract import check_outputs
-from service.backends.protocol import Backend
+from service.backends.protocol import Backend, infer
 from service.errors import ArtifactMismatch, ArtifactUnproved
 from service.pipeline.preprocess import preprocess
 from service.request import RequestContext
@@ -63,7 +63,7 @@ async def replay_golden(
     """Return the results for the golden image, (H, W, 3) RGB, computed with the sample's parameters."""
     params = golden_params(manifest)
     placed = preprocess(image, manifest.images)
-    outputs = await backend.infer(manifest.feed(placed.canvas, params.controls), context)
+    outputs = await infer(backend, manifest.feed(placed.canvas, params.controls), context)
     return Replay(placed.canvas, outputs, task_of(manifest).read(outputs, params, placed))
 
 

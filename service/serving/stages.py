@@ -1,6 +1,11 @@
 """Run the stages of one image, and measure the time of each stage."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
+
+from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
 from service.artifact.tensors import ImagesInput
@@ -12,58 +17,85 @@ from service.tasks.choose import Result, task_of
 from service.types import Compute, ExpertActivation, RawOutputs, Timings
 
 
+@dataclass(frozen=True)
+class Finished:
+    """The result of the stages of one image."""
+
+    image_hw: tuple[int, int]
+    notes: tuple[str, ...]  # what of the file was not looked at
+    result: Result
+    experts: tuple[ExpertActivation, ...]
+    compute: Compute
+    timings: Timings
+
+
 class ImageStages:
-    """The stages of one image: decode, preprocess, postprocess.
+    """The image of one request, from its file to the model input, for one backend after another.
 
     A JPEG is decoded no larger than the model input needs. The pixels of the image are dropped as soon as
     the model input is made from them, because an image may be a hundred times as large. If the request moves
-    to a backend whose version of the model has a different model input, the image is decoded again. The
-    methods run in threads, one after the other.
+    to a backend whose version of the model has a different model input, the image is decoded again.
     """
 
     def __init__(self, data: bytes, max_pixels: int, bits: int | None) -> None:
         """Store the bytes of an image file, and how to decode it; decoding happens later."""
-        self._begun = perf_counter()
+        self.begun = perf_counter()
+        self.queue_s = self.decode_s = self.preprocess_s = 0.0
+        self.notes: tuple[str, ...] = ()
         self._data = data
         self._max_pixels = max_pixels
         self._bits = bits
-        self.notes: tuple[str, ...] = ()  # what of the file was not looked at
         self._placed: tuple[ImagesInput, Placed] | None = None
-        self.queue_s = self.infer_s = self._decode_s = self._preprocess_s = 0.0
 
     @property
     def size_bytes(self) -> int:
         """Return the size of the image file."""
         return len(self._data)
 
-    def decode_and_preprocess(self, spec: ImagesInput, queued_at: float) -> Placed:
-        """Return the image resized to a model input; `queued_at` is when it began to wait for a thread."""
-        started = perf_counter()
-        self.queue_s += started - queued_at
+    def place(self, spec: ImagesInput) -> Placed:
+        """Return the image in a model input; decode the file unless it is there already."""
         if self._placed is None or self._placed[0] != spec:
+            started = perf_counter()
             image = decode(self._data, self._max_pixels, self._bits, fit_of(spec))
             self.notes = tuple(map(str, image.notes))
             decoded = perf_counter()
-            self._decode_s += decoded - started
+            self.decode_s += decoded - started
             self._placed = (spec, preprocess(image.pixels, spec, image.reduced))
-            self._preprocess_s += perf_counter() - decoded
+            self.preprocess_s += perf_counter() - decoded
         return self._placed[1]
 
-    def postprocess(
-        self, outputs: RawOutputs, manifest: Manifest, params: ResolvedParams, placed: Placed
-    ) -> tuple[Result, tuple[ExpertActivation, ...], Compute, Timings]:
-        """Return the predictions, the expert activations, the compute and the stage times of the image."""
-        started = perf_counter()
-        result: Result = task_of(manifest).read(outputs, params, placed)
+
+class Attempt:
+    """The stages of an image for one version on one backend; see `service.backends.protocol.Job`."""
+
+    def __init__(self, image: ImageStages, manifest: Manifest, params: ResolvedParams) -> None:
+        """Prepare to run the stages; `params` are resolved for the version of `manifest`."""
+        self._image = image
+        self._manifest = manifest
+        self._params = params
+        self._idle_since = perf_counter()  # when this image last began to wait
+
+    def prepare(self) -> Mapping[str, NDArray[Any]]:
+        """Return the graph's inputs: decode and preprocess."""
+        self._image.queue_s += perf_counter() - self._idle_since
+        self._placed = self._image.place(self._manifest.images)
+        self._idle_since = perf_counter()
+        return self._manifest.feed(self._placed.canvas, self._params.controls)
+
+    def finish(self, outputs: RawOutputs, infer_s: float) -> Finished:
+        """Return what was found, the experts, the compute and the stage times: postprocess."""
+        image, manifest, started = self._image, self._manifest, perf_counter()
+        image.queue_s += max(0.0, started - self._idle_since - infer_s)
+        result: Result = task_of(manifest).read(outputs, self._params, self._placed)
         experts = read_experts(outputs, manifest)
         compute = compute_cost(experts, manifest)
         done = perf_counter()
         timings = Timings(
-            decode_s=self._decode_s,
-            queue_s=self.queue_s,
-            preprocess_s=self._preprocess_s,
-            infer_s=self.infer_s,
+            decode_s=image.decode_s,
+            queue_s=image.queue_s,
+            preprocess_s=image.preprocess_s,
+            infer_s=infer_s,
             postprocess_s=done - started,
-            total_s=done - self._begun,
+            total_s=done - image.begun,
         )
-        return result, experts, compute, timings
+        return Finished(self._placed.source_hw, image.notes, result, experts, compute, timings)

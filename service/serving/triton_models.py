@@ -10,6 +10,7 @@ from time import monotonic
 
 from service.artifact.manifest import Manifest
 from service.artifact.repository import Artifact, read_artifact
+from service.backends.threads import Threads
 from service.backends.triton.backend import TritonBackend
 from service.backends.triton.catalog import read_manifest, read_versions
 from service.backends.triton.channel import RepositoryVersion, TritonChannel
@@ -41,13 +42,15 @@ async def follow_triton(settings: Settings, models: Models) -> AsyncIterator[Non
     """Serve the models of a Triton server during the block, whenever the server is reachable."""
     channel = TritonChannel(settings.triton)
     memory = SharedImages(channel, settings.triton.max_inflight) if settings.triton.shared_memory else None
-    follower = TritonFollower(channel, memory, settings, models)
+    threads = Threads(settings.workers + 1, BACKEND)
+    follower = TritonFollower(channel, memory, threads, settings, models)
     task = asyncio.create_task(follower.run())
     try:
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, *follower.stop(), return_exceptions=True)
+        await asyncio.to_thread(threads.close)
         if memory is not None:
             await memory.close()
         await channel.close()
@@ -96,18 +99,25 @@ class TritonFollower:
     """
 
     def __init__(
-        self, channel: TritonChannel, memory: SharedImages | None, settings: Settings, models: Models
+        self,
+        channel: TritonChannel,
+        memory: SharedImages | None,
+        threads: Threads,
+        settings: Settings,
+        models: Models,
     ) -> None:
         """Follow a server.
 
         Args:
             channel: gRPC channel to the server.
             memory: shared memory for the images; None to send images in the gRPC message.
+            threads: threads in which images are decoded, and predictions read.
             settings: settings of the service.
             models: the served models, whose Triton routes are kept up to date.
         """
         self._channel = channel
         self._memory = memory
+        self._threads = threads
         self._settings = settings
         self._models = models
         self._seen: dict[
@@ -219,7 +229,7 @@ class TritonFollower:
         facts = {"model": f"{manifest.name}-{manifest.target}", "version": manifest.version}
         try:
             check_proved(manifest, self._settings)
-            backend = TritonBackend(self._channel, self._memory, manifest)
+            backend = TritonBackend(self._channel, self._memory, self._threads, manifest)
             proof = await self._replay(manifest, sha256, backend)
         except (ArtifactError, BackendFailed, DeadlineExceeded) as error:
             late = f"it did not run within {_PROOF_S:g} s"

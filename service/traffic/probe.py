@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
-from service.backends.protocol import Backend
+from service.backends.protocol import Backend, infer
 from service.errors import BackendBusy, BackendUnavailable, DeadlineExceeded, ServiceError
 from service.request import RequestContext
 from service.settings import BreakerSettings
@@ -23,7 +23,7 @@ PROBE_ID = "sparsight-probe"
 async def infer_blank(backend: Backend, manifest: Manifest, timeout_s: float) -> Mapping[str, NDArray[Any]]:
     """Run a graph on a blank image and return its outputs: the cheapest test that the model really runs."""
     inputs = manifest.feed(manifest.images.blank(), {})
-    return await backend.infer(inputs, RequestContext.within(timeout_s, PROBE_ID))
+    return await infer(backend, inputs, RequestContext.within(timeout_s, PROBE_ID))
 
 
 class Prober:

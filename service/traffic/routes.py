@@ -4,21 +4,24 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-from numpy.typing import NDArray
+from typing import Any, Literal, TypeVar
 
 from service.artifact.manifest import Manifest
-from service.backends.protocol import Backend
-from service.errors import BackendUnavailable, DeadlineExceeded, ServiceError, UnknownVersion
+from service.backends.protocol import Backend, Job
+from service.errors import (
+    BACKEND_ERRORS,
+    BackendUnavailable,
+    DeadlineExceeded,
+    ServiceError,
+    UnknownVersion,
+)
 from service.request import RequestContext
 from service.settings import BackendName
 from service.traffic.breaker import Breaker, State
 from service.traffic.brownout import Brownout
 from service.traffic.turns import Lane, Turns
-from service.types import RawOutputs
 
-_FAIR_SHARE = 0.5  # a timeout is the backend's fault if it had at least this share of the time
+T = TypeVar("T")
 
 
 class Users:
@@ -96,7 +99,7 @@ class Route:
             breaker: circuit breaker of this backend and model.
             turns: turns of this backend, shared by all its models.
             brownout: says how many experts run on this backend.
-            on_error: called with every ServiceError that `infer` raises.
+            on_error: called with every error of the backend.
         """
         self.backend_name = backend_name
         self.model = model
@@ -176,39 +179,25 @@ class Route:
             self.brownout.waited(wait_s, self.turns.mean_s(lane))
             yield wait_s
 
-    async def infer(
-        self,
-        version: ServedVersion,
-        inputs: Mapping[str, NDArray[Any]],
-        context: RequestContext,
-        *,
-        movable: bool,
-    ) -> RawOutputs:
-        """Run a graph, record the outcome in the breaker, and return the outputs by name.
+    async def run(self, version: ServedVersion, job: Job[T], context: RequestContext, *, movable: bool) -> T:
+        """Run a job, record in the breaker how the backend did, and return the job's result.
 
         Args:
             version: the version to run.
-            inputs: the graph's input arrays, by name.
+            job: the work around the graph.
             context: id and deadline of the request.
             movable: whether another backend can run the request. If true, and the breaker opens during this
                 call, the call is cancelled and raises BackendUnavailable.
         """
         try:
-            return await self._infer(version, inputs, context, movable=movable)
-        except ServiceError as error:
+            return await self._run(version, job, context, movable=movable)
+        except BACKEND_ERRORS as error:
             self._on_error(error)
             raise
 
-    async def _infer(
-        self,
-        version: ServedVersion,
-        inputs: Mapping[str, NDArray[Any]],
-        context: RequestContext,
-        *,
-        movable: bool,
-    ) -> RawOutputs:
+    async def _run(self, version: ServedVersion, job: Job[T], context: RequestContext, *, movable: bool) -> T:
         began = self.breaker.begin()
-        work = asyncio.ensure_future(self._run(version, inputs, context))
+        work = asyncio.ensure_future(version.backend.run(job, context))
         if movable:
             self._movable.add(work)
         try:
@@ -240,14 +229,3 @@ class Route:
 
     def _why_abandoned(self) -> str:
         return self.breaker.why or f"{self.backend_name} was silent for too long"
-
-    async def _run(
-        self, version: ServedVersion, inputs: Mapping[str, NDArray[Any]], context: RequestContext
-    ) -> RawOutputs:
-        given_s = context.left_s()
-        try:
-            return await version.backend.infer(inputs, context)
-        except DeadlineExceeded as error:
-            if given_s >= _FAIR_SHARE * context.allowed_s:
-                raise
-            raise DeadlineExceeded(error.allowed_s) from error  # it waited too long in our queue

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from time import perf_counter
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,22 +12,30 @@ from tritonclient.utils import np_to_triton_dtype
 
 from service.artifact.manifest import Manifest
 from service.backends.contract import check_batch, check_outputs
+from service.backends.protocol import Job
+from service.backends.threads import Threads
 from service.backends.triton.channel import TritonChannel
 from service.backends.triton.memory import ImageSlots, SharedImages
 from service.backends.triton.status import RegionForgotten
 from service.errors import BackendFailed, BackendUnavailable
 from service.request import RequestContext
+from service.types import RawOutputs
+
+T = TypeVar("T")
 
 
 class TritonBackend:
-    """Runs one version of one model on Triton. The caller owns the channel and the shared memory."""
+    """Runs one version of one model on Triton. The caller owns the channel, the memory and the threads."""
 
-    def __init__(self, channel: TritonChannel, memory: SharedImages | None, manifest: Manifest) -> None:
+    def __init__(
+        self, channel: TritonChannel, memory: SharedImages | None, threads: Threads, manifest: Manifest
+    ) -> None:
         """Prepare to run a version on a server.
 
         Args:
             channel: gRPC channel to the server.
             memory: shared memory for the images; None to send images in the gRPC message.
+            threads: threads in which jobs are prepared and finished.
             manifest: manifest of the version.
 
         Raises:
@@ -35,18 +44,27 @@ class TritonBackend:
         manifest.only_graph()
         self._channel = channel
         self._memory = memory
+        self._threads = threads
         self._manifest = manifest
         self._model = f"{manifest.name}-{manifest.target}"
         self._outputs = [InferRequestedOutput(row.name) for row in manifest.outputs]
 
-    async def infer(
-        self, inputs: Mapping[str, NDArray[Any]], context: RequestContext
-    ) -> Mapping[str, NDArray[Any]]:
-        """Run the graph on the server; return the outputs by their names in the manifest, read-only.
+    async def run(self, job: Job[T], context: RequestContext) -> T:
+        """Run a job, its graph on the server, and return its result. The outputs are read-only.
 
         Raises:
             BackendBusy, BackendUnavailable, DeadlineExceeded, BackendFailed: see `status.TABLE`.
         """
+        inputs = await self._threads.run(context, job.prepare)
+        began = perf_counter()
+        outputs = await self._infer(inputs, context)
+        infer_s = perf_counter() - began
+        return await self._threads.run(context, lambda: job.finish(outputs, infer_s))
+
+    async def close(self) -> None:
+        """Do nothing: the caller closes what it owns."""
+
+    async def _infer(self, inputs: Mapping[str, NDArray[Any]], context: RequestContext) -> RawOutputs:
         batch = check_batch(self._manifest, inputs)
         images = inputs[self._manifest.images.name]
         region = None if self._memory is None else self._memory.region(images.nbytes)
@@ -54,16 +72,13 @@ class TritonBackend:
             return await self._run(_message(inputs), batch, context)
         return await self._run_shared(inputs, self._memory, region, context)
 
-    async def close(self) -> None:
-        """Do nothing: the caller closes the channel and the shared memory."""
-
     async def _run_shared(
         self,
         inputs: Mapping[str, NDArray[Any]],
         memory: SharedImages,
         region: ImageSlots,
         context: RequestContext,
-    ) -> Mapping[str, NDArray[Any]]:
+    ) -> RawOutputs:
         name = self._manifest.images.name
         images, batch = inputs[name], len(inputs[name])
         with ExitStack() as stack:
@@ -85,9 +100,7 @@ class TritonBackend:
             except RegionForgotten as error:
                 raise BackendUnavailable(str(error)) from error
 
-    async def _run(
-        self, inputs: list[InferInput], batch: int, context: RequestContext
-    ) -> Mapping[str, NDArray[Any]]:
+    async def _run(self, inputs: list[InferInput], batch: int, context: RequestContext) -> RawOutputs:
         version = self._manifest.version
         result = await self._channel.infer(self._model, version, inputs, self._outputs, context)
         outputs = {row.name: _output(result, row.name) for row in self._manifest.outputs}

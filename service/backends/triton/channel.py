@@ -16,6 +16,7 @@ from service.settings import TritonSettings
 T = TypeVar("T")
 
 _LATE_S = 0.05  # a queue timeout this close to the deadline counts as a passed deadline
+_FAIR_SHARE = 0.5  # a timeout is the fault of the server only if it had at least this share of the time
 _MS = 1000
 
 
@@ -126,7 +127,7 @@ class TritonChannel:
                 error.status() or "",
                 error.message() or "",
                 allowed_s=context.allowed_s,
-                own_limit=context.own_limit,
+                own_limit=context.own_limit and left_s >= _FAIR_SHARE * context.allowed_s,
                 late=perf_counter() > context.deadline - _LATE_S,
             ) from error
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from service.artifact.repository import Artifact, read_artifact
+from service.backends import protocol
 from service.backends.onnx import OnnxBackend, session_options
 from service.errors import ArtifactBroken, BackendFailed, SettingsInvalid
 from service.request import RequestContext
@@ -25,7 +26,7 @@ def branches(tmp_path_factory):
 
 
 def infer(backend, artifact, images):
-    work = backend.infer(artifact.manifest.feed(images, {}), RequestContext.within(20))
+    work = protocol.infer(backend, artifact.manifest.feed(images, {}), RequestContext.within(20))
     return asyncio.run(work)
 
 
@@ -78,7 +79,9 @@ def test_threads_do_not_mix_their_answers(opened, branches):
 
     async def together():
         inputs = [branches.manifest.feed(images, {}) for images in (RED, GREEN) * 20]
-        return await asyncio.gather(*(backend.infer(one, RequestContext.within(20)) for one in inputs))
+        return await asyncio.gather(
+            *(protocol.infer(backend, one, RequestContext.within(20)) for one in inputs)
+        )
 
     assert [answer["class_ids"].item() for answer in asyncio.run(together())] == [0, 1] * 20
 

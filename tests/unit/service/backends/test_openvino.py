@@ -14,6 +14,7 @@ import pytest
 from service.artifact.manifest import parse_manifest
 from service.artifact.repository import Artifact
 from service.artifact.tensors import OutputRow
+from service.backends import protocol
 from service.backends.openvino import OpenVinoBackend, check_capabilities
 from service.errors import ArtifactBroken, BackendFailed, DeadlineExceeded
 from service.request import RequestContext
@@ -29,7 +30,9 @@ def fed(images, top_k=2, weight_threshold=0.0):
 
 
 def infer(backend, images, top_k, weight_threshold):
-    return asyncio.run(backend.infer(fed(images, top_k, weight_threshold), RequestContext.within(20)))
+    return asyncio.run(
+        protocol.infer(backend, fed(images, top_k, weight_threshold), RequestContext.within(20))
+    )
 
 
 def colour(level):
@@ -71,7 +74,7 @@ def test_threads_do_not_mix_their_answers(backend):
 
     async def together():
         return await asyncio.gather(
-            *(backend.infer(fed(colour(level)), RequestContext.within(20)) for level in levels)
+            *(protocol.infer(backend, fed(colour(level)), RequestContext.within(20)) for level in levels)
         )
 
     for level, answer in zip(levels, asyncio.run(together()), strict=True):
@@ -158,7 +161,7 @@ class Held:
 def held(artifact, monkeypatch):
     backend = OpenVinoBackend(artifact, OpenVinoSettings(), workers=1)
     work = Held()
-    monkeypatch.setattr(backend, "_run", work)
+    monkeypatch.setattr(backend, "compute", work)
     yield backend, work
     work.go_on.set()
     asyncio.run(backend.close())
@@ -168,9 +171,9 @@ def test_work_that_nobody_waits_for_any_more_is_never_begun(held):
     backend, work = held
 
     async def two_and_one_leaves():
-        first = asyncio.ensure_future(backend.infer(fed(colour(0)), RequestContext.within(20)))
+        first = asyncio.ensure_future(protocol.infer(backend, fed(colour(0)), RequestContext.within(20)))
         await asyncio.to_thread(work.begun.wait)
-        second = asyncio.ensure_future(backend.infer(fed(colour(1)), RequestContext.within(20)))
+        second = asyncio.ensure_future(protocol.infer(backend, fed(colour(1)), RequestContext.within(20)))
         await asyncio.sleep(0.01)
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)
@@ -184,10 +187,10 @@ def test_work_that_nobody_waits_for_any_more_is_never_begun(held):
 def test_a_deadline_ends_the_waiting_and_a_passed_one_begins_nothing(held):
     backend, work = held
     with pytest.raises(DeadlineExceeded, match=r"within 0.5 s"):
-        asyncio.run(backend.infer(fed(colour(0)), RequestContext.within(0.5)))
+        asyncio.run(protocol.infer(backend, fed(colour(0)), RequestContext.within(0.5)))
     late = RequestContext(request_id="", allowed_s=1, deadline=perf_counter() - 1)
     with pytest.raises(DeadlineExceeded):
-        asyncio.run(backend.infer(fed(colour(0)), late))
+        asyncio.run(protocol.infer(backend, fed(colour(0)), late))
     assert work.runs == 1
 
 

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 import pytest
 
 from service.artifact.repository import read_artifact
-from service.backends import openvino
+from service.backends import openvino, protocol
 from service.backends.openvino import OpenVinoBackend
 from service.request import RequestContext
 from service.settings import OpenVinoSettings
@@ -43,7 +43,7 @@ def cores_while_computing(folder, settings):
     feed = found.manifest.feed(golden_image()[None], {})
 
     async def several():
-        await asyncio.gather(*(backend.infer(feed, RequestContext.within(20)) for _ in range(8)))
+        await asyncio.gather(*(protocol.infer(backend, feed, RequestContext.within(20)) for _ in range(8)))
 
     return cores_seen([os.getpid()], lambda: asyncio.run(several()), seconds=1.0)
 

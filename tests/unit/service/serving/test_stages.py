@@ -1,7 +1,7 @@
 """The stages of one image: a large JPEG is decoded for the model input that it goes to."""
 
 import json
-from time import perf_counter
+from time import sleep
 
 import numpy as np
 import pytest
@@ -10,8 +10,9 @@ from service.artifact.tensors import ImagesInput
 from service.pipeline.decode import decode
 from service.pipeline.preprocess import preprocess
 from service.serving import stages
-from service.serving.stages import ImageStages
-from tests.builders import image_bytes, images_row
+from service.serving.stages import Attempt, ImageStages
+from service.tasks.resolve import golden_params
+from tests.builders import image_bytes, images_row, run_graph
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (301, 403, 3), dtype=np.uint8)
 
@@ -37,9 +38,9 @@ def decoded(monkeypatch):
 def test_a_backend_with_a_larger_model_input_gets_more_pixels(decoded):
     data = image_bytes(PHOTO, "JPEG")
     image = ImageStages(data, 10**6, None)
-    small = image.decode_and_preprocess(spec_of(32), perf_counter())
-    assert image.decode_and_preprocess(spec_of(32), perf_counter()) is small
-    large = image.decode_and_preprocess(spec_of(256), perf_counter())
+    small = image.place(spec_of(32))
+    assert image.place(spec_of(32)) is small
+    large = image.place(spec_of(256))
     assert decoded == [(76, 101), (301, 403)]
     assert small.source_hw == large.source_hw == (301, 403)
     assert np.array_equal(large.canvas, preprocess(decode(data, 10**6).pixels, spec_of(256)).canvas)
@@ -48,13 +49,28 @@ def test_a_backend_with_a_larger_model_input_gets_more_pixels(decoded):
 def test_an_image_is_decoded_once_for_a_model_input(decoded):
     image = ImageStages(image_bytes(PHOTO, "PNG"), 10**6, None)
     for side in (32, 32, 256):
-        image.decode_and_preprocess(spec_of(side), perf_counter())
+        image.place(spec_of(side))
     assert decoded == [(301, 403), (301, 403)]
 
 
 def test_notes_of_a_damaged_file_are_told():
     data = image_bytes(PHOTO, "JPEG")
     image = ImageStages(data[: len(data) // 2] + b"\xff\xd9", 10**6, None)
-    placed = image.decode_and_preprocess(spec_of(32), perf_counter())
+    placed = image.place(spec_of(32))
     assert [note.partition(":")[0] for note in image.notes] == ["damaged"]
     assert placed.source_hw == (301, 403)
+
+
+def test_waiting_counts_as_queue_and_not_as_the_stage_before_or_after(artifact):
+    attempt = Attempt(
+        ImageStages(image_bytes(PHOTO, "PNG"), 10**6, None),
+        artifact.manifest,
+        golden_params(artifact.manifest),
+    )
+    sleep(0.05)  # for a thread
+    inputs = attempt.prepare()
+    sleep(0.04)  # for the engine, which then runs for 10 ms
+    timings = attempt.finish(run_graph(artifact.graph, inputs["images"], top_k=2), infer_s=0.01).timings
+    measured_s = timings.decode_s + timings.preprocess_s + timings.infer_s + timings.queue_s
+    assert timings.queue_s >= 0.05 + 0.04 - 0.01
+    assert measured_s + timings.postprocess_s == pytest.approx(timings.total_s, abs=0.005)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.backends.threads import Threads
 from service.backends.triton.channel import RepositoryVersion
 from service.errors import BackendUnavailable, DeadlineExceeded
 from service.metrics import Metrics
@@ -74,10 +75,12 @@ async def following(channel, repository, **settings):
         Settings(backends="triton", repository=repository, triton={"target": "openvino"}, **settings),
         Metrics(CollectorRegistry()),
     )
-    follower = TritonFollower(channel, None, models._settings, models)
+    threads = Threads(1, "triton")
+    follower = TritonFollower(channel, None, threads, models._settings, models)
     try:
         yield follower, models
     finally:
+        threads.close()
         await asyncio.gather(*follower.stop(), return_exceptions=True)
 
 

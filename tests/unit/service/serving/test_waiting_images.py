@@ -20,6 +20,7 @@ from tests.builders import image_bytes
 from tests.unit.service.traffic.route_builders import ScriptedBackend, make_version
 
 WORKERS = 2
+AT_ONCE = WORKERS + 1  # the graph of as many runs, and one more image is prepared
 PNG = image_bytes(np.full((40, 60, 3), 200, np.uint8))
 
 
@@ -30,8 +31,9 @@ class Gated(ScriptedBackend):
         super().__init__()
         self.open = asyncio.Event()
 
-    async def infer(self, inputs, context):
+    async def run(self, job, context):
         self.calls += 1
+        await asyncio.to_thread(job.prepare)
         await self.open.wait()
         raise BackendUnavailable("closed")
 
@@ -88,12 +90,12 @@ def test_images_wait_as_files_until_their_turn(artifact, decoded):
         return at_first, answers
 
     (running, in_pixels, waiting), answers = asyncio.run(scene())
-    assert (running, in_pixels, waiting) == (WORKERS, WORKERS, 20 - WORKERS)
+    assert (running, in_pixels, waiting) == (AT_ONCE, AT_ONCE, 20 - AT_ONCE)
     assert all(isinstance(answer, BackendUnavailable) for answer in answers)
     count = registry.get_sample_value("sparsight_queue_wait_seconds_count", {"backend": "openvino"})
     waited_s = registry.get_sample_value("sparsight_queue_wait_seconds_sum", {"backend": "openvino"})
     assert count == len(decoded)  # one time for each image, whichever place it waited in
-    assert waited_s > (count - WORKERS) * 0.2
+    assert waited_s > (count - AT_ONCE) * 0.2
 
 
 def test_an_image_that_waits_moves_on_when_the_breaker_opens(artifact, decoded):
@@ -111,16 +113,16 @@ def test_an_image_that_waits_moves_on_when_the_breaker_opens(artifact, decoded):
         await service.close()
         return calls
 
-    assert asyncio.run(scene()) == (WORKERS, WORKERS)  # none of those that waited tried the first
+    assert asyncio.run(scene()) == (AT_ONCE, AT_ONCE)  # none of those that waited tried the first
 
 
 def test_the_pixels_of_an_image_are_dropped_once_the_model_input_is_made(artifact, decoded):
     spec = artifact.manifest.images
     image = ImageStages(PNG, 1_000_000, None)
-    placed = image.decode_and_preprocess(spec, queued_at=0.0)
+    placed = image.place(spec)
     assert [pixels() for pixels in decoded] == [None]
-    assert image.decode_and_preprocess(spec, queued_at=0.0) is placed
+    assert image.place(spec) is placed
     assert len(decoded) == 1
     other = spec.model_copy(update={"dims": ("B", 32, 32, 3)})
-    assert image.decode_and_preprocess(other, queued_at=0.0).canvas.shape == (1, 32, 32, 3)
+    assert image.place(other).canvas.shape == (1, 32, 32, 3)
     assert len(decoded) == 2

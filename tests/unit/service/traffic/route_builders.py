@@ -2,15 +2,13 @@
 
 import asyncio
 
-import numpy as np
-
 from service.settings import BrownoutSettings
 from service.traffic.breaker import Breaker
 from service.traffic.brownout import Brownout
 from service.traffic.routes import Route, ServedVersion
 from service.traffic.turns import Turns
 
-BLANK = {"images": np.zeros((1, 64, 64, 3), np.uint8)}
+JOB = object()  # a scripted backend does not look at it
 
 
 class ScriptedBackend:
@@ -21,7 +19,7 @@ class ScriptedBackend:
         self.calls = 0
         self.cancelled = 0
 
-    async def infer(self, inputs, context):
+    async def run(self, job, context):
         self.calls += 1
         step = self.script.pop(0) if self.script else {}
         if isinstance(step, Exception):
@@ -48,10 +46,19 @@ class FakeClock:
         return self.now
 
 
-def make_route(manifest, backend_name="triton", *, versions=("1",), backend=None, failures=3, clock=None):
+def make_route(
+    manifest,
+    backend_name="triton",
+    *,
+    versions=("1",),
+    backend=None,
+    failures=3,
+    clock=None,
+    on_error=lambda error: None,
+):
     """Return a route on one backend with these versions of the model."""
     breaker = Breaker(failures, lambda state: None, clock or FakeClock())
-    route = Route(backend_name, manifest.name, breaker, Turns(8), Brownout(BrownoutSettings()))
+    route = Route(backend_name, manifest.name, breaker, Turns(8), Brownout(BrownoutSettings()), on_error)
     backend = backend or ScriptedBackend()
     served = {version: make_version(manifest, backend_name, version, backend) for version in versions}
     route.set_versions(served)

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from service.errors import BackendUnavailable, DeadlineExceeded
+from service.errors import BackendFailed, BackendUnavailable, DeadlineExceeded, UndecodableImage
 from service.request import RequestContext
-from tests.unit.service.traffic.route_builders import BLANK, FakeClock, ScriptedBackend, make_route
+from tests.unit.service.traffic.route_builders import JOB, FakeClock, ScriptedBackend, make_route
 
 
 def start(route, *, movable):
-    work = route.infer(route.current, BLANK, RequestContext.within(5), movable=movable)
+    work = route.run(route.current, JOB, RequestContext.within(5), movable=movable)
     return asyncio.ensure_future(work)
 
 
@@ -71,7 +71,7 @@ class LateBackend(ScriptedBackend):
         super().__init__()
         self.meanwhile = meanwhile
 
-    async def infer(self, inputs, context):
+    async def run(self, job, context):
         self.meanwhile()
         raise DeadlineExceeded(context.allowed_s, silent=True)
 
@@ -96,15 +96,16 @@ def test_a_backend_that_answers_others_meanwhile_is_slow_and_not_silent(artifact
     assert route.healthy is answers
 
 
-@pytest.mark.parametrize(("waited_s", "healthy"), [(0.0, False), (0.3, True)])
-def test_time_spent_waiting_in_our_own_queue_is_not_the_backends_silence(artifact, waited_s, healthy):
-    route = make_route(artifact.manifest, backend=LateBackend(lambda: None), failures=1)
+def test_an_image_that_cannot_be_decoded_is_no_error_of_the_backend(artifact):
+    told = []
+    backend = ScriptedBackend(UndecodableImage("damaged"), BackendFailed("refused"))
+    route = make_route(artifact.manifest, backend=backend, failures=1, on_error=told.append)
 
     async def ask():
-        context = RequestContext.within(0.5)
-        await asyncio.sleep(waited_s)
-        with pytest.raises(DeadlineExceeded):
-            await route.infer(route.current, BLANK, context, movable=False)
+        for error in (UndecodableImage, BackendFailed):
+            with pytest.raises(error):
+                await start(route, movable=False)
 
     asyncio.run(ask())
-    assert route.healthy is healthy
+    assert [type(error) for error in told] == [BackendFailed]
+    assert route.healthy

@@ -19,7 +19,7 @@ from service.request import DetectParams, RequestContext
 from service.serving.detect import DetectService
 from service.settings import Settings
 from service.traffic.select import choose
-from tests.unit.service.traffic.route_builders import BLANK, ScriptedBackend, make_route, make_version
+from tests.unit.service.traffic.route_builders import JOB, ScriptedBackend, make_route, make_version
 
 DEAD = BackendUnavailable("triton does not answer: connection refused", lost=True)
 
@@ -46,7 +46,7 @@ class Loop(DetectService):
         return SimpleNamespace(routes=lambda name: self.routes)
 
     async def _attempt(self, choice, image, params, context):
-        await choice.route.infer(choice.version, BLANK, context, movable=choice.movable)
+        await choice.route.run(choice.version, JOB, context, movable=choice.movable)
         return choice
 
 

@@ -5,6 +5,8 @@ import asyncio
 import numpy as np
 import pytest
 
+from service.backends.protocol import infer
+from service.backends.threads import Threads
 from service.backends.triton import memory as triton_memory
 from service.backends.triton.backend import TritonBackend
 from service.backends.triton.memory import ImageSlots, SharedImages
@@ -41,18 +43,19 @@ class ForgetfulChannel:
 def ask(artifact, monkeypatch, tmp_path):
     monkeypatch.setattr(triton_memory, "_FOLDER", tmp_path)
     monkeypatch.setattr(triton_memory, "remove_leftovers", list)
-    region = ImageSlots(IMAGES.nbytes, 2, tmp_path)
+    region, threads = ImageSlots(IMAGES.nbytes, 2, tmp_path), Threads(1, "triton")
 
     def once(channel, expected):
         memory = SharedImages(channel, 2)
         memory._regions[IMAGES.nbytes] = region
-        backend = TritonBackend(channel, memory, artifact.manifest)
+        backend = TritonBackend(channel, memory, threads, artifact.manifest)
         with pytest.raises(expected):
-            asyncio.run(backend.infer(artifact.manifest.feed(IMAGES, {}), RequestContext.within(5)))
+            asyncio.run(infer(backend, artifact.manifest.feed(IMAGES, {}), RequestContext.within(5)))
         return memory.region(IMAGES.nbytes) is not None
 
     yield once
     region.close()
+    threads.close()
 
 
 def test_a_slow_registration_fails_one_request_and_gives_nothing_up(ask):
