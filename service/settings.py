@@ -219,7 +219,10 @@ class Settings(BaseSettings):
         bool, Field(description="Also serve models that were exported with --unproved.")
     ] = False
     workers: Annotated[
-        int, Field(ge=1, le=256, description="Graphs that run at the same time; one more image is decoded meanwhile.")
+        int,
+        Field(
+            ge=1, le=256, description="Graphs that run at the same time; one more image is decoded meanwhile."
+        ),
     ] = 2
     max_inflight: Annotated[
         int,
