@@ -1,6 +1,6 @@
 """Measures what fewer experts under load are worth: `python -m tests.load.brownout --plot brownout.png`.
 
-Two services of this build run the starter, one with the settings for brownout. Images arrive at random
+Two services of this build run a model, one with the settings for brownout. Images arrive at random
 moments at multiples of the capacity with the default experts. The services take turns, and every load is
 repeated. Goodput counts answers with status 200 before the deadline.
 """
@@ -59,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with compared(args) as (photographs, (plain,)):
         images = photographs["VGA"]
         bounds = dict(setting.split("=", 1) for setting in args.bounds)
-        lowering = this_build(images[0], {**dict(one.split("=", 1) for one in args.set), **bounds})
+        lowering = this_build(
+            images[0], {**dict(one.split("=", 1) for one in args.set), **bounds}, args.artifact
+        )
         lowering.name = "fewer experts"
         plain.name = "refusals alone"
         lowering.start()

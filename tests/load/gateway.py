@@ -2,10 +2,11 @@
 
     SPARSIGHT_DATA=data .venv/bin/python -m tests.load.gateway --before HEAD~20
 
-On the same cores, in turns, it measures the engine with nothing around it (raw.py), the service of this
-checkout, the service of an older commit, an endpoint that an engineer writes in an afternoon (naive.py), and
-LitServe (lit.py). It prints three tables: images per second for each size of photograph, latencies at half of
-what a service answers at most, and memory. A ratio is the median of the ratios inside the rounds.
+On the same cores, in turns, it measures the engine with nothing around it, and with a decoder in front of it
+(raw.py), the service of this checkout, the service of an older commit, an endpoint that an engineer writes in
+an afternoon (naive.py), and LitServe (lit.py). It prints three tables: images per second for each size of
+photograph, latencies at half of what a service answers at most, and memory. A ratio is the median of the
+ratios inside the rounds.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from tests.load.raw import RawEngine
 from tests.load.reports import percentile
 from tests.load.services import LITSERVE, NAIVE, Service
 
-RAW = "engine alone"
+RAW, DECODING = "engine alone", "engine and decoder"
 IN_FLIGHT = 64
 BUSY_WITH = ("VGA", "12 MP")  # photographs for the memory under load
 
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.set = ["SPARSIGHT_MAX_QUEUE_S=600", *args.set]  # so many callers wait here instead of being refused
     with compared(args) as (photographs, services):
         memory = measure_memory(services, photographs, 1.0 if args.smallest else 3.0)
-        raw = RawEngine(photographs["VGA"], args.seconds)
+        raw = RawEngine(args.artifact, photographs["VGA"], args.seconds)
         try:
             rates = measure_rates(args, photographs, services, raw)
             latencies = measure_latencies(args, photographs, services, raw, rates)
@@ -113,11 +114,13 @@ def measure_rates(
     rates: Rates = {}
     for number in range(args.rounds):
         for size in args.sizes:
-            everyone: list[Service | None] = [None, *services]  # None stands for the engine alone
+            everyone: list[Service | str] = [RAW, DECODING, *services]
             first = number % len(everyone)
             for service in everyone[first:] + everyone[:first]:
-                if service is None:
+                if service == RAW:
                     name, rate = RAW, raw.images_s(args.seconds)
+                elif isinstance(service, str):
+                    name, rate = service, raw.decoded_images_s(args.seconds, photographs[size])
                 else:
                     times = {"seconds": args.seconds, "before_s": 0.5, "deadline_s": 0.0}
                     report = service.measure(photographs[size], callers=args.callers, **times)
@@ -155,7 +158,7 @@ def rate_rows(rates: Rates, sizes: Sequence[str], services: Sequence[Service]) -
     """Yield the rows of the table of throughput."""
     names = [service.name for service in services]
     for size in sizes:
-        for name in (RAW, *names):
+        for name in (RAW, DECODING, *names):
             own = rates[size, name]
             row = {"photographs": size, "service": name, "images/s": f"{statistics.median(own):.1f}"}
             row["lowest to highest"] = f"{min(own):.1f} to {max(own):.1f}"

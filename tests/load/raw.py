@@ -1,10 +1,11 @@
-"""Run the graph of the starter with nothing around it, as the bound of what a service can answer.
+"""Run the graph of an artifact with nothing around it, as the bound of what a service can answer.
 
-    echo '{"choose": 1}' | .venv/bin/python -m tests.load.raw PHOTO.jpg
+    echo '{"choose": 1}' | .venv/bin/python -m tests.load.raw model_repository/starter-openvino/1 PHOTO.jpg
 
 The process reads one JSON object a line, and answers each with a line of JSON. First comes {"choose": 1}, so
-that it chooses the fastest of the usual settings. Then {"seconds": 3} runs as many images as possible, and
-{"seconds": 3, "rate": 20, "seed": 0} runs images that arrive at random moments.
+that it chooses the fastest of the usual settings. Then {"seconds": 3} runs as many images as possible, with
+{"seconds": 3, "decode": ["PHOTO.jpg"]} from files, and {"seconds": 3, "rate": 20, "seed": 0} runs images that
+arrive at random moments.
 """
 
 import json
@@ -12,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from numpy.typing import NDArray
 
 from tests.load.callers import ROOT, arrivals
 from tests.load.naive import Detector
-from tests.load.services import ARTIFACT
 
 Inputs = dict[str, NDArray[Any]]
 
@@ -41,10 +41,10 @@ def usual_settings(cores: int) -> dict[str, dict[str, Any]]:
 class RawEngine:
     """The engine in a process of its own, so that it is idle while others are measured."""
 
-    def __init__(self, images: Sequence[str], seconds: float) -> None:
+    def __init__(self, artifact: Path, images: Sequence[str], seconds: float) -> None:
         """Start the process, and wait until it has tried all settings, each for some seconds."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.load.raw", *images],
+            [sys.executable, "-m", "tests.load.raw", str(artifact), *images],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -56,6 +56,10 @@ class RawEngine:
         """Return how many images per second the engine answers if it always has work."""
         return float(self._ask(seconds=seconds)["images_s"])
 
+    def decoded_images_s(self, seconds: float, images: Sequence[str]) -> float:
+        """Return the same if image files are decoded and resized in turns first, as a service has to."""
+        return float(self._ask(seconds=seconds, decode=list(images))["images_s"])
+
     def latencies_ms(self, seconds: float, rate: float, seed: int) -> list[float]:
         """Return the latencies of images that arrive at random moments, from the planned arrival."""
         return list(self._ask(seconds=seconds, rate=rate, seed=seed)["latencies_ms"])
@@ -65,7 +69,7 @@ class RawEngine:
         self._process.kill()
         self._process.communicate()
 
-    def _ask(self, **order: float) -> dict[str, Any]:
+    def _ask(self, **order: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -85,19 +89,18 @@ def best_queue(
     rates: dict[str, list[float]] = {name: [] for name in usual}
     for _ in range(3):
         for name, queue in queues.items():
-            rates[name].append(images_s(queue, inputs, seconds / 3))
+            rates[name].append(images_s(queue, cycle(inputs), seconds / 3))
     best = max(rates, key=lambda name: sorted(rates[name])[1])
     print({name: [round(rate, 1) for rate in found] for name, found in rates.items()}, file=sys.stderr)
     return best, queues[best]
 
 
-def images_s(queue: ov.AsyncInferQueue, inputs: Sequence[Inputs], seconds: float) -> float:
+def images_s(queue: ov.AsyncInferQueue, inputs: Iterator[Inputs], seconds: float) -> float:
     """Return the images per second of a queue that always has work."""
     queue.set_callback(lambda request, _: None)
     started_s, count = time.perf_counter(), 0
-    turns = cycle(inputs)
     while time.perf_counter() < started_s + seconds:
-        queue.start_async(next(turns))
+        queue.start_async(next(inputs))
         count += 1
     queue.wait_all()
     return count / (time.perf_counter() - started_s)
@@ -121,8 +124,8 @@ def latencies_ms(
 
 def main() -> int:
     """Answer the lines of standard input."""
-    detector = Detector(ARTIFACT)
-    inputs = [detector.inputs(Path(image).read_bytes())[0] for image in sys.argv[1:]]
+    detector = Detector(Path(sys.argv[1]))
+    inputs = [detector.inputs(Path(image).read_bytes())[0] for image in sys.argv[2:]]
     whole = [{name: np.ascontiguousarray(array) for name, array in each.items()} for each in inputs]
     queue: ov.AsyncInferQueue | None = None
     for line in sys.stdin:
@@ -133,8 +136,12 @@ def main() -> int:
             answer = {"settings": name}
         elif "rate" in order:
             answer = {"latencies_ms": latencies_ms(queue, whole, **order)}
+        elif "decode" in order:
+            files = [Path(image).read_bytes() for image in order["decode"]]
+            decoded = (detector.inputs(file)[0] for file in cycle(files))
+            answer = {"images_s": images_s(queue, decoded, order["seconds"])}
         else:
-            answer = {"images_s": images_s(queue, whole, **order)}
+            answer = {"images_s": images_s(queue, cycle(whole), **order)}
         print(json.dumps(answer), flush=True)
     return 0
 

@@ -1,6 +1,7 @@
 """Start the services that the load tests compare, each in a process of its own, and stop them."""
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -22,8 +23,7 @@ from tests.load.callers import ROOT, measure, request_of
 from tests.load.costs import processor_s, ticks_of_family
 from tests.load.reports import Load, Report
 
-REPOSITORY = ROOT / "model_repository"
-ARTIFACT = REPOSITORY / "starter-openvino" / "1"
+STARTER = ROOT / "model_repository" / "starter-openvino" / "1"
 LITSERVE = "0.2.19"
 THIS, NAIVE, LIT = "this build", "naive FastAPI", f"LitServe {LITSERVE}"
 READY_S = 120.0
@@ -153,12 +153,18 @@ class Service:
             return False
 
 
-def this_build(image: str, settings: Mapping[str, str]) -> Service:
-    """Return the service of this checkout, with the settings of the environment and further settings."""
-    return _build(THIS, ROOT, {**os.environ, **settings}, image)
+def this_build(image: str, settings: Mapping[str, str], artifact: Path = STARTER) -> Service:
+    """Return the service of this checkout, with the settings of the environment and further settings.
+
+    Args:
+        image: file of an image with which the service shows that it is ready.
+        settings: environment variables, beside those of this process.
+        artifact: folder of the version of a model; its repository is served.
+    """
+    return _build(THIS, ROOT, {**os.environ, **settings}, image, artifact)
 
 
-def build_of(commit: str, folder: Path, image: str) -> Service:
+def build_of(commit: str, folder: Path, image: str, artifact: Path = STARTER) -> Service:
     """Return the service of a commit, unpacked into an empty folder.
 
     It does not take SPARSIGHT_ settings from the environment: an older build may not know them.
@@ -171,18 +177,18 @@ def build_of(commit: str, folder: Path, image: str) -> Service:
         raise RuntimeError(f"there is no build of {commit}: {archive.stderr.decode().strip()}")
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
     plain = {name: value for name, value in os.environ.items() if not name.startswith("SPARSIGHT_")}
-    return _build(f"before ({commit[:12]})", folder, plain, image)
+    return _build(f"before ({commit[:12]})", folder, plain, image, artifact)
 
 
-def _build(name: str, folder: Path, environment: Mapping[str, str], image: str) -> Service:
+def _build(name: str, folder: Path, environment: Mapping[str, str], image: str, artifact: Path) -> Service:
     port = free_port()
-    ours = {"HOST": "127.0.0.1", "PORT": str(port), "SPARSIGHT_REPOSITORY": str(REPOSITORY)}
-    ours["SPARSIGHT_DEFAULT_MODEL"] = "starter"
+    ours = {"HOST": "127.0.0.1", "PORT": str(port), "SPARSIGHT_REPOSITORY": str(artifact.parents[1])}
+    ours["SPARSIGHT_DEFAULT_MODEL"] = json.loads((artifact / "manifest.json").read_text())["name"]
     command = [sys.executable, "-m", "service"]
     return Service(name, command, port, {**environment, **ours}, image, folder, has_metrics=True)
 
 
-def naive(image: str) -> Service:
+def naive(image: str, artifact: Path = STARTER) -> Service:
     """Return the endpoint of naive.py."""
     port = free_port()
     command = [
@@ -194,15 +200,15 @@ def naive(image: str) -> Service:
         "--port",
         str(port),
     ]
-    environment = os.environ | {"ARTIFACT": str(ARTIFACT)}
+    environment = os.environ | {"ARTIFACT": str(artifact)}
     return Service(NAIVE, [*command, "--no-access-log"], port, environment, image)
 
 
-def lit_serve(image: str) -> Service:
+def lit_serve(image: str, artifact: Path = STARTER) -> Service:
     """Return the endpoint of lit.py; the first time, install its environment into the user's cache."""
     port = free_port()
     command = [str(litserve_python()), "-m", "tests.load.lit", str(port)]
-    environment = os.environ | {"ARTIFACT": str(ARTIFACT)}
+    environment = os.environ | {"ARTIFACT": str(artifact)}
     return Service(LIT, command, port, environment, image, form_field="request")
 
 

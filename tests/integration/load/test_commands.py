@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.load.callers import ROOT
 from tests.load.photographs import SIZES, make_photographs
-from tests.load.services import ARTIFACT, naive, running, this_build
+from tests.load.services import STARTER, naive, running, this_build
 
 pytestmark = pytest.mark.heavy
 
@@ -73,7 +73,7 @@ def test_photographs_have_their_sizes_and_stay_upright(photos: Path, tmp_path: P
 
 def test_the_naive_endpoint_finds_what_the_service_finds(tmp_path: Path) -> None:
     image = tmp_path / "golden.png"  # without loss, so that both decode the same pixels
-    cv2.imwrite(str(image), np.load(ARTIFACT / "golden.npz")["image"][..., ::-1])
+    cv2.imwrite(str(image), np.load(STARTER / "golden.npz")["image"][..., ::-1])
     answers = []
     for service in (this_build(str(image), {}), naive(str(image))):
         with running([service]):
@@ -110,20 +110,21 @@ def test_gateway_prints_rates_latencies_and_memory_of_every_service(photos: Path
     )
     rates = table(printed, "photographs")
     commit = "before (HEAD)"
-    names = ["engine alone", "this build", commit, "naive FastAPI"]
+    services = ["this build", commit, "naive FastAPI"]
+    names = ["engine alone", "engine and decoder", *services]
     assert [(row["photographs"], row["service"]) for row in rates] == [
         (size, name) for size in ("VGA", "12 MP") for name in names
     ]
     assert all(float(row["images/s"]) > 0 for row in rates if row["photographs"] == "VGA")
-    assert rates[0]["of the engine alone"] == rates[3]["over naive"] == "1.00 (1.00 to 1.00)"
+    assert rates[0]["of the engine alone"] == rates[4]["over naive"] == "1.00 (1.00 to 1.00)"
     latencies = table(printed.partition("latency at half load:")[2], "photographs")
-    assert [row["service"] for row in latencies] == names[1:]
+    assert [row["service"] for row in latencies] == services
     for row in latencies:
         assert 0 < float(row["p50, ms"]) <= float(row["p99, ms"])
         added = float(row["p99, ms"]) - float(row["engine alone, p99"])
         assert float(row["added, p99"]) == pytest.approx(added, abs=0.11)  # of rounded numbers
     memory = table(printed, "service")
-    assert [row["service"] for row in memory] == names[1:]
+    assert [row["service"] for row in memory] == services
     for row in memory:
         # 64 bodies of 12-megapixel images, of which one is being decoded, need more than an idle service.
         assert 100 < float(row["at rest, MB"]) < float(row["64 × 12 MP, MB"])
