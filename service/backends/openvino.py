@@ -40,8 +40,8 @@ class OpenVinoBackend(InProcessBackend):
         """
         self._manifest = artifact.manifest
         try:
-            # OpenVINO 2026.4 fills its table of dtypes at the first use. If several threads were the first at the
-            # same time, one could hold the table's lock while it waits for the interpreter, and all would hang.
+            # OpenVINO 2026.4 fills its table of dtypes at the first use. If several threads were the first at
+            # the same time, one could hold the table's lock and wait for the interpreter, and all would hang.
             ov.Type.u8.to_dtype()
             core = ov.Core()
             check_capabilities(artifact, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
