@@ -76,7 +76,7 @@ def create_app(
     routes = (*app.routes, *router.routes, *images_router.routes, *page_router.routes, *docs_router.routes)
     paths = {path for route in routes if (path := getattr(route, "path", None))}
     # Around the whole stack, so that answers to defects also get an id and CORS headers.
-    app.middleware_stack = wrap(app.build_middleware_stack(), service, paths)
+    app.middleware_stack, app.state.doorstep = wrap(app.build_middleware_stack(), service, paths)
     return app
 
 
