@@ -26,6 +26,8 @@ TOO_MANY = 429
 RawHeaders = list[tuple[bytes, bytes]]
 """Headers of a request or an answer, as the server has them."""
 
+_SLUG = slug_of(Overloaded)
+_ID = "<id>"  # in the place of the request's id, which needs no escapes in JSON
 _PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 
@@ -36,6 +38,7 @@ class Door:
         """Wrap `app`; the service knows how much is in flight."""
         self._app = app
         self._service = service
+        self._sentence = self._body = ""  # of the last refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -89,8 +92,13 @@ class Door:
 
     def refuse(self, error: Overloaded, request_id: str) -> tuple[RawHeaders, bytes]:
         """Count a refusal; return the headers that are its own, and its body."""
-        self._service.metrics.rejected(slug_of(Overloaded))
-        body = to_problem(error, request_id).model_dump_json(exclude_unset=True).encode()
+        self._service.metrics.rejected(_SLUG)
+        if (
+            str(error) != self._sentence
+        ):  # when there are many refusals, most have the sentence of the last one
+            self._sentence = str(error)
+            self._body = to_problem(error, _ID).model_dump_json(exclude_unset=True)
+        body = self._body.replace(_ID, request_id, 1).encode()
         headers = [
             (b"content-type", MEDIA_TYPE.encode()),
             (b"content-length", str(len(body)).encode()),
