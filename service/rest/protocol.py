@@ -32,7 +32,7 @@ class DoorProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._doorstep: Doorstep = cast("FastAPI", config.app).state.doorstep
         self._refused_s: float | None = None  # since when the body of a refused request has been dropped
-        self._ends = False
+        self._ends = False  # whether the connection ends with that body
 
     def on_headers_complete(self) -> None:
         """Refuse the request here, or leave it to the app."""
@@ -42,6 +42,9 @@ class DoorProtocol(HttpToolsProtocol):
             return
         headers, body = refused
         lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
+        self._ends = self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive()
+        if self._ends:
+            lines.append(b"connection: close\r\n")
         self.transport.write(b"".join((STATUS_LINE[TOO_MANY], *lines, b"\r\n", body)))
         self._refused_s = self.loop.time()
 
@@ -67,6 +70,8 @@ class DoorProtocol(HttpToolsProtocol):
         """Parse what has arrived; do not wait for the rest of a refused body for ever."""
         super().data_received(data)
         if self._refused_s is not None:
+            if self.timeout_keep_alive_task is not None:  # of an answer before, if they came together
+                self.timeout_keep_alive_task.cancel()
             left_s = self._refused_s + DROP_S - self.loop.time()
             self.timeout_keep_alive_task = self.loop.call_later(
                 max(0.0, min(SILENT_S, left_s)), self.timeout_keep_alive_handler
@@ -80,13 +85,12 @@ class DoorProtocol(HttpToolsProtocol):
             self._ends = True
 
     def _is_plain(self) -> bool:
-        """Return whether it is a POST on a connection that stays open and has no other answer to send."""
+        """Return whether it is a POST on a connection that has no other answer to send."""
         return (
             self.parser.get_method() == b"POST"
-            and self.parser.get_http_version() == "1.1"
-            and self.parser.should_keep_alive()
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
+            and not self.transport.is_closing()
         )
 
     def _on_let_go(self, _: asyncio.Future[None]) -> None:

@@ -129,7 +129,23 @@ def test_requests_that_were_sent_together_are_refused_one_after_the_other(reposi
         while part := connection.recv(65536):
             received += part
     assert received.count(b"HTTP/1.1 429") == 4
-    assert quick[-3:] == [True] * 3  # the one that closes is left to the app
+    assert quick[-4:] == [True] * 4
+    assert received.lower().count(b"connection: close") == 1
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_refused_caller_that_closes_may_send_its_body_first(repository, quick, version):
+    with full(repository=repository) as (running, _), connect(running) as connection:
+        last = head(200_000, "Connection: close").replace(b"HTTP/1.1", f"HTTP/{version}".encode())
+        connection.sendall(last)
+        first, headers, _ = read_answer(connection)
+        assert first.startswith("HTTP/1.1 429")
+        assert headers["connection"] == "close"
+        for _ in range(2):
+            time.sleep(0.1)
+            connection.sendall(bytes(100_000))
+        assert connection.recv(100) == b""
+    assert quick[-1]
 
 
 @pytest.mark.parametrize("size", [1000, 8_000_000])
