@@ -23,6 +23,7 @@ from service.backends.table import BACKENDS
 from service.errors import ServiceError, SettingsInvalid
 from service.logs import log_to_stderr
 from service.memory import limit_arenas, skip_imports
+from service.rest.protocol import DoorProtocol
 from service.serving.detect import DetectService
 from service.settings import ENV_PREFIX, Settings
 
@@ -123,6 +124,7 @@ def _serve(settings: Settings) -> int:
     app = create_app(settings, on_loaded=on_loaded)
     config = uvicorn.Config(
         app,
+        http=DoorProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

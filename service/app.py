@@ -76,7 +76,7 @@ def create_app(
     routes = chain(app.routes, *(included.routes for included in routers))
     paths = {path for route in routes if (path := getattr(route, "path", None))}
     # Around the whole stack, so that answers to defects also get an id and CORS headers.
-    app.middleware_stack = wrap(app.build_middleware_stack(), service, paths)
+    app.middleware_stack, app.state.doorstep = wrap(app.build_middleware_stack(), service, paths)
     return app
 
 
