@@ -23,11 +23,13 @@ from service.backends.table import BACKENDS
 from service.errors import ServiceError, SettingsInvalid
 from service.logs import log_to_stderr
 from service.memory import limit_arenas, skip_imports
+from service.rest.protocol import DoorProtocol
 from service.serving.detect import DetectService
 from service.settings import ENV_PREFIX, Settings
 
 log = logging.getLogger("service")  # the name __main__ would mean nothing in the log
 
+_SWITCH_S = 0.0002  # by default, an engine whose graph has ended may wait 5 ms for the interpreter
 OF_TESTS = "SPARSIGHT_DATA"  # where tests find datasets; whoever set it may start the service too
 OPENAPI_FILE = Path(__file__).parent / "rest" / "openapi.json"
 
@@ -93,6 +95,7 @@ class _Server(uvicorn.Server):
 
 
 def _serve(settings: Settings) -> int:
+    sys.setswitchinterval(_SWITCH_S)
     _save_memory()
     log_to_stderr(settings.log_format)
     listener = _listen(settings.host, settings.port)
@@ -121,6 +124,7 @@ def _serve(settings: Settings) -> int:
     app = create_app(settings, on_loaded=on_loaded)
     config = uvicorn.Config(
         app,
+        http=DoorProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import chain
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -17,7 +18,7 @@ from service.rest.handlers import add_problem_handlers
 from service.rest.images import router as images_router
 from service.rest.middleware import wrap
 from service.rest.problems import STATUS
-from service.rest.routes import router
+from service.rest.routes import detect_router, router
 from service.serving.detect import DetectService
 from service.serving.models import Models
 from service.serving.open import open_models
@@ -68,15 +69,14 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    app.include_router(router)
-    app.include_router(images_router)
-    app.include_router(page_router)
-    app.include_router(docs_router)
+    routers = (detect_router, router, images_router, page_router, docs_router)
+    for included in routers:
+        app.include_router(included)
     add_problem_handlers(app)
-    routes = (*app.routes, *router.routes, *images_router.routes, *page_router.routes, *docs_router.routes)
+    routes = chain(app.routes, *(included.routes for included in routers))
     paths = {path for route in routes if (path := getattr(route, "path", None))}
     # Around the whole stack, so that answers to defects also get an id and CORS headers.
-    app.middleware_stack = wrap(app.build_middleware_stack(), service, paths)
+    app.middleware_stack, app.state.doorstep = wrap(app.build_middleware_stack(), service, paths)
     return app
 
 

@@ -1,6 +1,7 @@
 """Define every Prometheus series that the service exports; dashboards rely on the names of the series."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
@@ -11,6 +12,8 @@ BUCKETS_S = (
     0.065, 0.1, 0.16, 0.25, 0.5, 1.0, 2.5, 10.0,
 )  # fmt: skip
 ENTROPY_BUCKETS_BITS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
+
+Series = TypeVar("Series", Counter, Histogram)
 
 
 class Metrics:
@@ -23,6 +26,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         """Declare every series in `registry`."""
         disable_created_metrics()  # type: ignore[no-untyped-call]  # no *_created series
+        self._children: dict[tuple[object, ...], Any] = {}  # by series and labels
         self.registry = registry
         expert = ["model", "version", "layer", "expert"]
         self._requests = Counter(
@@ -163,7 +167,7 @@ class Metrics:
 
     def record_queue_wait(self, backend: str, wait_s: float) -> None:
         """Record the seconds that an image waited for a backend."""
-        self._queue_wait_s.labels(backend).observe(wait_s)
+        self._child(self._queue_wait_s, backend).observe(wait_s)
 
     def brownout_stepped(self, backend: str, effort: float, lowered_s: float) -> None:
         """Record the effort in force on a backend, and the seconds for which it was above 0."""
@@ -193,8 +197,8 @@ class Metrics:
     def request_ended(self, route: str, code: int, duration_s: float) -> None:
         """Record an answered request, and remove it from the number of requests in flight."""
         self._inflight.dec()
-        self._requests.labels(route, str(code)).inc()
-        self._request_s.labels(route).observe(duration_s)
+        self._child(self._requests, route, str(code)).inc()
+        self._child(self._request_s, route).observe(duration_s)
 
     def rejected(self, reason: str) -> None:
         """Count a rejected image or request; `reason` is the last part of the problem's type."""
@@ -209,18 +213,25 @@ class Metrics:
             ("infer", timings.infer_s),
             ("postprocess", timings.postprocess_s),
         ):
-            self._stage_s.labels(stage, backend).observe(seconds)
+            self._child(self._stage_s, stage, backend).observe(seconds)
 
     def record_image(
         self, model: str, version: str, detections: int, experts: Iterable[ExpertActivation], compute: Compute
     ) -> None:
         """Count the detections, chosen experts, weights, entropies and compute of one answered image."""
-        self._detections.labels(model).inc(detections)
+        self._child(self._detections, model).inc(detections)
         for layer in experts:
-            self._entropy_bits.labels(model, layer.layer).observe(layer.entropy_bits)
+            self._child(self._entropy_bits, model, layer.layer).observe(layer.entropy_bits)
             for expert, weight in zip(layer.active, layer.weights, strict=True):
                 labels = (model, version, layer.layer, str(expert))
-                self._activations.labels(*labels).inc()
-                self._gate_weight.labels(*labels).inc(weight)
-        self._gflops.labels("used").inc(compute.used_gflops)
-        self._gflops.labels("dense").inc(compute.dense_gflops)
+                self._child(self._activations, *labels).inc()
+                self._child(self._gate_weight, *labels).inc(weight)
+        self._child(self._gflops, "used").inc(compute.used_gflops)
+        self._child(self._gflops, "dense").inc(compute.dense_gflops)
+
+    def _child(self, series: Series, *labels: str) -> Series:
+        """Return `series.labels(*labels)`, which is slow, and of which every image needs twenty."""
+        child: Series | None = self._children.get((series, labels))
+        if child is None:
+            child = self._children[series, labels] = series.labels(*labels)
+        return child

@@ -2,8 +2,9 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Mapping
-from threading import Semaphore
+from threading import Lock, Semaphore
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -18,16 +19,24 @@ T = TypeVar("T")
 
 
 class InProcessBackend(ABC):
-    """Runs up to `workers` graphs at once, while one more image is prepared.
+    """Runs graphs for up to `workers` images at once, while one more image is prepared.
 
     A job stays in its thread from the file to the predictions. On a busy machine, each change of thread would
     wait for the interpreter, and the engine would wait for the next image.
     """
 
-    def __init__(self, workers: int, name: str) -> None:
-        """Prepare the threads; `name` is the prefix of their names."""
+    def __init__(self, name: str, *, workers: int, at_once: int, streams: int) -> None:
+        """Prepare the threads.
+
+        Args:
+            name: prefix of the names of the threads.
+            workers: graphs that are meant to run at the same time.
+            at_once: calls of `compute` at the same time: more than `streams` if the engine has a queue.
+            streams: graphs that the engine really runs at the same time.
+        """
         self._threads = Threads(workers + 1, name)
-        self._room = Semaphore(workers)
+        self._room = Semaphore(at_once)
+        self._streams = Streams(streams)
 
     @abstractmethod
     def compute(self, inputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
@@ -52,9 +61,11 @@ class InProcessBackend(ABC):
                 context.left_s()
                 if left:
                     raise asyncio.CancelledError
-                began = perf_counter()
-                outputs = self.compute(inputs)
-                infer_s = perf_counter() - began
+                use = self._streams.begin()
+                try:
+                    outputs = self.compute(inputs)
+                finally:
+                    infer_s = self._streams.end(use)
             return job.finish(outputs, infer_s)
 
         try:
@@ -66,3 +77,41 @@ class InProcessBackend(ABC):
     async def close(self) -> None:
         """Wait for the jobs that are running."""
         await asyncio.to_thread(self._threads.close)
+
+
+class _Use:
+    started: float | None = None  # when the graph left the engine's queue; None while it waits there
+
+
+class Streams:
+    """Tells how long each graph ran, without its wait in the engine's queue, which is first in, first out."""
+
+    def __init__(self, count: int) -> None:
+        """Expect an engine that runs `count` graphs at the same time."""
+        self._free = count
+        self._queue: deque[_Use] = deque()
+        self._lock = Lock()
+
+    def begin(self) -> _Use:
+        """Note that the engine gets a graph; `end` takes the result."""
+        use = _Use()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                use.started = perf_counter()
+            else:
+                self._queue.append(use)
+        return use
+
+    def end(self, use: _Use) -> float:
+        """Return for how many seconds the graph ran; its stream takes the next one in the queue."""
+        now = perf_counter()
+        with self._lock:
+            if use.started is None:  # it ended before those in front of it
+                self._queue.remove(use)
+                return 0.0
+            if self._queue:
+                self._queue.popleft().started = now
+            else:
+                self._free += 1
+        return now - use.started

@@ -49,7 +49,7 @@ class OnnxBackend(InProcessBackend):
             raise SettingsInvalid("SPARSIGHT_ONNX__DEVICE is cuda, but ONNX Runtime finds no CUDA device")
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         check_ports(self._manifest, str(graph), _ports(inputs), _ports(outputs))
-        super().__init__(workers, "onnx")
+        super().__init__("onnx", workers=workers, at_once=workers, streams=workers)
 
     async def close(self) -> None:
         """Wait for the jobs that are running, and free the session."""

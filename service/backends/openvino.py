@@ -24,7 +24,7 @@ _DTYPES = {"boolean": "bool"}  # OpenVINO's other names equal the manifest's
 
 
 class OpenVinoBackend(InProcessBackend):
-    """A compiled graph and a pool of `workers` infer requests, so that up to `workers` calls run at once."""
+    """A compiled graph, and infer requests for `workers` images and one more in the engine's queue."""
 
     def __init__(self, artifact: Artifact, settings: OpenVinoSettings, workers: int) -> None:
         """Compile the graph.
@@ -40,6 +40,9 @@ class OpenVinoBackend(InProcessBackend):
         """
         self._manifest = artifact.manifest
         try:
+            # OpenVINO 2026.4 fills its table of dtypes at the first use. If several threads were the first at
+            # the same time, one could hold the table's lock and wait for the interpreter, and all would hang.
+            ov.Type.u8.to_dtype()
             core = ov.Core()
             check_capabilities(artifact, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
             model = core.read_model(artifact.graph)
@@ -51,9 +54,11 @@ class OpenVinoBackend(InProcessBackend):
         manifest, compiled = self._manifest, self._compiled
         inputs, outputs = _ports(compiled.inputs, manifest.inputs), _ports(compiled.outputs, manifest.outputs)
         check_ports(manifest, str(artifact.graph), inputs, outputs)
-        super().__init__(workers, "openvino")
+        streams = int(compiled.get_property("NUM_STREAMS"))
+        at_once = workers + 1  # the last one waits in the engine's queue, where no stream waits for Python
+        super().__init__("openvino", workers=workers, at_once=at_once, streams=streams)
         self._idle: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
-        for _ in range(workers):
+        for _ in range(at_once):
             self._idle.put(self._compiled.create_infer_request())
 
     async def close(self) -> None:
@@ -73,9 +78,9 @@ class OpenVinoBackend(InProcessBackend):
         request = self._idle.get()
         try:
             whole = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-            request.infer(whole, share_inputs=True)
+            outputs = request.infer(whole, share_inputs=True, share_outputs=True)
             # Copied, because the next call with this infer request overwrites the engine's memory.
-            return {row.name: request.get_tensor(row.name).data.copy() for row in self._manifest.outputs}
+            return {row.name: outputs[row.name].copy() for row in self._manifest.outputs}
         except RuntimeError as error:
             raise BackendFailed(f"OpenVINO refused the input: {_first_line(error)}") from error
         finally:

@@ -1,10 +1,12 @@
 """Define the routes of the HTTP API: detect, models, health, readiness and metrics."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.errors import InvalidParameter
@@ -20,10 +22,21 @@ from service.rest.service_of import service_of
 from service.rest.wire import Answer, Health, ModelList, Readiness, ReloadReport, Results
 from service.tasks.resolve import resolve
 
+
+class _Plain(APIRoute):
+    """A route whose function reads the request and writes the response itself, without FastAPI's help."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the function of the route as it is."""
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return endpoint
+
+
 router = APIRouter()
+detect_router = APIRouter(route_class=_Plain)
 
 
-@router.post(
+@detect_router.post(
     "/detect",
     response_model=Answer | Results,
     response_description="The predictions for the image, and the experts that ran.",
@@ -32,14 +45,14 @@ router = APIRouter()
     summary="Detect objects or classify an image, and report the experts that ran.",
     tags=["detection"],
 )
-@router.post("/v1/detect", response_model=Answer | Results, include_in_schema=False)
+@detect_router.post("/v1/detect", response_model=Answer | Results, include_in_schema=False)
 async def detect_route(request: Request) -> Response:
     """Return the predictions for one image, or a list of answers for a form with several files."""
     query = read_query(request)
     return await _detect(request, query, several=query.several)
 
 
-@router.post(
+@detect_router.post(
     "/detect/batch",
     response_model=Results,
     response_description="A list of answers and problems, one for each image, in the order sent.",
@@ -48,7 +61,7 @@ async def detect_route(request: Request) -> Response:
     summary="As /detect, for one or more images; the answer is always a list.",
     tags=["detection"],
 )
-@router.post("/v1/detect/batch", response_model=Results, include_in_schema=False)
+@detect_router.post("/v1/detect/batch", response_model=Results, include_in_schema=False)
 async def batch_route(request: Request) -> Response:
     """Return a list of answers, even for one image."""
     return await _detect(request, read_query(request), several=True)

@@ -1,8 +1,8 @@
 """Predict objects or classes for images: choose a route, run the stages, notify the observers."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -49,15 +49,13 @@ class DetectService:
         self._admission = Admission(settings.max_inflight, settings.max_inflight_bytes)
         self._threads = Threads(settings.workers + 1, "detect")
 
-    @contextmanager
-    def admit(self, size_bytes: int = 0) -> Iterator[None]:
+    def admit(self, size_bytes: int = 0) -> AbstractContextManager[None]:
         """Count a request with a body of `size_bytes` bytes as in flight while it is received and served.
 
         Raises:
             Overloaded: too many requests or bytes are already in flight.
         """
-        with self._admission.enter(size_bytes):
-            yield
+        return self._admission.enter(size_bytes)
 
     def check_wait(
         self, params: DetectParams, size_bytes: int, priority: Priority, allowed_s: float | None = None

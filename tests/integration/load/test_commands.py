@@ -150,3 +150,21 @@ def test_brownout_prints_every_load_with_and_without_and_draws_them(photos: Path
     ]
     assert all(float(row["goodput/s"]) > 0 for row in rows)
     assert size_of(str(plot))[0] > 300
+
+
+def test_overhead_prints_the_service_beside_the_floor_and_the_graph() -> None:
+    command = [sys.executable, "-m", "tests.load.overhead", "--smallest"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    *served, graph = table(done.stdout, "service")
+    names = ("this build", "bare FastAPI")
+    assert [(row["callers"], row["service"]) for row in served] == [(n, name) for n in "14" for name in names]
+    assert graph["service"] == "graph alone"
+    assert float(graph["CPU, ms"].split()[0]) > 0
+    for ours, floor in (served[:2], served[2:]):
+        for row in (ours, floor):
+            cpu_ms = float(row["CPU, ms"].split()[0])
+            assert float(row["requests/s a core"]) == pytest.approx(1e3 / cpu_ms, rel=0.05)  # rounded
+            assert float(row["requests/s"]) > 0
+        assert float(ours["CPU, ms"].split()[0]) > float(floor["CPU, ms"].split()[0])
+        assert float(ours["context switches"]) > float(floor["context switches"])

@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 
 from service.app import create_app
+from service.rest.protocol import DoorProtocol
 from service.settings import Settings
 from tests.builders import build_artifact
 
@@ -34,7 +35,7 @@ class Served:
 def serve(**settings):
     """Run the service in a thread; models may still be loading when this returns."""
     app = create_app(Settings(port=0, **settings))
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None))
+    server = uvicorn.Server(uvicorn.Config(app, http=DoorProtocol, host="127.0.0.1", port=0, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

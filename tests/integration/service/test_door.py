@@ -9,6 +9,8 @@ import numpy as np
 
 from tests.builders import image_bytes
 
+# Shorter than the server's 5 s, so that no connection ends at the moment when the client uses it again.
+LIMITS = httpx.Limits(keepalive_expiry=2)
 SLOW = image_bytes(np.zeros((3000, 3000, 3), np.uint8))  # takes long to decode, and is a small file
 
 
@@ -46,7 +48,9 @@ def test_preferred_images_are_served_while_others_are_refused(start, repository)
     ask_at_once(limited.url, 2)
 
     async def ask():
-        async with httpx.AsyncClient(base_url=limited.url, trust_env=False, timeout=20) as client:
+        async with httpx.AsyncClient(
+            base_url=limited.url, trust_env=False, timeout=20, limits=LIMITS
+        ) as client:
             crowded = True
 
             async def ask_on():

@@ -264,15 +264,20 @@ def test_a_row_and_its_box_highlight_each_other(page, red):
     wait_for(page, lambda: hot_rows(page) == [])
 
 
+def is_whole(file):
+    """Return whether the browser has written a file; it first makes an empty file of that name."""
+    return file.exists() and file.stat().st_size > 0 and not [*file.parent.glob("*.crdownload")]
+
+
 def test_the_answer_and_the_drawn_image_can_be_saved(page, red, tmp_path):
     page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     send(page, red)
     wait_for(page, lambda: text_of(page, "summary") == "1 object found.")
     page.find_element("id", "save-json").click()
-    wait_for(page, (tmp_path / "red.json").exists)
+    wait_for(page, lambda: is_whole(tmp_path / "red.json"))
     assert json.loads((tmp_path / "red.json").read_text())["predictions"][0]["class"] == "red"
     page.find_element("id", "save-image").click()
-    wait_for(page, (tmp_path / "red.drawn.png").exists)
+    wait_for(page, lambda: is_whole(tmp_path / "red.drawn.png"))
     drawn = cv2.imread(str(tmp_path / "red.drawn.png"), cv2.IMREAD_COLOR_RGB)
     assert drawn.shape == (64, 64, 3)
     assert (drawn[30, 20] == golden_image()[30, 20]).all()  # inside of the box

@@ -14,8 +14,9 @@ from service.request import RequestContext
 class Recorded(InProcessBackend):
     """Computes for `seconds`, and counts how many graphs run at once."""
 
-    def __init__(self, workers, seconds):
-        super().__init__(workers, "recorded")
+    def __init__(self, workers, seconds, at_once=None):
+        super().__init__("recorded", workers=workers, at_once=at_once or workers, streams=workers)
+        self.streams = threading.Semaphore(workers)
         self.seconds = seconds
         self.runs = self.running = self.most_running = 0
         self._lock = threading.Lock()
@@ -25,7 +26,8 @@ class Recorded(InProcessBackend):
             self.runs += 1
             self.running += 1
             self.most_running = max(self.most_running, self.running)
-        time.sleep(self.seconds)
+        with self.streams:
+            time.sleep(self.seconds)
         with self._lock:
             self.running -= 1
         return {"thread": threading.get_ident()}
@@ -69,8 +71,12 @@ def run_all(backend, jobs, allowed_s=5.0):
     return asyncio.run(together())
 
 
-def test_a_job_stays_in_one_thread_and_is_told_how_long_the_graph_ran(job):
-    for threads, infer_s in run_all(Recorded(2, 0.05), [job() for _ in range(6)]):
+@pytest.mark.parametrize("at_once", [2, 3], ids=["no queue", "a queue in the engine"])
+def test_a_job_stays_in_one_thread_and_is_told_how_long_the_graph_ran(job, at_once):
+    backend = Recorded(2, 0.05, at_once)
+    answers = run_all(backend, [job() for _ in range(7)])
+    assert backend.most_running == at_once
+    for threads, infer_s in answers:
         assert len(threads) == 1
         assert 0.05 <= infer_s < 0.1
 
@@ -93,3 +99,18 @@ def test_a_graph_does_not_start_after_the_deadline(job):
     (late,) = run_all(backend, [job(prepare_s=0.2)], allowed_s=0.1)
     assert isinstance(late, DeadlineExceeded)
     assert backend.runs == 0
+
+
+def test_a_prepared_image_that_nobody_waits_for_any_more_is_not_run(job):
+    backend = Recorded(1, 0.2)
+
+    async def two_and_one_leaves():
+        first, second = (asyncio.ensure_future(backend.run(job(), RequestContext.within(5))) for _ in "12")
+        await asyncio.sleep(0.1)
+        assert job.most_open == 2
+        second.cancel()
+        await first
+        await backend.close()
+
+    asyncio.run(two_and_one_leaves())
+    assert backend.runs == 1

@@ -170,18 +170,18 @@ def held(artifact, monkeypatch):
 def test_work_that_nobody_waits_for_any_more_is_never_begun(held):
     backend, work = held
 
-    async def two_and_one_leaves():
-        first = asyncio.ensure_future(protocol.infer(backend, fed(colour(0)), RequestContext.within(20)))
+    async def three_and_one_leaves():
+        calls = (protocol.infer(backend, fed(colour(i)), RequestContext.within(20)) for i in range(3))
+        first, second, third = map(asyncio.ensure_future, calls)
         await asyncio.to_thread(work.begun.wait)
-        second = asyncio.ensure_future(protocol.infer(backend, fed(colour(1)), RequestContext.within(20)))
         await asyncio.sleep(0.01)
-        second.cancel()
-        await asyncio.gather(second, return_exceptions=True)
+        third.cancel()
+        await asyncio.gather(third, return_exceptions=True)
         work.go_on.set()
-        await first
+        await asyncio.gather(first, second)
 
-    asyncio.run(two_and_one_leaves())
-    assert work.runs == 1
+    asyncio.run(three_and_one_leaves())
+    assert work.runs == 2
 
 
 def test_a_deadline_ends_the_waiting_and_a_passed_one_begins_nothing(held):

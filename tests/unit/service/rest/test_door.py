@@ -3,9 +3,9 @@
 import asyncio
 from time import perf_counter
 
-from service.rest.door import _IMAGE_PATHS, Patience
+from service.rest.door import IMAGE_PATHS, Patience
 from service.rest.images import router as images_router
-from service.rest.routes import router
+from service.rest.routes import detect_router, router
 
 SCOPE = {"type": "http", "method": "POST", "path": "/detect"}
 
@@ -86,5 +86,6 @@ def test_a_request_that_ends_frees_the_caller_that_was_held_last():
 
 
 def test_the_door_stands_before_every_route_that_takes_images():
-    routes = [route for route in (*router.routes, *images_router.routes) if "POST" in route.methods]
-    assert {route.path for route in routes} - {"/models/reload"} == _IMAGE_PATHS
+    routers = (detect_router, router, images_router)
+    routes = [route for each in routers for route in each.routes if "POST" in route.methods]
+    assert {route.path for route in routes} - {"/models/reload"} == IMAGE_PATHS

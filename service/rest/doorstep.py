@@ -1,0 +1,63 @@
+"""Refuse images from the head of their requests, without the layers of the app.
+
+Under overload, most requests are refused. Through the app, each would cost a task, a copy of its body and
+every layer of middleware, several times as much as the refusal itself. So a server that can, such as
+protocol.py, asks here first. All that is not plain is left to the app, which gives the same refusals.
+"""
+
+from time import perf_counter
+
+from service.errors import Overloaded
+from service.rest.door import IMAGE_PATHS, TOO_MANY, Door, Patience, RawHeaders
+from service.rest.recorder import RequestRecorder, common_headers, request_id_of
+
+_PATHS = {path.encode(): path for path in IMAGE_PATHS}
+# The body may never come (expect) or end (transfer-encoding), or the answer needs CORS headers (origin).
+_NOT_PLAIN = {b"expect", b"transfer-encoding", b"origin", b"upgrade"}
+
+
+class Doorstep:
+    """Refuses requests from their heads alone."""
+
+    def __init__(self, door: Door, recorder: RequestRecorder, patience: Patience, max_bytes: int) -> None:
+        """Refuse what `door` refuses, if the body has at most `max_bytes` bytes; count and log it."""
+        self._door = door
+        self._recorder = recorder
+        self._patience = patience
+        self._max_bytes = max_bytes
+        self.hold = patience.hold
+        self.must_hold = patience.is_exhausted
+
+    def refuse(self, target: bytes, headers: RawHeaders) -> tuple[RawHeaders, bytes] | None:
+        """Return the headers and the body of a 429 for a POST request; None if the app must answer.
+
+        Args:
+            target: path and query, as they were sent.
+            headers: the request's headers, with names in lower case.
+        """
+        raw_path, _, query = target.partition(b"?")
+        path = _PATHS.get(raw_path)
+        if path is None:
+            return None
+        size_bytes = -1
+        for name, value in headers:
+            if name in _NOT_PLAIN:
+                return None
+            if name == b"content-length":
+                size_bytes = int(value)
+        if not 0 <= size_bytes <= self._max_bytes:
+            return None
+        started = perf_counter()
+        try:
+            with self._door.admit(path, query, size_bytes):
+                return None  # the app admits it again, together with all that comes until then
+        except Overloaded as error:
+            return self._answer(error, path, request_id_of(headers), started)
+
+    def _answer(
+        self, error: Overloaded, path: str, request_id: str, started: float
+    ) -> tuple[RawHeaders, bytes]:
+        headers, body = self._door.refuse(error, request_id)
+        self._recorder.begin()
+        self._recorder.record(path, TOO_MANY, request_id, started)
+        return [*headers, *common_headers(request_id)], body

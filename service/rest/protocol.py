@@ -1,0 +1,98 @@
+"""Let uvicorn refuse images before it makes a task for them, and drop their bodies as they arrive.
+
+uvicorn has no setting for this: it makes a task for each request, keeps its body in memory, stops and resumes
+the reading from its socket, and writes the head and the body of an answer apart. For a refusal of an image
+with 130 kB, that alone costs more than all of this module. Everything else is uvicorn's own.
+"""
+
+import asyncio
+from typing import Any, cast
+
+from fastapi import FastAPI
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.rest.door import TOO_MANY
+from service.rest.doorstep import Doorstep
+from service.rest.middleware import DROP_S, SILENT_S
+
+
+class DoorProtocol(HttpToolsProtocol):
+    """uvicorn's protocol for one HTTP/1.1 connection, with the doorstep of the service before the app."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Serve one connection; the app of `config` is the service's."""
+        super().__init__(config, server_state, app_state, _loop)
+        self._doorstep: Doorstep = cast("FastAPI", config.app).state.doorstep
+        self._refused_s: float | None = None  # since when the body of a refused request has been dropped
+        self._ends = False  # whether the connection ends with that body
+
+    def on_headers_complete(self) -> None:
+        """Refuse the request here, or leave it to the app."""
+        refused = self._doorstep.refuse(self.url, self.headers) if self._is_plain() else None
+        if refused is None:
+            super().on_headers_complete()
+            return
+        headers, body = refused
+        lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
+        self._ends = self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive()
+        if self._ends:
+            lines.append(b"connection: close\r\n")
+        self.transport.write(b"".join((STATUS_LINE[TOO_MANY], *lines, b"\r\n", body)))
+        self._refused_s = self.loop.time()
+
+    def on_body(self, body: bytes) -> None:
+        """Drop a part of the body of a refused request."""
+        if self._refused_s is None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Wait for the next request."""
+        if self._refused_s is None:
+            super().on_message_complete()
+            return
+        self._refused_s = None
+        self.on_response_complete()
+        if self._ends:
+            self.transport.close()
+        elif self._doorstep.must_hold():
+            self.flow.pause_reading()
+            self._doorstep.hold().add_done_callback(self._on_let_go)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has arrived; do not wait for the rest of a refused body for ever."""
+        super().data_received(data)
+        if self._refused_s is not None:
+            if self.timeout_keep_alive_task is not None:  # of an answer before, if they came together
+                self.timeout_keep_alive_task.cancel()
+            left_s = self._refused_s + DROP_S - self.loop.time()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                max(0.0, min(SILENT_S, left_s)), self.timeout_keep_alive_handler
+            )
+
+    def shutdown(self) -> None:
+        """Close the connection, but not while a refused body arrives: the client could lose the answer."""
+        if self._refused_s is None:
+            super().shutdown()
+        else:
+            self._ends = True
+
+    def _is_plain(self) -> bool:
+        """Return whether it is a POST on a connection that has no other answer to send."""
+        return (
+            self.parser.get_method() == b"POST"
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+        )
+
+    def _on_let_go(self, _: asyncio.Future[None]) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()

@@ -1,0 +1,92 @@
+"""Give each request an id, and record its status and duration in the metrics and the log."""
+
+import logging
+import math
+import re
+from collections.abc import Collection
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.metrics import Metrics
+from service.rest.door import RawHeaders
+from service.rest.ids import new_id
+
+log = logging.getLogger(__name__)
+
+_PROBES = {"/healthz", "/readyz", "/metrics"}  # requested every few seconds; counted, but not logged
+_SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # no spaces, quotes or line breaks: it goes into the log
+_REFUSED, _REFUSAL_EVERY_S = 429, 0.1  # of refusals in between, the next line says the number
+
+
+class RequestRecorder:
+    """ASGI middleware that gives each request an id, and records its status and duration."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: Collection[str]) -> None:
+        """Wrap `app`. In the metrics, all paths outside `paths` share the label "other".
+
+        Callers can request any path, so with a label for each path, the number of labels would have no limit.
+        """
+        self._app = app
+        self._metrics = metrics
+        self._paths = frozenset(paths)
+        self._refusal_logged, self._refusals_omitted = -math.inf, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection; record it if it is an HTTP request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = request_id_of(scope["headers"])
+        scope.setdefault("state", {})["request_id"] = request_id
+        code = 500  # the server sends this if the app sends nothing
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+                message["headers"] = [*message.get("headers", ()), *common_headers(request_id)]
+            await send(message)
+
+        started = perf_counter()
+        self.begin()
+        try:
+            await self._app(scope, receive, send_and_note)
+        finally:
+            route = scope.get("route")
+            path: str = scope["path"] if route is None else route.path  # /models/{name}/example, for example
+            self.record(path, code, request_id, started)
+
+    def begin(self) -> None:
+        """Count a request as in flight, until it is recorded."""
+        self._metrics.request_started()
+
+    def record(self, path: str, code: int, request_id: str, started: float) -> None:
+        """Count and log an answered request that began at `started`, on the clock of `perf_counter`."""
+        duration_s = perf_counter() - started
+        route = path if path in self._paths else "other"
+        self._metrics.request_ended(route, code, duration_s)
+        if route not in _PROBES and (code != _REFUSED or self._logs_refusal(started)):
+            facts = {"route": route, "code": code, "id": request_id, "duration_s": round(duration_s, 4)}
+            if code == _REFUSED:
+                facts["omitted"], self._refusals_omitted = self._refusals_omitted, 0
+            log.info("request_answered", extra=facts)
+
+    def _logs_refusal(self, now: float) -> bool:
+        """Return whether to log a refusal: under overload, the log would cost more than the refusals."""
+        if now - self._refusal_logged < _REFUSAL_EVERY_S:
+            self._refusals_omitted += 1
+            return False
+        self._refusal_logged = now
+        return True
+
+
+def common_headers(request_id: str) -> RawHeaders:
+    """Return the headers that every answer has."""
+    return [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+
+
+def request_id_of(headers: RawHeaders) -> str:
+    """Return the id that the caller sent; a new id if the caller sent none, several or an invalid one."""
+    sent = [value.decode("latin-1") for name, value in headers if name == b"x-request-id"]
+    return sent[0] if len(sent) == 1 and _SANE_ID.fullmatch(sent[0]) else new_id()
