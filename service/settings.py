@@ -221,7 +221,9 @@ class Settings(BaseSettings):
     workers: Annotated[
         int,
         Field(
-            ge=1, le=256, description="Graphs that run at the same time; one more image is decoded meanwhile."
+            ge=1,
+            le=256,
+            description="Graphs that run at the same time, while two more images are decoded.",
         ),
     ] = 2
     max_inflight: Annotated[
@@ -244,7 +246,7 @@ class Settings(BaseSettings):
         Annotated[float, Field(gt=0, le=600)] | None,
         Field(
             description="Longest predicted wait of an image for its turn, in seconds; further images get a"
-            " 429. If unset, five times as long as an image takes.",
+            " 429. If unset, twice as long as an image takes.",
         ),
     ] = None
     max_body_bytes: Annotated[int, Field(ge=1, description="Largest request body, in bytes.")] = 20_000_000

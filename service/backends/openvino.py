@@ -12,7 +12,7 @@ from service.artifact.manifest import Manifest
 from service.artifact.repository import Artifact
 from service.artifact.tensors import TensorRow
 from service.backends.contract import Port, check_batch, check_ports
-from service.backends.in_process import InProcessBackend
+from service.backends.in_process import AHEAD, InProcessBackend
 from service.cores import allowed_cores, usable_cores
 from service.errors import ArtifactBroken, BackendFailed
 from service.settings import OpenVinoSettings
@@ -24,7 +24,7 @@ _DTYPES = {"boolean": "bool"}  # OpenVINO's other names equal the manifest's
 
 
 class OpenVinoBackend(InProcessBackend):
-    """A compiled graph, and infer requests for `workers` images and one more in the engine's queue."""
+    """A compiled graph, and infer requests for `workers` images and for more in the engine's queue."""
 
     def __init__(self, artifact: Artifact, settings: OpenVinoSettings, workers: int) -> None:
         """Compile the graph.
@@ -55,7 +55,7 @@ class OpenVinoBackend(InProcessBackend):
         inputs, outputs = _ports(compiled.inputs, manifest.inputs), _ports(compiled.outputs, manifest.outputs)
         check_ports(manifest, str(artifact.graph), inputs, outputs)
         streams = int(compiled.get_property("NUM_STREAMS"))
-        at_once = workers + 1  # the last one waits in the engine's queue, where no stream waits for Python
+        at_once = workers + AHEAD  # the others wait in the engine's queue, where no stream waits for Python
         super().__init__("openvino", workers=workers, at_once=at_once, streams=streams)
         self._idle: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
         for _ in range(at_once):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from service.artifact.repository import Artifact
+from service.backends.in_process import AHEAD
 from service.backends.protocol import Backend
 from service.settings import BackendName, Settings
 
@@ -35,13 +36,13 @@ BACKENDS: Mapping[BackendName, BackendKind] = {
     "openvino": BackendKind(
         runs=frozenset({"openvino", "onnx", "npu"}),
         target=lambda settings: settings.target,
-        limit=lambda settings: settings.workers + 1,  # one more is prepared meanwhile
+        limit=lambda settings: settings.workers + AHEAD,
         open=_openvino,
     ),
     "onnx": BackendKind(
         runs=frozenset({"onnx", "npu"}),
         target=lambda settings: settings.onnx.target,
-        limit=lambda settings: settings.workers + 1,  # one more is prepared meanwhile
+        limit=lambda settings: settings.workers + AHEAD,
         open=_onnx,
     ),
     "triton": BackendKind(

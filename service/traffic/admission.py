@@ -8,7 +8,7 @@ from service.errors import Overloaded
 _MEGABYTE = 1_000_000
 # A queue of so many turns evens out arrivals at random moments: with fewer, backends would stand idle while
 # images are refused; with more, every image waits longer under overload, and no more are served.
-_USUAL_TURNS = 5
+_USUAL_TURNS = 2
 
 
 class Admission:

@@ -1,4 +1,4 @@
-"""A job stays in one thread; one more image is prepared than graphs run."""
+"""A job stays in one thread; two more images are prepared than graphs run."""
 
 import asyncio
 import threading
@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from service.backends.in_process import InProcessBackend
+from service.backends import in_process
+from service.backends.in_process import InProcessBackend, Streams
 from service.errors import DeadlineExceeded, UndecodableImage
 from service.request import RequestContext
 
@@ -14,9 +15,8 @@ from service.request import RequestContext
 class Recorded(InProcessBackend):
     """Computes for `seconds`, and counts how many graphs run at once."""
 
-    def __init__(self, workers, seconds, at_once=None):
-        super().__init__("recorded", workers=workers, at_once=at_once or workers, streams=workers)
-        self.streams = threading.Semaphore(workers)
+    def __init__(self, workers, seconds):
+        super().__init__("recorded", workers=workers, at_once=workers, streams=workers)
         self.seconds = seconds
         self.runs = self.running = self.most_running = 0
         self._lock = threading.Lock()
@@ -26,8 +26,7 @@ class Recorded(InProcessBackend):
             self.runs += 1
             self.running += 1
             self.most_running = max(self.most_running, self.running)
-        with self.streams:
-            time.sleep(self.seconds)
+        time.sleep(self.seconds)
         with self._lock:
             self.running -= 1
         return {"thread": threading.get_ident()}
@@ -71,20 +70,16 @@ def run_all(backend, jobs, allowed_s=5.0):
     return asyncio.run(together())
 
 
-@pytest.mark.parametrize("at_once", [2, 3], ids=["no queue", "a queue in the engine"])
-def test_a_job_stays_in_one_thread_and_is_told_how_long_the_graph_ran(job, at_once):
-    backend = Recorded(2, 0.05, at_once)
-    answers = run_all(backend, [job() for _ in range(7)])
-    assert backend.most_running == at_once
-    for threads, infer_s in answers:
+def test_a_job_stays_in_one_thread_and_is_told_how_long_the_graph_ran(job):
+    for threads, infer_s in run_all(Recorded(2, 0.05), [job() for _ in range(6)]):
         assert len(threads) == 1
         assert 0.05 <= infer_s < 0.1
 
 
-def test_one_more_image_is_prepared_than_graphs_run(job):
+def test_two_more_images_are_prepared_than_graphs_run(job):
     backend = Recorded(2, 0.05)
     run_all(backend, [job() for _ in range(10)])
-    assert (backend.most_running, job.most_open) == (2, 3)
+    assert (backend.most_running, job.most_open) == (2, 4)
 
 
 def test_the_error_of_a_job_is_raised_unchanged_and_the_next_job_runs(job):
@@ -114,3 +109,18 @@ def test_a_prepared_image_that_nobody_waits_for_any_more_is_not_run(job):
 
     asyncio.run(two_and_one_leaves())
     assert backend.runs == 1
+
+
+def test_the_wait_in_the_engines_queue_is_not_the_time_that_the_graph_ran(monkeypatch):
+    streams, now = Streams(2), 0.0
+    monkeypatch.setattr(in_process, "perf_counter", lambda: now)
+    first, second, third, fourth = (streams.begin() for _ in range(4))
+    now = 1.0
+    assert streams.end(first) == 1.0  # the third starts
+    now = 3.0
+    assert streams.end(second) == 3.0  # the fourth starts
+    now = 3.5
+    assert (streams.end(third), streams.end(fourth)) == (2.5, 0.5)
+    late = streams.begin()
+    now = 4.0
+    assert streams.end(late) == 0.5

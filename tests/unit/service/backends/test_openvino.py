@@ -15,6 +15,7 @@ from service.artifact.manifest import parse_manifest
 from service.artifact.repository import Artifact
 from service.artifact.tensors import OutputRow
 from service.backends import protocol
+from service.backends.in_process import AHEAD
 from service.backends.openvino import OpenVinoBackend, check_capabilities
 from service.errors import ArtifactBroken, BackendFailed, DeadlineExceeded
 from service.request import RequestContext
@@ -170,18 +171,18 @@ def held(artifact, monkeypatch):
 def test_work_that_nobody_waits_for_any_more_is_never_begun(held):
     backend, work = held
 
-    async def three_and_one_leaves():
-        calls = (protocol.infer(backend, fed(colour(i)), RequestContext.within(20)) for i in range(3))
-        first, second, third = map(asyncio.ensure_future, calls)
+    async def all_and_the_last_leaves():
+        calls = (protocol.infer(backend, fed(colour(i)), RequestContext.within(20)) for i in range(2 + AHEAD))
+        *served, last = map(asyncio.ensure_future, calls)
         await asyncio.to_thread(work.begun.wait)
         await asyncio.sleep(0.01)
-        third.cancel()
-        await asyncio.gather(third, return_exceptions=True)
+        last.cancel()
+        await asyncio.gather(last, return_exceptions=True)
         work.go_on.set()
-        await asyncio.gather(first, second)
+        await asyncio.gather(*served)
 
-    asyncio.run(three_and_one_leaves())
-    assert work.runs == 2
+    asyncio.run(all_and_the_last_leaves())
+    assert work.runs == 1 + AHEAD
 
 
 def test_a_deadline_ends_the_waiting_and_a_passed_one_begins_nothing(held):

@@ -19,7 +19,7 @@ def test_a_backend_serves_a_target_that_it_can_run(name):
 def test_the_limit_of_a_backend_is_the_one_of_its_settings():
     settings = Settings(workers=3, triton={"max_inflight": 7})
     limits = {name: kind.limit(settings) for name, kind in BACKENDS.items()}
-    assert limits == {"openvino": 4, "onnx": 4, "triton": 7}  # in process, one more is prepared meanwhile
+    assert limits == {"openvino": 5, "onnx": 5, "triton": 7}  # in process, two more are prepared meanwhile
 
 
 def test_only_a_server_has_models_of_its_own():

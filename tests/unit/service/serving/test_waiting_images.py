@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.backends.in_process import AHEAD
 from service.errors import BackendUnavailable
 from service.metrics import Metrics
 from service.pipeline.decode import decode
@@ -20,7 +21,7 @@ from tests.builders import image_bytes
 from tests.unit.service.traffic.route_builders import ScriptedBackend, make_version
 
 WORKERS = 2
-AT_ONCE = WORKERS + 1  # the graph of as many runs, and one more image is prepared
+AT_ONCE = WORKERS + AHEAD
 PNG = image_bytes(np.full((40, 60, 3), 200, np.uint8))
 
 

@@ -58,7 +58,7 @@ def test_a_refusal_takes_no_place_and_says_when_to_come_back():
     [
         (0.5, 0.1, 0.5, 10),  # exactly the longest wait
         (0.4, 0.1, 0.5, 0.5),  # exactly in time
-        (0.5, 0.1, None, 10),  # five times as long as a turn
+        (0.2, 0.1, None, 10),  # twice as long as a turn
         (0, 2, 0.5, 1),  # nobody waits: the mean may be wrong for this image
     ],
 )
@@ -70,7 +70,7 @@ def test_a_wait_at_its_limit_is_allowed(wait_s, turn_s, longest_s, allowed_s):
     ("wait_s", "turn_s", "longest_s", "allowed_s", "words", "retry_after_s"),
     [
         (0.51, 0.1, 0.5, 10, "wait 0.51 s .* the 0.5 s .*try again in 1 s", 1),
-        (0.52, 0.1, None, 10, "wait 0.52 s .* the 0.5 s ", 1),
+        (0.21, 0.1, None, 10, "wait 0.21 s .* the 0.2 s ", 1),
         (2.6, 0.1, 0.5, 10, "wait 2.60 s .*try again in 3 s", 3),
         (0.45, 0.1, 0.5, 0.5, "take about 0.55 s, longer than the 0.5 s that are left", 1),
         (3.5, 0.5, 9, 1.5, "take about 4.00 s.*try again in 3 s", 3),
