@@ -98,9 +98,10 @@ class Brownout:
     def _lowered(self, row: ControlInput) -> Number:
         settings, default = self._settings, row.default
         if row.name == "top_k" and settings.min_top_k is not None and row.allowed is not None:
-            target = default - self.effort * max(0, default - settings.min_top_k)
-            # Upwards: quality falls in full steps only.
-            return min((one for one in row.allowed if one >= target), default=default)
+            target = default - self.effort * (default - settings.min_top_k)
+            between = [one for one in row.allowed if settings.min_top_k <= one <= default]
+            # The nearest. If only full steps counted, one expert less would come only at full effort.
+            return min(between, key=lambda one: (abs(one - target), one), default=default)
         if row.name == "weight_threshold" and settings.max_weight_threshold is not None:
             highest = min(settings.max_weight_threshold, (row.range or (0.0, 1.0))[1])
             return default + self.effort * max(0.0, highest - default)

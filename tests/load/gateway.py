@@ -5,7 +5,7 @@
 On the same cores, in turns, it measures the engine with nothing around it, and with a decoder in front of it
 (raw.py), the service of this checkout, the service of an older commit, an endpoint that an engineer writes in
 an afternoon (naive.py), and LitServe (lit.py). It prints three tables: images per second for each size of
-photograph, latencies at half of what a service answers at most, and memory. A ratio is the median of the
+photograph, latencies at shares of what a service answers at most, and memory. A ratio is the median of the
 ratios inside the rounds.
 """
 
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from tabulate import tabulate
 
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(describe_machine(("openvino", "fastapi", "uvicorn"), also=f"LitServe {LITSERVE}"))
     print(f"{args.rounds} rounds of {args.seconds:g} s; the engine's best settings: {raw.settings}\n")
     print_table(f"images/s, {args.callers} callers", rate_rows(rates, args.sizes, services))
-    print_table("latency at half load", latency_rows(latencies))
+    print_table("latency", latency_rows(latencies))
     print_table("memory", memory_rows(memory))
     return 0
 
@@ -80,6 +81,13 @@ def parser() -> argparse.ArgumentParser:
         choices=SIZES,
         default=["VGA"],
         help="sizes for the latencies: %(default)s",
+    )
+    add(
+        "--latency-loads",
+        nargs="*",
+        type=float,
+        default=[0.1, 0.5],
+        help="shares of what a service answers (default: 0.1 0.5)",
     )
     add("--latency-seconds", type=float, default=6.0, help="of each of two rounds (default: %(default)s)")
     add("--smallest", action="store_true", help="only show that it works; the figures mean nothing")
@@ -138,15 +146,19 @@ def measure_latencies(
     services: Sequence[Service],
     raw: RawEngine,
     rates: Rates,
-) -> dict[tuple[str, str], Latencies]:
-    """Return the latencies at half of a service's own images per second; the engine gets the same rate."""
-    found: dict[tuple[str, str], Latencies] = {}
+) -> dict[tuple[str, float, str], Latencies]:
+    """Return the latencies at shares of a service's own images per second; the engine gets the same rates.
+
+    The keys are the size of the photographs, the share and the name of the service.
+    """
+    found: dict[tuple[str, float, str], Latencies] = {}
+    sizes = [size for size in args.latency_sizes if size in args.sizes]
     for seed in range(2):
-        for size in [size for size in args.latency_sizes if size in args.sizes]:
+        for size, load in product(sizes, args.latency_loads):
             for service in services:
                 # On a very busy machine, a short window may have had no answer.
-                rate = max(0.5, statistics.median(rates[size, service.name]) / 2)
-                pair = found.setdefault((size, service.name), Latencies(rate, [], []))
+                rate = max(0.5, statistics.median(rates[size, service.name]) * load)
+                pair = found.setdefault((size, load, service.name), Latencies(rate, [], []))
                 times = {"seconds": args.latency_seconds, "before_s": 0.5, "deadline_s": 1.0}
                 report = service.measure(photographs[size], rate=rate, seed=seed, **times)
                 pair.service_ms.extend(report.accepted_ms)
@@ -175,10 +187,10 @@ def ratio(ones: Sequence[float], others: Sequence[float]) -> str:
     return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
 
-def latency_rows(found: dict[tuple[str, str], Latencies]) -> Iterator[dict[str, str]]:
+def latency_rows(found: dict[tuple[str, float, str], Latencies]) -> Iterator[dict[str, str]]:
     """Yield the rows of the table of latencies."""
-    for (size, name), pair in found.items():
-        row = {"photographs": size, "service": name, "arrivals/s": f"{pair.rate:.1f}"}
+    for (size, load, name), pair in found.items():
+        row = {"photographs": size, "load": f"{load:.0%}", "service": name, "arrivals/s": f"{pair.rate:.1f}"}
         ordered_ms, raw_ms = sorted(pair.service_ms), sorted(pair.raw_ms)
         for share in (0.5, 0.99):
             own, bare = percentile(ordered_ms, share), percentile(raw_ms, share)

@@ -59,6 +59,19 @@ def test_at_full_effort_the_bounds_are_in_force_and_not_more(manifest):
     assert controls_of(one, manifest) == (1, default, True)
 
 
+def test_the_number_of_experts_in_force_is_the_nearest_to_the_effort(manifest):
+    default = int(resolve(DetectParams(), manifest).controls["top_k"])
+    clock, seen = Clock(), {}
+    brownout = Brownout(BrownoutSettings(min_top_k=0), clock=clock)
+    while brownout.effort < 1:
+        clock.now += 0.05
+        brownout.waited(10, 0.05)
+        seen[brownout.effort] = controls_of(brownout, manifest)[0]
+    assert default == 2
+    assert seen == {step / 8: (2, 2, 1, 1, 1, 1, 0, 0, 0)[step] for step in range(9) if step / 8 in seen}
+    assert {0.125, 0.25, 0.625, 0.75, 1.0} <= seen.keys()
+
+
 def test_without_bounds_or_without_load_nothing_changes(manifest):
     default = resolve(DetectParams(), manifest).controls
     expected = (default["top_k"], default["weight_threshold"], False)
