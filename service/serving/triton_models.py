@@ -312,7 +312,9 @@ def _why_empty(model: str, versions: list[RepositoryVersion]) -> str:
 
 
 def _local_twin(repository: Path, manifest: Manifest, sha256: str) -> Artifact | None:
-    """Return the local copy of the artifact that Triton serves, for its golden sample; None without a copy.
+    """Return the local copy of the artifact that Triton serves; None without a copy.
+
+    The copy holds a golden sample, which Triton does not give out.
 
     Raises:
         ArtifactConflict: the local artifact has the same name, target and version, but another sha256.

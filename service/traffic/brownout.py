@@ -9,7 +9,7 @@ from service.artifact.tensors import ControlInput
 from service.request import DetectParams, Number, ResolvedParams
 from service.settings import BrownoutSettings
 
-_TARGET_TURNS = 1.0  # wait to hold, in durations of a turn; at two, images are refused
+_TARGET_TURNS = 0.5  # wait to hold, in durations of a turn; at two, images are refused
 _GAIN, _GAIN_PER_S = 0.1, 0.3  # proportional and integral; found with the queue in test_brownout.py
 _FASTEST_PER_S = 1.0  # largest change of the effort in a second
 _LONGEST_GAP_S = 0.5  # without images, time counts as at most so many seconds

@@ -99,7 +99,7 @@ def corners_of(
 
 
 def outline_points(packed: bytes) -> NDArray[np.float64]:
-    """Return points (M, 2) whose convex hull is that of a packed mask, in pixels as the labels state them."""
+    """Return points (M, 2) with the same convex hull as a packed mask, in pixels of the file, not upright."""
     if packed[:1] == POLYGONS_MARK:
         return np.concatenate(_polygons(packed))
     bitmap = _runs_bitmap(packed)

@@ -51,10 +51,10 @@ class ObjectKind(Protocol):
         """Return for each object whether it counts, (M,); to find one that does not is not wrong either."""
 
     def truth_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
-        """Return for each object what its row has in a COCO file besides the box, class and area."""
+        """Return, for each object, its fields in a COCO file, except box, class and area."""
 
     def ignored_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
-        """Return for each ignored region what its row has in a COCO file besides the box, class and area."""
+        """Return, for each ignored region, its fields in a COCO file, except box, class and area."""
 
     def found_rows(self, found: Detections) -> list[Mapping[str, Any]]:
-        """Return for each detection what its row has in a COCO result besides the class and score."""
+        """Return, for each detection, its fields in a COCO result, except class and score."""

@@ -45,9 +45,9 @@ class Graphs:
         return self._source(form, engine, self._spec(form, engine, precision))
 
     def body(self, form: Form, precision: BenchmarkPrecision) -> Source:
-        """Return the part of a sparse OpenVINO graph that runs at the form's top_k.
+        """Return the branch of a sparse OpenVINO graph that runs if a request has the top_k of `form`.
 
-        A sparse graph is a switch over top_k between several such parts.
+        A sparse graph has several branches, and chooses one of them by top_k.
         """
         spec = self._spec(form, "openvino", precision)
         quick = form.top_k in quick_top_ks(self._model(form))
