@@ -158,6 +158,16 @@ def test_a_client_that_waits_for_100_continue_is_refused_without_the_body(reposi
     assert not quick[-1]
 
 
+@pytest.mark.parametrize(
+    ("target", "header"), [(f"/detect?{'a=1&' * 1000}", "X-A: 1"), ("/detect", f"X-A: {'1' * 4000}")]
+)
+def test_a_very_long_head_is_left_to_the_app(repository, quick, target, header):
+    with full(repository=repository) as (running, _), connect(running) as connection:
+        connection.sendall(head(10, header, target=target) + bytes(10))
+        assert read_answer(connection)[0].startswith("HTTP/1.1 429")
+    assert not quick[-1]
+
+
 def test_a_refused_caller_that_sends_no_more_of_its_body_is_disconnected(repository, quick, monkeypatch):
     monkeypatch.setattr(protocol, "SILENT_S", 0.3)
     with full(repository=repository) as (running, _), connect(running) as connection:
