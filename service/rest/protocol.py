@@ -42,7 +42,7 @@ class DoorProtocol(HttpToolsProtocol):
             return
         headers, body = refused
         lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
-        self._ends = self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive()
+        self._ends = not self.parser.should_keep_alive()
         if self._ends:
             lines.append(b"connection: close\r\n")
         self.transport.write(b"".join((STATUS_LINE[TOO_MANY], *lines, b"\r\n", body)))
@@ -86,8 +86,10 @@ class DoorProtocol(HttpToolsProtocol):
 
     def _is_plain(self) -> bool:
         """Return whether it is a POST on a connection that has no other answer to send."""
+        # uvicorn closes after HTTP/1.0, but with keep-alive, the parser goes on to what was sent behind it.
         return (
             self.parser.get_method() == b"POST"
+            and not (self.parser.get_http_version() == "1.0" and self.parser.should_keep_alive())
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
             and not self.transport.is_closing()

@@ -148,6 +148,19 @@ def test_a_refused_caller_that_closes_may_send_its_body_first(repository, quick,
     assert quick[-1]
 
 
+@pytest.mark.parametrize("connection_header", ["close", "keep-alive"])
+def test_nothing_is_taken_behind_a_refused_request_that_closes(repository, quick, caplog, connection_header):
+    with full(repository=repository) as (running, _), connect(running) as connection:
+        last = head(10, f"Connection: {connection_header}").replace(b"HTTP/1.1", b"HTTP/1.0") + bytes(10)
+        connection.sendall(last + head(10) + bytes(10))
+        assert read_answer(connection)[1]["connection"] == "close"
+        assert connection.recv(100) == b""
+        metrics = running.metrics()
+    assert metrics['sparsight_requests_total{code="429",route="/detect"}'] == 1
+    assert "Exception" not in caplog.text
+    assert quick[-1] == (connection_header == "close")
+
+
 @pytest.mark.parametrize("size", [1000, 8_000_000])
 def test_a_client_that_waits_for_100_continue_is_refused_without_the_body(repository, quick, size):
     with full(repository=repository) as (running, _), connect(running) as connection:
