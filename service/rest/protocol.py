@@ -2,7 +2,10 @@
 
 uvicorn has no setting for this: it makes a task for each request, keeps its body in memory, stops and resumes
 the reading from its socket, and writes the head and the body of an answer apart. For a refusal of an image
-with 130 kB, that alone costs more than all of this module. Everything else is uvicorn's own.
+with 130 kB, that alone costs more than all of this module.
+
+uvicorn also waits without a limit for a client that does not read its answers. With a second request on its
+way, such a client would keep a place in the service for ever. Everything else is uvicorn's own.
 """
 
 import asyncio
@@ -16,6 +19,8 @@ from uvicorn.server import ServerState
 from service.rest.door import TOO_MANY
 from service.rest.doorstep import Doorstep
 from service.rest.middleware import DROP_S, SILENT_S
+
+UNREAD_S = 60.0  # as nginx's send_timeout: how long a client may take nothing of its answers
 
 
 class DoorProtocol(HttpToolsProtocol):
@@ -33,6 +38,7 @@ class DoorProtocol(HttpToolsProtocol):
         self._doorstep: Doorstep = cast("FastAPI", config.app).state.doorstep
         self._refused_s: float | None = None  # since when the body of a refused request has been dropped
         self._ends = False  # whether the connection ends with that body
+        self._unread: asyncio.TimerHandle | None = None  # set while the client does not read fast enough
 
     def on_headers_complete(self) -> None:
         """Refuse the request here, or leave it to the app."""
@@ -77,6 +83,21 @@ class DoorProtocol(HttpToolsProtocol):
                 max(0.0, min(SILENT_S, left_s)), self.timeout_keep_alive_handler
             )
 
+    def pause_writing(self) -> None:
+        """Begin to watch whether the client still reads."""
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        """Go on with the answer; the client reads."""
+        self._watch_no_more()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what belongs to the connection."""
+        self._watch_no_more()
+        super().connection_lost(exc)
+
     def shutdown(self) -> None:
         """Close the connection, but not while a refused body arrives: the client could lose the answer."""
         if self._refused_s is None:
@@ -98,3 +119,19 @@ class DoorProtocol(HttpToolsProtocol):
     def _on_let_go(self, _: asyncio.Future[None]) -> None:
         if not self.transport.is_closing():
             self.flow.resume_reading()
+
+    def _watch_reading(self) -> None:
+        unread_bytes = self.transport.get_write_buffer_size()
+
+        def check() -> None:
+            if self.transport.get_write_buffer_size() == unread_bytes:
+                self.transport.abort()
+            else:
+                self._watch_reading()
+
+        self._unread = self.loop.call_later(UNREAD_S, check)
+
+    def _watch_no_more(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
