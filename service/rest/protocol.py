@@ -5,7 +5,8 @@ the reading from its socket, and writes the head and the body of an answer apart
 with 130 kB, that alone costs more than all of this module.
 
 uvicorn also waits without a limit for a client that does not read its answers. With a second request on its
-way, such a client would keep a place in the service for ever. Everything else is uvicorn's own.
+way, such a client would keep a place in the service for ever. And it tells only the newest request that its
+client has left. Everything else is uvicorn's own.
 """
 
 import asyncio
@@ -13,7 +14,8 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.rest.door import TOO_MANY
@@ -38,6 +40,7 @@ class DoorProtocol(HttpToolsProtocol):
         self._doorstep: Doorstep = cast("FastAPI", config.app).state.doorstep
         self._refused_s: float | None = None  # since when the body of a refused request has been dropped
         self._ends = False  # whether the connection ends with that body
+        self._running: RequestResponseCycle | None = None  # the newest request that the app has had
         self._unread: asyncio.TimerHandle | None = None  # set while the client does not read fast enough
 
     def on_headers_complete(self) -> None:
@@ -94,8 +97,11 @@ class DoorProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End what belongs to the connection."""
+        """Tell the request that the app answers: uvicorn tells the newest one, which may wait behind it."""
         self._watch_no_more()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -115,6 +121,10 @@ class DoorProtocol(HttpToolsProtocol):
             and not self.flow.write_paused
             and not self.transport.is_closing()
         )
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _on_let_go(self, _: asyncio.Future[None]) -> None:
         if not self.transport.is_closing():
