@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from service.errors import BodyTimeout, BodyTooLarge, EmptyImage, UndecodableImage, UnsupportedImage
 from service.rest.form import read_form
+from service.rest.length import announced_bytes
 from service.rest.wrapped import unwrap
 from service.settings import Settings
 
@@ -48,7 +49,7 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
         UndecodableImage: the compressed body is damaged, or the base64 text of the image is damaged.
     """
     limit = settings.max_body_bytes
-    if int(request.headers.get("content-length", 0)) > limit:
+    if (announced_bytes(request.headers) or 0) > limit:
         raise BodyTooLarge(limit)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:

@@ -18,12 +18,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Overloaded, slug_of
 from service.request import DetectParams, Priority
+from service.rest.length import announced_bytes
 from service.rest.problems import MEDIA_TYPE, STATUS, problem
 from service.serving.detect import DetectService
 
 _DETECT_PATHS = {"/detect", "/v1/detect", "/detect/batch", "/v1/detect/batch"}
 IMAGE_PATHS = {*_DETECT_PATHS, "/preview"}
 TOO_MANY = 429
+_LONGEST_TIMEOUT = len("600000")  # digits; with thousands, it would be no number for Python
 RawHeaders = list[tuple[bytes, bytes]]
 """Headers of a request or an answer, as the server has them."""
 
@@ -48,14 +50,10 @@ class Door:
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in IMAGE_PATHS:
             await self._app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length")
+        announced = announced_bytes(Headers(scope=scope))
         with ExitStack() as admitted:
             try:
-                admitted.enter_context(
-                    self.admit(
-                        scope["path"], scope["query_string"], None if announced is None else int(announced)
-                    )
-                )
+                admitted.enter_context(self.admit(scope["path"], scope["query_string"], announced))
             except Overloaded as error:
                 headers, body = self.refuse(error, scope["state"]["request_id"])
                 await send({"type": "http.response.start", "status": TOO_MANY, "headers": headers})
@@ -82,6 +80,7 @@ class Door:
         asked = {name: values[0] for name, values in parse_qs(query.decode("latin-1")).items()}
         priority: Priority = next((one for one in _PRIORITIES if one == asked.get("priority")), "normal")
         timeout_ms = asked.get("timeout_ms", "")
+        is_sane = timeout_ms.isascii() and timeout_ms.isdigit() and len(timeout_ms) <= _LONGEST_TIMEOUT
         self._service.check_wait(
             DetectParams(
                 model=asked.get("model"),
@@ -90,7 +89,7 @@ class Door:
             ),
             size_bytes,
             priority,
-            int(timeout_ms) / 1000 if timeout_ms.isascii() and timeout_ms.isdigit() else None,
+            int(timeout_ms) / 1000 if is_sane else None,
         )
 
     def refuse(self, error: Overloaded, request_id: str) -> tuple[RawHeaders, bytes]:

@@ -14,6 +14,7 @@ from service.rest.recorder import RequestRecorder, common_headers, request_id_of
 _PATHS = {path.encode(): path for path in IMAGE_PATHS}
 # The body may never come (expect) or end (transfer-encoding), or the answer needs CORS headers (origin).
 _NOT_PLAIN = {b"expect", b"transfer-encoding", b"origin", b"upgrade"}
+_LONGEST = 2000  # bytes of a target or header that are read here: a query of 20 MB would take seconds
 
 
 class Doorstep:
@@ -35,13 +36,15 @@ class Doorstep:
             target: path and query, as they were sent.
             headers: the request's headers, with names in lower case.
         """
+        if len(target) > _LONGEST:
+            return None
         raw_path, _, query = target.partition(b"?")
         path = _PATHS.get(raw_path)
         if path is None:
             return None
         size_bytes = -1
         for name, value in headers:
-            if name in _NOT_PLAIN:
+            if name in _NOT_PLAIN or len(value) > _LONGEST:
                 return None
             if name == b"content-length":
                 size_bytes = int(value)

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.rest.door import Door, Patience
 from service.rest.doorstep import Doorstep
+from service.rest.length import announced_bytes
 from service.rest.recorder import RequestRecorder
 from service.serving.detect import DetectService
 
@@ -75,12 +76,13 @@ class UnreadBody:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
-        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        announced = announced_bytes(headers)
+        if not announced and "transfer-encoding" not in headers:
             await self._app(scope, receive, send)
             return
         unread, unfinished = True, False
         # The server must not take the next request for this body: it may be endless, or may never be sent.
-        close = "expect" in headers or int(headers.get("content-length", SMALL + 1)) > SMALL
+        close = "expect" in headers or announced is None or announced > SMALL
 
         async def receive_and_note() -> Message:
             nonlocal unread

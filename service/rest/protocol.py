@@ -2,7 +2,11 @@
 
 uvicorn has no setting for this: it makes a task for each request, keeps its body in memory, stops and resumes
 the reading from its socket, and writes the head and the body of an answer apart. For a refusal of an image
-with 130 kB, that alone costs more than all of this module. Everything else is uvicorn's own.
+with 130 kB, that alone costs more than all of this module.
+
+uvicorn also waits without a limit for a client that does not read its answers. With a second request on its
+way, such a client would keep a place in the service for ever. And it tells only the newest request that its
+client has left. Everything else is uvicorn's own.
 """
 
 import asyncio
@@ -10,12 +14,15 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.rest.door import TOO_MANY
 from service.rest.doorstep import Doorstep
 from service.rest.middleware import DROP_S, SILENT_S
+
+UNREAD_S = 60.0  # as nginx's send_timeout: how long a client may take nothing of its answers
 
 
 class DoorProtocol(HttpToolsProtocol):
@@ -33,6 +40,8 @@ class DoorProtocol(HttpToolsProtocol):
         self._doorstep: Doorstep = cast("FastAPI", config.app).state.doorstep
         self._refused_s: float | None = None  # since when the body of a refused request has been dropped
         self._ends = False  # whether the connection ends with that body
+        self._running: RequestResponseCycle | None = None  # the newest request that the app has had
+        self._unread: asyncio.TimerHandle | None = None  # set while the client does not read fast enough
 
     def on_headers_complete(self) -> None:
         """Refuse the request here, or leave it to the app."""
@@ -42,7 +51,7 @@ class DoorProtocol(HttpToolsProtocol):
             return
         headers, body = refused
         lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
-        self._ends = self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive()
+        self._ends = not self.parser.should_keep_alive()
         if self._ends:
             lines.append(b"connection: close\r\n")
         self.transport.write(b"".join((STATUS_LINE[TOO_MANY], *lines, b"\r\n", body)))
@@ -77,6 +86,24 @@ class DoorProtocol(HttpToolsProtocol):
                 max(0.0, min(SILENT_S, left_s)), self.timeout_keep_alive_handler
             )
 
+    def pause_writing(self) -> None:
+        """Begin to watch whether the client still reads."""
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        """Go on with the answer; the client reads."""
+        self._watch_no_more()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that the app answers: uvicorn tells the newest one, which may wait behind it."""
+        self._watch_no_more()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
+
     def shutdown(self) -> None:
         """Close the connection, but not while a refused body arrives: the client could lose the answer."""
         if self._refused_s is None:
@@ -86,13 +113,35 @@ class DoorProtocol(HttpToolsProtocol):
 
     def _is_plain(self) -> bool:
         """Return whether it is a POST on a connection that has no other answer to send."""
+        # uvicorn closes after HTTP/1.0, but with keep-alive, the parser goes on to what was sent behind it.
         return (
             self.parser.get_method() == b"POST"
+            and not (self.parser.get_http_version() == "1.0" and self.parser.should_keep_alive())
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
             and not self.transport.is_closing()
         )
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _on_let_go(self, _: asyncio.Future[None]) -> None:
         if not self.transport.is_closing():
             self.flow.resume_reading()
+
+    def _watch_reading(self) -> None:
+        unread_bytes = self.transport.get_write_buffer_size()
+
+        def check() -> None:
+            if self.transport.get_write_buffer_size() == unread_bytes:
+                self.transport.abort()
+            else:
+                self._watch_reading()
+
+        self._unread = self.loop.call_later(UNREAD_S, check)
+
+    def _watch_no_more(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None

@@ -148,6 +148,19 @@ def test_a_refused_caller_that_closes_may_send_its_body_first(repository, quick,
     assert quick[-1]
 
 
+@pytest.mark.parametrize("connection_header", ["close", "keep-alive"])
+def test_nothing_is_taken_behind_a_refused_request_that_closes(repository, quick, caplog, connection_header):
+    with full(repository=repository) as (running, _), connect(running) as connection:
+        last = head(10, f"Connection: {connection_header}").replace(b"HTTP/1.1", b"HTTP/1.0") + bytes(10)
+        connection.sendall(last + head(10) + bytes(10))
+        assert read_answer(connection)[1]["connection"] == "close"
+        assert connection.recv(100) == b""
+        metrics = running.metrics()
+    assert metrics['sparsight_requests_total{code="429",route="/detect"}'] == 1
+    assert "Exception" not in caplog.text
+    assert quick[-1] == (connection_header == "close")
+
+
 @pytest.mark.parametrize("size", [1000, 8_000_000])
 def test_a_client_that_waits_for_100_continue_is_refused_without_the_body(repository, quick, size):
     with full(repository=repository) as (running, _), connect(running) as connection:
@@ -155,6 +168,16 @@ def test_a_client_that_waits_for_100_continue_is_refused_without_the_body(reposi
         first, headers, _ = read_answer(connection)
         assert first.startswith("HTTP/1.1 429")
         assert headers["connection"] == "close"
+    assert not quick[-1]
+
+
+@pytest.mark.parametrize(
+    ("target", "header"), [(f"/detect?{'a=1&' * 1000}", "X-A: 1"), ("/detect", f"X-A: {'1' * 4000}")]
+)
+def test_a_very_long_head_is_left_to_the_app(repository, quick, target, header):
+    with full(repository=repository) as (running, _), connect(running) as connection:
+        connection.sendall(head(10, header, target=target) + bytes(10))
+        assert read_answer(connection)[0].startswith("HTTP/1.1 429")
     assert not quick[-1]
 
 

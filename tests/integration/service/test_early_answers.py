@@ -206,3 +206,9 @@ def test_limits_name_their_settings(start, repository):
             answer = other.post("/detect", content=RED)
         assert "(SPARSIGHT_MAX_INFLIGHT)" in refused(answer, 429, "overloaded")
         assert b"(SPARSIGHT_BODY_TIMEOUT_S)" in connection.recv(65536)
+
+
+def test_a_length_with_thousands_of_zeros_is_a_number(limited):
+    with connect(limited) as connection:
+        connection.sendall(head("/detect", f"Content-Length: {len(RED):05000}", "Connection: close") + RED)
+        assert read_all(connection).startswith(b"HTTP/1.1 200")

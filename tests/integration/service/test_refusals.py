@@ -42,6 +42,8 @@ def refused(answer, status, slug):
         ({"backend": "cuda"}, "one of auto, openvino, onnx, triton"),
         ({"timeout_ms": 0}, "a whole number from 1 to 600000"),
         ({"timeout_ms": 600_001}, "a whole number from 1 to 600000"),
+        ({"timeout_ms": "9" * 400}, "a whole number from 1 to 600000"),
+        ({"timeout_ms": "9" * 5000}, "a whole number from 1 to 600000"),
         ({"version": "1" * 21}, "Version that GET /models lists as ready"),
         ({"conf": [0.1, 0.2]}, "conf is given 2 times"),
     ],

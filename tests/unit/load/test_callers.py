@@ -30,6 +30,7 @@ class Server:
     bodies: Counter[bytes] = field(default_factory=Counter)
     heads: list[bytes] = field(default_factory=list)
     given: Counter[int] = field(default_factory=Counter)
+    connections: int = 0
     most_at_once: int = 0
     _now: int = 0
 
@@ -37,6 +38,7 @@ class Server:
         self._turns = itertools.cycle(self.answers)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -114,7 +116,8 @@ def test_open_loop_opens_connections_when_all_are_busy(images: tuple[str, ...]) 
                 Load(server.port, images[:1], rate=100, seconds=1, before_s=0.2, deadline_s=0.8)
             )
         # Little's law: 100 arrivals/s that each take 0.5 s keep about 50 connections busy.
-        assert report.connections == server.most_at_once
+        # One more may be opened while an answer is on its way back.
+        assert report.connections == server.connections >= server.most_at_once
         assert 35 <= report.connections <= 75
         assert report.statuses == {200: len(report.accepted_ms)}
 

@@ -100,9 +100,12 @@ def test_a_prepared_image_that_nobody_waits_for_any_more_is_not_run(job):
     backend = Recorded(1, 0.2)
 
     async def two_and_one_leaves():
-        first, second = (asyncio.ensure_future(backend.run(job(), RequestContext.within(5))) for _ in "12")
-        await asyncio.sleep(0.1)
-        assert job.most_open == 2
+        first = asyncio.ensure_future(backend.run(job(), RequestContext.within(5)))
+        while backend.runs == 0:
+            await asyncio.sleep(0.001)
+        second = asyncio.ensure_future(backend.run(job(), RequestContext.within(5)))
+        while job.most_open < 2:
+            await asyncio.sleep(0.001)
         second.cancel()
         await first
         await backend.close()
