@@ -19,7 +19,7 @@ AHEAD = 2
 """How many images a backend has beyond those whose graphs run.
 
 While the event loop answers one image and calls the next, another is there already. With one image ahead,
-cores were idle for 9 % of the time, and throughput was 7 to 11 % lower than with two. A third gained nothing.
+streams of the engine were sometimes idle; a third gained nothing (`python -m tests.load.gateway --before`).
 """
 
 T = TypeVar("T")

@@ -1,8 +1,7 @@
 """Let uvicorn refuse images before it makes a task for them, and drop their bodies as they arrive.
 
 uvicorn has no setting for this: it makes a task for each request, keeps its body in memory, stops and resumes
-the reading from its socket, and writes the head and the body of an answer apart. For a refusal of an image
-with 130 kB, that alone costs more than all of this module.
+the reading from its socket, and writes the head and the body of an answer apart.
 
 uvicorn also waits without a limit for a client that does not read its answers. With a second request on its
 way, such a client would keep a place in the service for ever. And it tells only the newest request that its

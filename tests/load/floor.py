@@ -1,4 +1,4 @@
-"""The least that a FastAPI service does for an image: it reads the body, and gives everyone the same answer.
+"""Answers everyone the same after reading the body: the least that a FastAPI service does for an image.
 
     .venv/bin/python -m uvicorn --factory tests.load.floor:create_app
 
