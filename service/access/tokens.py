@@ -63,7 +63,7 @@ class Tokens:
             )
         except jwt.ExpiredSignatureError:
             raise Unauthorized("the token has expired; get a new one", "expired") from None
-        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
+        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RuntimeError):
             # The library's sentences may quote the token, so they are neither sent nor logged.
             raise Unauthorized(
                 "the token is not valid: wrong signature, issuer or audience", "invalid-token"
@@ -79,7 +79,7 @@ def _read_keys(path: Path) -> Mapping[str, jwt.PyJWK]:
             raise AccessFileInvalid(f"{wrong} it must list 1 to {_MOST_KEYS} keys")
         keys = {str(one.get("kid")): jwt.PyJWK(one) for one in listed if one.get("use") != "enc"}
         secret = any(one.get("kty") == "oct" or "d" in one for one in listed)
-    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
         # Without the library's sentence, which may quote the key.
         raise AccessFileInvalid(f"{wrong} it is no JWKS file, or has a key of an unknown kind") from None
     if secret:

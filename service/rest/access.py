@@ -41,7 +41,7 @@ class AccessCheck:
             if caller is None:
                 await self._app(scope, receive, send)
                 return
-            scope["state"]["caller"] = caller
+            scope["state"] |= {"caller": caller, "key": caller.name}
             if caller.allowance is not None:
                 caller.allowance.take()
         except ACCESS_ERRORS as error:
@@ -70,10 +70,10 @@ class AccessCheck:
     async def _refuse(self, error: ServiceError, scope: Scope, send: Send) -> None:
         refusal = self._refusals[type(error)]
         self._metrics.rejected(refusal.slug)
-        caller = caller_of(scope)
-        key = getattr(error, "key", None) if caller is None else caller.name
+        scope["state"].setdefault("key", getattr(error, "key", None))
         facts = _facts(scope, rule_of(scope["path"])[0], refusal.status)
-        self._gate.audit.refused({"why": getattr(error, "why", ""), "key": key, **facts})
+        why: str = getattr(error, "why", "")
+        self._gate.audit.refused({"why": why, "key": scope["state"]["key"], **facts})
         headers, body = refusal.answer(error, scope["state"]["request_id"])
         await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -9,7 +9,6 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
-from service.rest.access import caller_of
 from service.rest.ids import new_id
 from service.rest.refusal import REFUSALS, RawHeaders
 
@@ -56,8 +55,8 @@ class RequestRecorder:
         finally:
             route = scope.get("route")
             path: str = scope["path"] if route is None else route.path  # /models/{name}/example, for example
-            caller = caller_of(scope)
-            self.record(path, code, request_id, started, None if caller is None else caller.name)
+            # The name of the key, which access.py has found.
+            self.record(path, code, request_id, started, scope["state"].get("key"))
 
     def begin(self) -> None:
         """Count a request as in flight, until it is recorded."""
