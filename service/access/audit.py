@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from service.errors import AccessFileInvalid
 from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class Audit:
         """Write to the log, and to the file at `path` if it is not None.
 
         Raises:
-            OSError: the file cannot be opened.
+            AccessFileInvalid: the file cannot be opened.
         """
         self._file = None if path is None else _File(path, metrics)
         self._refused, self._omitted = -math.inf, 0
@@ -76,8 +77,12 @@ class _File:
 
     def __init__(self, path: Path, metrics: Metrics) -> None:
         self._path, self._metrics = path, metrics
-        with path.open("a"):
-            pass  # a wrong path is an error at the start, not a line in the log much later
+        try:
+            with path.open("a"):
+                pass  # a wrong path is an error at the start, not a line in the log much later
+        except OSError as error:
+            why = error.strerror or error
+            raise AccessFileInvalid(f"the audit file {path} cannot be opened: {why}") from error
         self._lines: queue.Queue[str | None] = queue.Queue(_MOST_WAITING)
         self._complained = -math.inf
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)

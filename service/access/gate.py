@@ -73,7 +73,7 @@ class Gate:
         """Read the files; `is_on` is False if the settings name none, and then there is nothing to check.
 
         Raises:
-            AccessFileInvalid, OSError: a file cannot be used.
+            AccessFileInvalid: a file cannot be used.
         """
         access, self._metrics = settings.access, metrics
         self.is_on = access.is_on

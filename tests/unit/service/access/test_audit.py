@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from service.access import audit as module
 from service.access.audit import Audit
+from service.errors import AccessFileInvalid
 from service.metrics import Metrics
 
 
@@ -106,5 +107,5 @@ def test_the_file_may_be_moved_away(tmp_path, metrics):
 
 
 def test_a_file_that_cannot_be_opened_is_an_error_at_the_start(tmp_path, metrics):
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(AccessFileInvalid, match="cannot be opened: No such file"):
         Audit(tmp_path / "missing" / "audit.jsonl", metrics)
