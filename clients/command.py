@@ -26,6 +26,7 @@ from .types import Answer
 PROGRAM = "sparsight-client"
 _PORTS = {"grpc": 8001, "http": 8000}
 _SERVICE = "http://127.0.0.1:8000"
+_KEY_VARIABLE = "SPARSIGHT_API_KEY"
 _OF_MODEL = "default: set by the model"
 
 _SHAPES = {
@@ -94,9 +95,17 @@ def _rest(args: argparse.Namespace) -> None:
         version=args.version,
         timeout_s=args.timeout,
         tls=None if args.ca is None else Tls(ca_file=args.ca),
+        api_key=_api_key(args.key_file),
     ) as client:
         ask: Callable[..., Answer] = getattr(client, "detect_oriented" if args.task == "obb" else args.task)
         _ask_all(args, ask)
+
+
+def _api_key(file: Path | None) -> str | None:
+    """Return the key from a file or the environment; everybody on the machine can see a command line."""
+    if file is not None:
+        return file.read_text()
+    return os.environ.get(_KEY_VARIABLE) or None
 
 
 def _triton(args: argparse.Namespace) -> None:
@@ -227,6 +236,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _add_service(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default=_SERVICE, help="URL of the service (default: %(default)s)")
+    parser.add_argument(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help=f"file with the key that the service asks for (default: the value of {_KEY_VARIABLE}, if set)",
+    )
     parser.add_argument("--model", help="name of the model (default: the service's default model)")
     parser.add_argument("--backend", help="backend that runs the model (default: the service chooses)")
     parser.add_argument("--version", help="version of the model (default: the highest that is ready)")

@@ -78,6 +78,10 @@ class Busy(ClientError):
         self.retry_after_s = retry_after_s
 
 
+class LimitReached(Busy):
+    """The client's key has sent as many requests in a second, or on a day, as it may."""
+
+
 class Unavailable(ClientError):
     """The service answers, but none of its backends can run the model now; a later call may succeed.
 
@@ -97,6 +101,10 @@ class NotServed(ClientError):
 
 class Refused(ClientError):
     """The server does not accept this request; the same request would be refused again."""
+
+
+class KeyRefused(Refused):
+    """The service asks for a key, and the client's key is missing, not valid, or not for this call."""
 
 
 class ServerFailed(ClientError):

@@ -37,6 +37,7 @@ class RestClient(Calls):
         version: version of the model; None for the highest version that is ready.
         timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the service.
         tls: certificates for https; None to trust the certificates that the system trusts.
+        api_key: key that the service asks for; None if it asks for none.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class RestClient(Calls):
         version: str | None = None,
         timeout_s: float = 10.0,
         tls: Tls | None = None,
+        api_key: str | None = None,
     ) -> None:
-        self._call = _Call(url, timeout_s, {"model": model, "backend": backend, "version": version})
+        self._call = _Call(url, timeout_s, {"model": model, "backend": backend, "version": version}, api_key)
         self._client = opened(httpx.Client, self._call.url, tls)
 
     def close(self) -> None:
@@ -81,6 +83,7 @@ class AsyncRestClient(AsyncCalls):
         version: version of the model; None for the highest version that is ready.
         timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the service.
         tls: certificates for https; None to trust the certificates that the system trusts.
+        api_key: key that the service asks for; None if it asks for none.
     """
 
     def __init__(
@@ -92,8 +95,9 @@ class AsyncRestClient(AsyncCalls):
         version: str | None = None,
         timeout_s: float = 10.0,
         tls: Tls | None = None,
+        api_key: str | None = None,
     ) -> None:
-        self._call = _Call(url, timeout_s, {"model": model, "backend": backend, "version": version})
+        self._call = _Call(url, timeout_s, {"model": model, "backend": backend, "version": version}, api_key)
         self._client = opened(httpx.AsyncClient, self._call.url, tls)
 
     async def close(self) -> None:
@@ -119,8 +123,11 @@ class AsyncRestClient(AsyncCalls):
 class _Call:
     """The code that RestClient and AsyncRestClient share: it builds requests and reads answers."""
 
-    def __init__(self, url: str, timeout_s: float, query: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, url: str, timeout_s: float, query: Mapping[str, str | None], api_key: str | None
+    ) -> None:
         self.url = _checked(url)
+        self._headers = {"Content-Type": "application/octet-stream", **_key_header(api_key)}
         self._timeout_s = timeout_s
         self._query = {name: value for name, value in query.items() if value is not None}
 
@@ -140,7 +147,7 @@ class _Call:
         return {
             "params": {**self._query, **params.query(), "moe": "full", "timeout_ms": left_ms},
             "content": body,
-            "headers": {"Content-Type": "application/octet-stream"},
+            "headers": self._headers,
         }
 
     def read(self, params: Params[R], answer: Received, deadline: Deadline) -> R:
@@ -176,6 +183,18 @@ def _checked(url: str) -> str:
         sentence = f"url={url!r} cannot be used; write http://host:port or https://host"
         raise BadParameter("url", sentence)
     return url.rstrip("/")
+
+
+def _key_header(api_key: str | None) -> dict[str, str]:
+    if api_key is None:
+        return {}
+    key = api_key.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        # The message does not show the key, as messages are logged.
+        raise BadParameter(
+            "api_key", "api_key cannot be used: it is empty, or has characters that no key has"
+        )
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _body(image: bytes | NDArray[Any]) -> bytes:

@@ -10,6 +10,8 @@ from .errors import (
     Busy,
     ClientError,
     DeadlineExceeded,
+    KeyRefused,
+    LimitReached,
     NotServed,
     Refused,
     ServerFailed,
@@ -18,6 +20,8 @@ from .errors import (
 )
 from .exchange import Received
 
+_UNAUTHORIZED = 401
+_HOW = "in Python: api_key=KEY; in a shell: SPARSIGHT_API_KEY or --key-file"
 _TYPE_PREFIX = "urn:sparsight:problem:"
 
 # The last part of a problem's type, and the error class for it.
@@ -31,13 +35,16 @@ PROBLEMS: Mapping[str, type[ClientError]] = {
     "malformed-form": Refused,
     "form-too-large": Refused,
     "admin-off": Refused,
-    "unauthorized": Refused,
+    "unauthorized": KeyRefused,
+    "forbidden": KeyRefused,
     "reload-incomplete": Refused,
     "invalid-parameter": BadParameter,
     "backend-not-offered": BadParameter,
     "unknown-model": NotServed,
     "unknown-version": NotServed,
     "no-example": NotServed,
+    "rate-exceeded": LimitReached,
+    "quota-exceeded": LimitReached,
     "overloaded": Busy,
     "backend-busy": Busy,
     "not-ready": Unavailable,
@@ -48,6 +55,7 @@ PROBLEMS: Mapping[str, type[ClientError]] = {
 }
 # For problem types of a later release, and for a proxy that answers an HTTP status without a problem.
 _STATUS: Mapping[int, type[ClientError]] = {
+    401: KeyRefused,
     408: DeadlineExceeded,
     413: BadImage,
     429: Busy,
@@ -95,9 +103,9 @@ def to_error(answer: Received, url: str, timeout_s: float) -> ClientError:
         return DeadlineExceeded(timeout_s, sentence if slug == "body-timeout" else None)
     if kind is BadParameter:
         return BadParameter(_parameter(problem), sentence)
-    if kind in (Busy, Unavailable):
-        return (Busy if kind is Busy else Unavailable)(sentence, _retry_after_s(answer))
-    return kind(sentence)
+    if issubclass(kind, Busy | Unavailable):
+        return kind(sentence, _retry_after_s(answer))
+    return kind(f"{sentence} ({_HOW})" if answer.status == _UNAUTHORIZED else sentence)
 
 
 def _by_hundreds(status: int) -> type[ClientError]:

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from service import __version__
+from service.access.commands import add_commands, run_command
+from service.access.gate import Gate
 from service.app import Outcome, create_app
 from service.backends.table import BACKENDS
 from service.errors import ServiceError, SettingsInvalid
@@ -30,7 +32,8 @@ from service.settings import ENV_PREFIX, Settings
 log = logging.getLogger("service")  # the name __main__ would mean nothing in the log
 
 _SWITCH_S = 0.0002  # by default, an engine whose graph has ended may wait 5 ms for the interpreter
-OF_TESTS = "SPARSIGHT_DATA"  # where tests find datasets; whoever set it may start the service too
+# Where tests find datasets, and a client's key: whoever set them may start the service too.
+OF_OTHERS = {"SPARSIGHT_DATA", "SPARSIGHT_API_KEY"}
 OPENAPI_FILE = Path(__file__).parent / "rest" / "openapi.json"
 
 
@@ -40,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.command == "openapi":
             args.output.write_text(openapi_text())
+            return 0
+        if args.command == "keys":
+            print(run_command(args, _say), end="\n" if args.verb != "revoke" else "")
             return 0
         return _serve(_read_settings())
     except SettingsInvalid as error:
@@ -59,16 +65,16 @@ def openapi_text() -> str:
 class _Server(uvicorn.Server):
     """A uvicorn server that makes /readyz answer 503 as soon as a signal to stop arrives."""
 
-    def __init__(self, config: uvicorn.Config, service: DetectService) -> None:
+    def __init__(self, config: uvicorn.Config, service: DetectService, gate: Gate) -> None:
         super().__init__(config)
-        self._service = service
+        self._service, self._gate = service, gate
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._service.stopping = True
         super().handle_exit(sig, frame)
 
     def reload_on_sighup(self, tell: Callable[[str], None]) -> None:
-        """Install a handler for SIGHUP that loads new models.
+        """Install a handler for SIGHUP that reads keys again and loads new models.
 
         A terminal that is closed also sends SIGHUP. If the terminal of the service was closed, the handler
         therefore ends the service. The caller must call this method inside a running event loop.
@@ -77,6 +83,7 @@ class _Server(uvicorn.Server):
         running: set[asyncio.Task[None]] = set()  # the loop itself does not keep tasks alive
 
         async def reload() -> None:
+            await self._gate.read_again()
             try:
                 changes = await self._service.reload()
                 tell(f"loaded: {changes.loaded or 'nothing'}; removed: {changes.removed or 'nothing'}")
@@ -128,10 +135,11 @@ def _serve(settings: Settings) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # else callers on this machine could choose the address that the log shows
         lifespan="on",
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
-    server = _Server(config, app.state.service)
+    server = _Server(config, app.state.service, app.state.gate)
     for name in settings.backends:
         target = BACKENDS[name].target(settings)
         if BACKENDS[name].open is not None:
@@ -180,7 +188,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _read_settings() -> Settings:
     known = {name for name, *_ in _list_settings()}
     for name in os.environ:
-        if name.upper().startswith(ENV_PREFIX) and name.upper() not in {*known, OF_TESTS}:
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in {*known, *OF_OTHERS}:
             nearest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
             raise SettingsInvalid(f"there is no setting {name}; did you mean {nearest}?")
     try:
@@ -234,6 +242,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sparsight {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="start the server; this is the default command")
+    add_commands(commands)
     openapi = commands.add_parser("openapi", help="write openapi.json, the description of the HTTP API")
     openapi.add_argument("--output", type=Path, default=OPENAPI_FILE, help="file (default: %(default)s)")
     return parser

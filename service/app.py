@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from service import __version__
+from service.access.gate import Gate
 from service.errors import BACKEND_ERRORS, ServiceError, slug_of
 from service.metrics import Metrics
 from service.observe.choose import observers_of
@@ -19,6 +20,7 @@ from service.rest.images import router as images_router
 from service.rest.middleware import wrap
 from service.rest.problems import STATUS
 from service.rest.routes import detect_router, router
+from service.rest.secured import describe_keys
 from service.serving.detect import DetectService
 from service.serving.models import Models
 from service.serving.open import open_models
@@ -47,6 +49,7 @@ def create_app(
     """
     metrics = Metrics(registry or CollectorRegistry())
     service = DetectService(settings, metrics, observers_of(metrics))
+    gate = Gate(settings, metrics)
     metrics.declare_reasons(slug_of(error) for error in STATUS)
     for name in settings.backends:
         metrics.declare_backend(name, map(slug_of, BACKEND_ERRORS))
@@ -54,11 +57,13 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         silence_decoders()
-        models = asyncio.create_task(_keep_models(service, on_loaded))
+        tasks = [asyncio.create_task(_keep_models(service, on_loaded)), asyncio.create_task(gate.watch())]
         yield
         await service.close()
-        models.cancel()
-        await asyncio.gather(models, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        gate.audit.close()
 
     app = FastAPI(
         title="Sparsight",
@@ -67,16 +72,19 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # FastAPI's page loads scripts from a CDN; service/ui/docs.py serves its own
         redoc_url=None,
+        # Off, since a redirect repeats the Host header, whose value is whatever the caller wrote.
+        redirect_slashes=False,
     )
-    app.state.service = service
+    app.state.service, app.state.gate = service, gate
     routers = (detect_router, router, images_router, page_router, docs_router)
     for included in routers:
         app.include_router(included)
     add_problem_handlers(app)
+    app.openapi = describe_keys(app)  # type: ignore[method-assign]
     routes = chain(app.routes, *(included.routes for included in routers))
     paths = {path for route in routes if (path := getattr(route, "path", None))}
     # Around the whole stack, so that answers to defects also get an id and CORS headers.
-    app.middleware_stack, app.state.doorstep = wrap(app.build_middleware_stack(), service, paths)
+    app.middleware_stack, app.state.doorstep = wrap(app.build_middleware_stack(), service, gate, paths)
     return app
 
 

@@ -17,6 +17,10 @@ class SettingsInvalid(ServiceError):
     """A setting has a value that the service cannot use, or the settings contradict each other."""
 
 
+class AccessFileInvalid(SettingsInvalid):
+    """A file with keys is missing, or holds something else than keys."""
+
+
 # ---- the artifact on disk -------------------------------------------------------------------
 
 
@@ -168,10 +172,61 @@ class AdminOff(ServiceError):
 
 
 class Unauthorized(ServiceError):
-    """The request does not have the administrator's token."""
+    """The request has no valid key or token.
 
-    def __init__(self) -> None:
-        super().__init__("send the value of SPARSIGHT_ADMIN_TOKEN, as in: Authorization: Bearer TOKEN")
+    Args:
+        sentence: the message for the caller.
+        why: the reason in one word, for the operator's log: missing, unclear, unknown, expired, revoked, …
+        key: name of the key, if the key is known but no longer valid.
+    """
+
+    def __init__(self, sentence: str, why: str, key: str | None = None) -> None:
+        super().__init__(sentence)
+        self.why = why
+        self.key = key
+
+
+class Forbidden(ServiceError):
+    """The key of the request is valid, but may not use the address."""
+
+    why = "scope"
+
+    def __init__(self, route: str | None, scope: str, key: str) -> None:
+        super().__init__(
+            f"this key may not use {route}; use one that has the scope {scope!r}"
+            if route
+            else "there is no such address, or this key may not use it; /openapi.json lists the addresses"
+        )
+        self.key = key
+
+
+class RateExceeded(ServiceError):
+    """The key of the request has had as many requests in one second as it may have."""
+
+    why = "rate"
+
+    def __init__(self, rate: int, until_s: float) -> None:
+        self.retry_after_s = max(1, math.ceil(until_s))
+        super().__init__(
+            f"this key may send {rate:,} requests in a second; try again in {self.retry_after_s} s"
+        )
+
+
+class QuotaExceeded(ServiceError):
+    """The key of the request has had as many requests on this day as it may have."""
+
+    why = "quota"
+
+    def __init__(self, quota: int, until_s: float) -> None:
+        self.retry_after_s = max(1, math.ceil(until_s))
+        super().__init__(
+            f"this key may send {quota:,} requests a day; the next day begins at midnight UTC,"
+            f" in {self.retry_after_s} s"
+        )
+
+
+ACCESS_ERRORS = (Unauthorized, Forbidden, RateExceeded, QuotaExceeded)
+"""The errors that say that a caller has no access."""
 
 
 # ---- serving --------------------------------------------------------------------------------

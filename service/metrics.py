@@ -45,6 +45,7 @@ class Metrics:
             "sparsight_requests_rejected_total", "Refused images and requests.", ["reason"], registry=registry
         )
         self._declare_backend_series(registry)
+        self._declare_access_series(registry)
         self._detections = Counter(
             "sparsight_detections_total", "Reported detections.", ["model"], registry=registry
         )
@@ -112,6 +113,44 @@ class Metrics:
             "sparsight_failovers_total", "Images that moved to another backend.", ["backend"],
             registry=registry,
         )  # fmt: skip
+
+    def _declare_access_series(self, registry: CollectorRegistry) -> None:
+        self._of_callers = Counter(
+            "sparsight_key_requests_total", "Answered requests with a key, by its name.", ["key"],
+            registry=registry,
+        )  # fmt: skip
+        self._access_file_broken = Gauge(
+            "sparsight_access_file_broken", "1 if a file with keys cannot be used; the old keys hold.",
+            ["file"], registry=registry,
+        )  # fmt: skip
+        self._audit_lost = Counter(
+            "sparsight_audit_lost_total", "Lines that could not be written to the audit file.",
+            registry=registry,
+        )  # fmt: skip
+        self._callers: frozenset[str] = frozenset()
+
+    def declare_callers(self, names: Iterable[str]) -> None:
+        """Export the counter of each caller at 0, and of no others."""
+        names = frozenset(names)
+        for name in self._callers - names:
+            self._of_callers.remove(name)
+            self._children.pop((self._of_callers, (name,)), None)
+        for name in names:
+            self._of_callers.labels(name)
+        self._callers = names
+
+    def caller_answered(self, name: str) -> None:
+        """Count an answered request of a caller."""
+        if name in self._callers:  # its key may be gone since the request came
+            self._child(self._of_callers, name).inc()
+
+    def set_access_file_broken(self, name: str, broken: bool) -> None:
+        """Record whether a file with keys cannot be used."""
+        self._access_file_broken.labels(name).set(1 if broken else 0)
+
+    def audit_lost(self) -> None:
+        """Count a line that could not be written to the audit file."""
+        self._audit_lost.inc()
 
     def declare_reasons(self, reasons: Iterable[str]) -> None:
         """Export the rejection counter of each reason in `reasons` at 0, before the first rejection."""

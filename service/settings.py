@@ -153,6 +153,43 @@ class BrownoutSettings(BaseModel, extra="forbid", frozen=True):
         return self.min_top_k is not None or self.max_weight_threshold is not None
 
 
+class AccessSettings(BaseModel, extra="forbid", frozen=True):
+    """The files that say who may use the service; without them, everybody may."""
+
+    keys_file: Annotated[
+        Path | None,
+        Field(description="File with the hashes of API keys, which `python -m service keys new` writes."),
+    ] = None
+    jwks_file: Annotated[
+        Path | None, Field(description="File with the public keys (JWKS) of the issuer of JSON Web Tokens.")
+    ] = None
+    jwt_issuer: Annotated[
+        str | None, Field(min_length=1, description="Issuer (iss) that a token must have.")
+    ] = None
+    jwt_audience: Annotated[
+        str | None, Field(min_length=1, description="Audience (aud) that a token must have.")
+    ] = None
+    audit_file: Annotated[
+        Path | None,
+        Field(
+            description="File to which refusals and administrators' actions are also written, as JSON lines."
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if len({self.jwks_file is None, self.jwt_issuer is None, self.jwt_audience is None}) > 1:
+            raise ValueError("jwks_file, jwt_issuer and jwt_audience belong together; set all or none")
+        if self.audit_file is not None and not self.is_on:
+            raise ValueError("audit_file is set, but neither keys_file nor jwks_file, so nothing is refused")
+        return self
+
+    @property
+    def is_on(self) -> bool:
+        """Return whether callers need keys or tokens."""
+        return self.keys_file is not None or self.jwks_file is not None
+
+
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
@@ -293,6 +330,7 @@ class Settings(BaseSettings):
     triton: TritonSettings = TritonSettings()
     breaker: BreakerSettings = BreakerSettings()
     brownout: BrownoutSettings = BrownoutSettings()
+    access: AccessSettings = AccessSettings()
 
     @model_validator(mode="after")
     def _lists_make_sense(self) -> Self:

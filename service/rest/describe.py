@@ -73,8 +73,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 """The problem responses of a detection, by status; each problem's `detail` says what to do."""
 RELOAD: dict[int | str, dict[str, Any]] = {
-    401: {"description": "The token is missing or wrong.", "content": _PROBLEM_CONTENT},
-    403: {"description": "SPARSIGHT_ADMIN_TOKEN is not set.", "content": _PROBLEM_CONTENT},
+    401: {"description": "The key or token is missing or wrong.", "content": _PROBLEM_CONTENT},
+    403: {
+        "description": "The key is not for this, or neither keys nor SPARSIGHT_ADMIN_TOKEN are set.",
+        "content": _PROBLEM_CONTENT,
+    },
     409: {"description": "A model is broken; the other changes are made.", "content": _PROBLEM_CONTENT},
     503: PROBLEMS[503],
 }

@@ -6,7 +6,6 @@ doorstep.py gives the same refusals at still less cost, where the server lets it
 """
 
 import asyncio
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from time import perf_counter
@@ -16,20 +15,17 @@ from urllib.parse import parse_qs
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Overloaded, slug_of
+from service.errors import Overloaded
 from service.request import DetectParams, Priority
 from service.rest.length import announced_bytes
-from service.rest.problems import MEDIA_TYPE, STATUS, problem
+from service.rest.refusal import REFUSALS, RawHeaders, Refusal
 from service.serving.detect import DetectService
 
 _DETECT_PATHS = {"/detect", "/v1/detect", "/detect/batch", "/v1/detect/batch"}
 IMAGE_PATHS = {*_DETECT_PATHS, "/preview"}
 TOO_MANY = 429
 _LONGEST_TIMEOUT = len("600000")  # digits; with thousands, it would be no number for Python
-RawHeaders = list[tuple[bytes, bytes]]
-"""Headers of a request or an answer, as the server has them."""
 
-_SLUG = slug_of(Overloaded)
 _PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 
@@ -40,10 +36,7 @@ class Door:
         """Wrap `app`; the service knows how much is in flight."""
         self._app = app
         self._service = service
-        # What is around the sentence and the id: a new problem for each refusal takes three times as long.
-        around = problem(_SLUG, STATUS[Overloaded], "?", "!").model_dump_json(exclude_unset=True)
-        before, rest = around.split('"?"')
-        self._problem = (before, *rest.split("!"))
+        self._refusal = Refusal(Overloaded)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -94,15 +87,8 @@ class Door:
 
     def refuse(self, error: Overloaded, request_id: str) -> tuple[RawHeaders, bytes]:
         """Count a refusal; return the headers that are its own, and its body."""
-        self._service.metrics.rejected(_SLUG)
-        before, between, after = self._problem
-        body = f"{before}{json.dumps(str(error))}{between}{request_id}{after}".encode()
-        headers = [
-            (b"content-type", MEDIA_TYPE.encode()),
-            (b"content-length", str(len(body)).encode()),
-            (b"retry-after", str(error.retry_after_s).encode()),
-        ]
-        return headers, body
+        self._service.metrics.rejected(self._refusal.slug)
+        return self._refusal.answer(error, request_id)
 
 
 class Patience:
@@ -131,7 +117,7 @@ class Patience:
         async def send_and_hold(message: Message) -> None:
             nonlocal refused, closes
             if message["type"] == "http.response.start":
-                refused = message["status"] == TOO_MANY
+                refused = message["status"] in REFUSALS
                 closes = refused and Headers(raw=message["headers"]).get("connection") == "close"
             elif refused and not closes and not message.get("more_body", False) and self.is_exhausted():
                 await send({**message, "more_body": True})  # the client has the whole answer

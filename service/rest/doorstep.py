@@ -7,9 +7,11 @@ protocol.py, asks here first. All that is not plain is left to the app, which gi
 
 from time import perf_counter
 
-from service.errors import Overloaded
-from service.rest.door import IMAGE_PATHS, TOO_MANY, Door, Patience, RawHeaders
+from service.access.gate import Gate
+from service.errors import Forbidden, Overloaded, Unauthorized
+from service.rest.door import IMAGE_PATHS, TOO_MANY, Door, Patience
 from service.rest.recorder import RequestRecorder, common_headers, request_id_of
+from service.rest.refusal import RawHeaders
 
 _PATHS = {path.encode(): path for path in IMAGE_PATHS}
 # The body may never come (expect) or end (transfer-encoding), or the answer needs CORS headers (origin).
@@ -20,9 +22,15 @@ _LONGEST = 2000  # bytes of a target or header that are read here: a query of 20
 class Doorstep:
     """Refuses requests from their heads alone."""
 
-    def __init__(self, door: Door, recorder: RequestRecorder, patience: Patience, max_bytes: int) -> None:
-        """Refuse what `door` refuses, if the body has at most `max_bytes` bytes; count and log it."""
+    def __init__(
+        self, door: Door, gate: Gate, recorder: RequestRecorder, patience: Patience, max_bytes: int
+    ) -> None:
+        """Refuse what `door` refuses, if the body has at most `max_bytes` bytes; count and log it.
+
+        Callers without access are left to the app, which tells them nothing about the load.
+        """
         self._door = door
+        self._gate = gate
         self._recorder = recorder
         self._patience = patience
         self._max_bytes = max_bytes
@@ -55,12 +63,20 @@ class Doorstep:
             with self._door.admit(path, query, size_bytes):
                 return None  # the app admits it again, together with all that comes until then
         except Overloaded as error:
-            return self._answer(error, path, request_id_of(headers), started)
+            return self._answer(error, path, headers, started)
 
     def _answer(
-        self, error: Overloaded, path: str, request_id: str, started: float
-    ) -> tuple[RawHeaders, bytes]:
+        self, error: Overloaded, path: str, sent: RawHeaders, started: float
+    ) -> tuple[RawHeaders, bytes] | None:
+        key = None
+        if self._gate.is_on:
+            try:
+                caller = self._gate.check(path, sent)
+            except (Unauthorized, Forbidden):
+                return None
+            key = None if caller is None else caller.name
+        request_id = request_id_of(sent)
         headers, body = self._door.refuse(error, request_id)
         self._recorder.begin()
-        self._recorder.record(path, TOO_MANY, request_id, started)
+        self._recorder.record(path, TOO_MANY, request_id, started, key)
         return [*headers, *common_headers(request_id)], body

@@ -7,6 +7,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access.gate import Gate
+from service.rest.access import AccessCheck
 from service.rest.door import Door, Patience
 from service.rest.doorstep import Doorstep
 from service.rest.length import announced_bytes
@@ -15,31 +17,35 @@ from service.serving.detect import DetectService
 
 DROP_S, SILENT_S = 30.0, 5.0  # as nginx's lingering_time and lingering_timeout
 _DROP_BYTES = 1_000_000_000
+KEY_HEADERS = ("Authorization", "X-Api-Key")
 SMALL = 1_000_000  # after an early answer, the connection is kept only if the body has at most so many bytes
 
 
-def wrap(app: ASGIApp, service: DetectService, paths: Collection[str]) -> tuple[ASGIApp, Doorstep]:
+def wrap(
+    app: ASGIApp, service: DetectService, gate: Gate, paths: Collection[str]
+) -> tuple[ASGIApp, Doorstep]:
     """Return `app`, wrapped in all middleware, and the doorstep before it; with CORS only if it is set.
 
     Args:
         app: the ASGI app.
         service: the service, with its settings and metrics.
+        gate: who may use which address.
         paths: the app's paths, which are labels in the metrics; all other paths share the label "other".
     """
     door, origins = Door(app, service), service.settings.cors_origins
-    app = door
-    if origins:
+    app = AccessCheck(door, gate, service.metrics) if gate.is_on else door
+    if origins:  # outside of the check: a browser asks for permission before it sends a key
         app = CORSMiddleware(
             app,
             allow_origins=origins,
             allow_methods=("GET", "HEAD", "POST"),
-            allow_headers=("Content-Encoding", "X-Request-Id", "traceparent"),
+            allow_headers=("Content-Encoding", "X-Request-Id", "traceparent", *(KEY_HEADERS * gate.is_on)),
             allow_private_network="*" not in origins,
             expose_headers=("X-Request-Id", "Retry-After"),
         )
     recorder = RequestRecorder(app, service.metrics, paths)
     patience = Patience(UnreadBody(HeadAsGet(recorder)))
-    return patience, Doorstep(door, recorder, patience, SMALL)
+    return patience, Doorstep(door, gate, recorder, patience, SMALL)
 
 
 class HeadAsGet:

@@ -9,14 +9,14 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
-from service.rest.door import RawHeaders
 from service.rest.ids import new_id
+from service.rest.refusal import REFUSALS, RawHeaders
 
 log = logging.getLogger(__name__)
 
 _PROBES = {"/healthz", "/readyz", "/metrics"}  # requested every few seconds; counted, but not logged
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # no spaces, quotes or line breaks: it goes into the log
-_REFUSED, _REFUSAL_EVERY_S = 429, 0.1  # of refusals in between, the next line says the number
+_REFUSAL_EVERY_S = 0.1  # of refusals in between, the next line says the number
 
 
 class RequestRecorder:
@@ -55,20 +55,33 @@ class RequestRecorder:
         finally:
             route = scope.get("route")
             path: str = scope["path"] if route is None else route.path  # /models/{name}/example, for example
-            self.record(path, code, request_id, started)
+            # The name of the key, which access.py has found.
+            self.record(path, code, request_id, started, scope["state"].get("key"))
 
     def begin(self) -> None:
         """Count a request as in flight, until it is recorded."""
         self._metrics.request_started()
 
-    def record(self, path: str, code: int, request_id: str, started: float) -> None:
-        """Count and log an answered request that began at `started`, on the clock of `perf_counter`."""
+    def record(self, path: str, code: int, request_id: str, started: float, key: str | None = None) -> None:
+        """Count and log an answered request.
+
+        Args:
+            path: path of the request.
+            code: status of the answer.
+            request_id: id of the request.
+            started: when it began, on the clock of `perf_counter`.
+            key: name of the key with which it was sent, if the address asks for one.
+        """
         duration_s = perf_counter() - started
         route = path if path in self._paths else "other"
         self._metrics.request_ended(route, code, duration_s)
-        if route not in _PROBES and (code != _REFUSED or self._logs_refusal(started)):
+        if key is not None:
+            self._metrics.caller_answered(key)
+        if route not in _PROBES and (code not in REFUSALS or self._logs_refusal(started)):
             facts = {"route": route, "code": code, "id": request_id, "duration_s": round(duration_s, 4)}
-            if code == _REFUSED:
+            if key is not None:
+                facts["key"] = key
+            if code in REFUSALS:
                 facts["omitted"], self._refusals_omitted = self._refusals_omitted, 0
             log.info("request_answered", extra=facts)
 

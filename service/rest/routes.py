@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from service.errors import InvalidParameter
+from service.errors import InvalidParameter, NotReady
+from service.rest.access import is_told_reasons
 from service.rest.admin import check_admin
 from service.rest.answer import to_model_list
 from service.rest.body import read_upload
@@ -31,6 +32,8 @@ class _Plain(APIRoute):
         endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
         return endpoint
 
+
+_NO_REASON = "send a key to read why"
 
 router = APIRouter()
 detect_router = APIRouter(route_class=_Plain)
@@ -148,9 +151,18 @@ async def health_route() -> Health:
     tags=["operation"],
 )
 async def ready_route(request: Request) -> Readiness:
-    """Return ready if at least one healthy backend serves a verified version of the default model."""
+    """Return ready if at least one healthy backend serves a verified version of the default model.
+
+    Without a key, where keys are asked for, say only that: the reasons name models and folders.
+    """
     service = service_of(request)
-    service.check_ready()
+    told = is_told_reasons(request.app.state.gate, request.scope)
+    try:
+        service.check_ready()
+    except NotReady as error:
+        raise (error if told else NotReady(_NO_REASON, error.retry_after_s)) from None
+    if not told:
+        return Readiness(status="ready", notes=[])
     return Readiness(status="ready", notes=[note for note in service.models.notes.values() if note])
 
 

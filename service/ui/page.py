@@ -11,6 +11,7 @@ _FILES = {
     "/": ("index.html", "text/html"),
     "/ui/app.js": ("app.js", "text/javascript"),
     "/ui/draw.js": ("draw.js", "text/javascript"),
+    "/ui/keyed.js": ("keyed.js", "text/javascript"),
     "/ui/shapes.js": ("shapes.js", "text/javascript"),
     "/ui/strip.js": ("strip.js", "text/javascript"),
     "/ui/style.css": ("style.css", "text/css"),

@@ -1,5 +1,6 @@
 """Detections of a running service, to compare the served model's mAP with its checkpoint's."""
 
+import os
 from typing import Any, NamedTuple
 
 import httpx
@@ -11,6 +12,8 @@ from training.data.augmentation.shapes import boxes_around
 from training.data.masks import RunLengths
 from training.errors import TrainingError
 from training.evaluate.detections import DetectConfig, Detections
+
+KEY_VARIABLE = "SPARSIGHT_API_KEY"
 
 
 class ServiceError(TrainingError):
@@ -52,7 +55,7 @@ class RemoteDetector:
         if backend:
             self._query["backend"] = backend
         try:
-            self._client = httpx.Client(base_url=url, timeout=60)
+            self._client = httpx.Client(base_url=url, timeout=60, headers=_key_header())
         except httpx.InvalidURL as error:
             raise ServiceError(f"{url!r} is not an address: {error}") from error
 
@@ -133,6 +136,12 @@ class RemoteDetector:
         if response.status_code != httpx.codes.OK:
             raise ServiceError(f"{self._client.base_url} answered {response.status_code}: {response.text}")
         return response
+
+
+def _key_header() -> dict[str, str]:
+    """Return the header with the key for the service, from the variable that its client reads."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _shapes(found: list[dict[str, Any]], served: ServedModel) -> dict[str, Any]:

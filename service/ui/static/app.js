@@ -1,6 +1,7 @@
 // Send the images that the user chooses to POST /detect, one after the other, and show the answers.
 
 import { boxAt, computeRows, drawImage, drawnImage, element, layerRow, predictionRow, timingBar, timingRows } from "/ui/draw.js";
+import { hasKey, keyed } from "/ui/keyed.js";
 import { bitmapOf, buildStrip, markStrip } from "/ui/strip.js";
 
 const CLASSES_SHOWN = 20;
@@ -47,7 +48,7 @@ function over(event, inside) {
 
 async function loadModels() {
   try {
-    const response = await fetch("/models");
+    const response = await keyed("/models");
     const body = await response.json();
     if (response.status === 503) { // still loading: show the reason, and request again
       byId("model").textContent = body.detail;
@@ -121,12 +122,13 @@ function query(all) {
 }
 
 function showAddress() {
+  byId("with-key").hidden = !hasKey();
   byId("address").textContent = `${location.origin}/detect${query(false)}`;
 }
 
 async function chooseExample() {
   try {
-    const response = await fetch(`/models/${encodeURIComponent(state.model.name)}/example`);
+    const response = await keyed(`/models/${encodeURIComponent(state.model.name)}/example`);
     if (!response.ok) throw new Error((await response.json()).detail);
     choose([new File([await response.blob()], "example.png", { type: "image/png" })]);
   } catch (error) {
@@ -188,7 +190,7 @@ async function askAll() {
 
 async function ask(file, signal) {
   try {
-    const response = await fetch(`/detect${query(true)}`, { method: "POST", body: file, signal });
+    const response = await keyed(`/detect${query(true)}`, { method: "POST", body: file, signal });
     const body = await response.json();
     return response.ok ? { answer: body } : { sentence: body.detail };
   } catch (error) {

@@ -1,6 +1,7 @@
 // Decode images, and build the strip of thumbnails for several images.
 
 import { element } from "/ui/draw.js";
+import { keyed } from "/ui/keyed.js";
 
 const THUMBNAIL = { width: 96, height: 72 };
 
@@ -15,7 +16,7 @@ export async function bitmapOf(file) {
 
 async function previewOf(file) {
   try {
-    const response = await fetch("/preview", { method: "POST", body: file });
+    const response = await keyed("/preview", { method: "POST", body: file });
     return response.ok ? await createImageBitmap(await response.blob()) : null;
   } catch {
     return null;

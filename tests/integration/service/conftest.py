@@ -35,7 +35,10 @@ class Served:
 def serve(**settings):
     """Run the service in a thread; models may still be loading when this returns."""
     app = create_app(Settings(port=0, **settings))
-    server = uvicorn.Server(uvicorn.Config(app, http=DoorProtocol, host="127.0.0.1", port=0, log_config=None))
+    config = uvicorn.Config(
+        app, http=DoorProtocol, host="127.0.0.1", port=0, log_config=None, proxy_headers=False
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

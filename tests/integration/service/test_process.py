@@ -39,7 +39,8 @@ def fails(code, words, **environment):
 
 
 def test_it_says_when_it_is_ready_and_ends_well_when_told_to(repository):
-    of_tests = {"SPARSIGHT_DATA": "data"}  # not a setting, and set by whoever also runs the tests
+    # Not settings, but set by whoever also runs the tests or a client.
+    of_tests = {"SPARSIGHT_DATA": "data", "SPARSIGHT_API_KEY": "key"}
     with subprocess.Popen(**command(SPARSIGHT_REPOSITORY=repository, PORT=0, **of_tests)) as process:
         said = []
         for line in process.stderr:
@@ -112,6 +113,21 @@ def test_a_port_in_use_is_one_sentence(repository):
         fails(1, f"cannot listen on 127.0.0.1:{port}", SPARSIGHT_REPOSITORY=repository, PORT=port)
 
 
+@pytest.mark.parametrize("content", [None, "{", '{"keys": [{"name": "a"}]}'])
+def test_a_gateway_whose_keys_cannot_be_read_does_not_start_open(repository, tmp_path, content):
+    file = tmp_path / "keys.json"
+    if content is not None:
+        file.write_text(content)
+    wanted = {"SPARSIGHT_REPOSITORY": repository, "SPARSIGHT_ACCESS__KEYS_FILE": file, "PORT": 0}
+    fails(2, f"{file} cannot be", **wanted)
+
+
+def test_an_audit_file_that_cannot_be_written_is_one_sentence(repository, tmp_path):
+    (tmp_path / "keys.json").write_text('{"keys": []}')
+    wanted = {"SPARSIGHT_ACCESS__KEYS_FILE": tmp_path / "keys.json", "SPARSIGHT_REPOSITORY": repository}
+    fails(2, "cannot be opened", **wanted, SPARSIGHT_ACCESS__AUDIT_FILE=tmp_path / "a" / "b", PORT=0)
+
+
 def test_a_certificate_that_is_not_there_is_one_sentence(tmp_path):
     missing = {"SPARSIGHT_TRITON__TLS": "true", "SPARSIGHT_TRITON__TLS_CA": tmp_path / "ca.pem"}
     fails(2, "ca.pem cannot be read: No such file", SPARSIGHT_BACKENDS="triton", PORT=0, **missing)
@@ -126,6 +142,8 @@ def test_a_certificate_that_is_not_there_is_one_sentence(tmp_path):
         ({"SPARSIGHT_BACKENDS": "triton,cuda"}, "SPARSIGHT_BACKENDS='cuda' cannot be used"),
         ({"SPARSIGHT_TRITON__URL": "http://t:1"}, "SPARSIGHT_TRITON__URL='http://t:1' cannot be used"),
         ({"SPARSIGHT_TRITON__TLS_KEY": "k"}, "tls_cert and tls_key belong together"),
+        ({"SPARSIGHT_ACCESS__JWKS_FILE": "j"}, "jwks_file, jwt_issuer and jwt_audience belong together"),
+        ({"SPARSIGHT_ACCESS__KEY_FILE": "k"}, "did you mean SPARSIGHT_ACCESS__KEYS_FILE?"),
         ({"SPARSIGHT_BACKENDS": "triton,triton"}, "backends must name each backend once"),
         ({"SPARSIGHT_ADMIN_TOKEN": "hunter2"}, "SPARSIGHT_ADMIN_TOKEN cannot be used"),
         ({"SPARSIGHT_OPENVINO__THREADS": "-1"}, "SPARSIGHT_OPENVINO__THREADS='-1' cannot be used"),

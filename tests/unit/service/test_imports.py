@@ -53,7 +53,7 @@ def test_the_packages_never_import_one_another(package):
 
 
 def test_inside_the_service_imports_point_down():
-    layers = ["__main__", "app", "rest ui", "serving", "observe", "tasks", "pipeline"]
+    layers = ["__main__", "app", "rest ui", "access", "serving", "observe", "tasks", "pipeline"]
     layers += [
         "traffic",
         "backends",

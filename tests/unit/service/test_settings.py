@@ -96,6 +96,30 @@ def test_origins_that_no_browser_sends_are_refused(monkeypatch, text):
         Settings()
 
 
+def test_access_is_set_by_names_with_two_underscores(monkeypatch):
+    monkeypatch.setenv("SPARSIGHT_ACCESS__KEYS_FILE", "keys.json")
+    assert Settings().access.is_on
+    monkeypatch.delenv("SPARSIGHT_ACCESS__KEYS_FILE")
+    assert not Settings().access.is_on
+    assert not Settings(admin_token="secret" * 3).access.is_on
+
+
+@pytest.mark.parametrize(
+    "access",
+    [
+        {"jwks_file": "jwks.json"},
+        {"jwks_file": "jwks.json", "jwt_issuer": "me"},
+        {"keys_file": "keys.json", "jwt_issuer": "me", "jwt_audience": "you"},
+        {"jwks_file": "jwks.json", "jwt_issuer": "", "jwt_audience": "you"},
+        {"audit_file": "audit.jsonl"},
+        {"keys": "keys.json"},
+    ],
+)
+def test_access_that_is_not_whole_is_refused(access):
+    with pytest.raises(ValidationError):
+        Settings(access=access)
+
+
 def test_a_short_token_is_refused_and_no_token_is_printed():
     with pytest.raises(ValidationError):
         Settings(admin_token="x" * 15)

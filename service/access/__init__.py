@@ -1,0 +1,1 @@
+"""Who may use which address: keys, tokens, rates and quotas."""

@@ -1,0 +1,80 @@
+"""Say who may use which address. This table is the only place that says it.
+
+An address that is not in the table is closed to every caller without the scope `admin`; so a new route is
+closed until somebody has thought about it. The keys are the paths of the routes, as FastAPI has them; a
+path that a caller writes in another way (`//detect`, `/detect/`, `/Detect`) is another path, and so is
+closed too.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Scope = Literal["detect", "metrics", "admin"]
+"""What a key may be for; `admin` includes the others."""
+
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+Need = Literal["open", "detect", "metrics", "admin"]
+"""What a caller needs to use an address: nothing, or a key with a scope."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is asked of the callers of one address."""
+
+    need: Need
+
+
+_OPEN, _DETECT, _METRICS, _ADMIN = Rule("open"), Rule("detect"), Rule("metrics"), Rule("admin")
+
+RULES: Mapping[str, Rule] = {
+    "/detect": _DETECT,
+    "/v1/detect": _DETECT,
+    "/detect/batch": _DETECT,
+    "/v1/detect/batch": _DETECT,
+    "/preview": _DETECT,
+    "/models": _DETECT,
+    "/models/{name}/example": _DETECT,
+    "/models/reload": _ADMIN,
+    "/metrics": _METRICS,
+    # For the probes of an orchestrator, which have no key; without one, /readyz gives no reasons.
+    "/healthz": _OPEN,
+    "/readyz": _OPEN,
+    # The files of the web page, so that a person can open it to enter a key. They are the same in every
+    # gateway.
+    "/": _OPEN,
+    "/ui/app.js": _OPEN,
+    "/ui/draw.js": _OPEN,
+    "/ui/keyed.js": _OPEN,
+    "/ui/shapes.js": _OPEN,
+    "/ui/strip.js": _OPEN,
+    "/ui/style.css": _OPEN,
+    "/ui/icon.svg": _OPEN,
+    # Likewise. The description of the API names no model and no setting, and the page with it needs it at
+    # once.
+    "/docs": _OPEN,
+    "/docs/start.js": _OPEN,
+    "/docs/swagger-ui.js": _OPEN,
+    "/docs/swagger-ui.css": _OPEN,
+    "/openapi.json": _OPEN,
+}
+
+CLOSED = _ADMIN
+"""The rule of every path that is not in the table."""
+
+_PATTERNS = [
+    (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), path, rule) for path, rule in RULES.items() if "{" in path
+]
+
+
+def rule_of(path: str) -> tuple[str | None, Rule]:
+    """Return the route of a path, None if it is not in the table, and the rule for it."""
+    rule = RULES.get(path)
+    if rule is not None:
+        return path, rule
+    for pattern, route, rule in _PATTERNS:
+        # The whole path: the router's own patterns also take a line break at the end.
+        if pattern.fullmatch(path):
+            return route, rule
+    return None, CLOSED
