@@ -2,14 +2,15 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import trustme
 
 HOST = "images.example.org"
-Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Answer = Callable[[asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
 @dataclass
@@ -36,15 +37,12 @@ async def https_server(
         served.connections += 1
         served.open += 1
         served.most_open = max(served.most_open, served.open)
-        left = asyncio.ensure_future(_left(reader, served))
-        answering = asyncio.ensure_future(answer(writer))
         try:
-            with suppress(ConnectionError):
-                await asyncio.wait((left, answering), return_when=asyncio.FIRST_COMPLETED)
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                if certificate is not None:
+                    served.requests.append(await reader.readuntil(b"\r\n\r\n"))
+                await _until_gone(reader, answer(writer))
         finally:
-            for task in (left, answering):
-                task.cancel()
-            await asyncio.gather(left, answering, return_exceptions=True)
             writer.close()
             with suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()
@@ -68,10 +66,14 @@ async def https_server(
         await server.wait_closed()
 
 
-async def _left(reader: asyncio.StreamReader, served: Served) -> None:
-    with suppress(asyncio.IncompleteReadError, ConnectionError):
-        served.requests.append(await reader.readuntil(b"\r\n\r\n"))
-        await reader.read()
+async def _until_gone(reader: asyncio.StreamReader, answering: Coroutine[Any, Any, None]) -> None:
+    tasks = asyncio.ensure_future(reader.read()), asyncio.ensure_future(answering)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def writes(*parts: bytes, then_wait: bool = False) -> Answer:

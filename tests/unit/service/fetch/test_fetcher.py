@@ -14,7 +14,6 @@ from service.settings import FetchSettings
 from tests.fetching import BODY, SECRET, failure, fetched, setup
 from tests.https_server import HOST, https_server, ok, writes
 
-
 # ---- what is sent, and to whom ---------------------------------------------------------------------------
 
 

@@ -15,7 +15,6 @@ from service.request import RequestContext
 from tests.fetching import BODY, HEAD, SECRET, failure, fetched, setup
 from tests.https_server import ok, repeats, writes
 
-
 # ---- bytes ---------------------------------------------------------------------------------------------
 
 
