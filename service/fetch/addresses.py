@@ -39,7 +39,7 @@ def is_public(address: Address) -> bool:
             return False
     if any(address in network for network in _NOT_PUBLIC if network.version == address.version):
         return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    return address.is_global and not address.is_multicast
 
 
 def resolve(host: str) -> list[str]:

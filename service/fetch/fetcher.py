@@ -150,7 +150,6 @@ class Fetcher:
         try:
             yield await connection.handle_async_request(httpcore.Request(b"GET", url, headers=headers))
         finally:
-            await connection.aclose()
             await network.close()
 
     def _check_head(self, link: Link, answer: httpcore.Response, room: Room) -> None:

@@ -160,6 +160,20 @@ def test_a_failure_is_told_without_what_the_server_sent(fetching, answer, status
     assert "127.0.0.1" not in problem.text
 
 
+def test_the_log_has_the_reason_in_full_and_no_signature(fetching, caplog):
+    served, url, seen = fetching(writes(ok(PNG)))
+    served.app.state.fetcher = Fetcher(
+        served.app.state.service.settings.fetch,
+        served.app.state.service.metrics,
+        resolver=lambda host: ["127.0.0.1"],
+    )
+    served.client.post("/detect", json={"url": f"{url}/a.jpg?signature=abc"})
+    (record,) = (record for record in caplog.records if record.msg == "fetch_failed")
+    assert record.host == f"{HOST}:{seen.port}"
+    assert "not all addresses are public: 127.0.0.1" in record.why
+    assert not any("signature" in str(vars(record)) for record in caplog.records)
+
+
 def test_the_time_limit_of_the_request_includes_the_fetching(fetching):
     served, url, _ = fetching(writes(then_wait=True))
     answer = served.detect(json.dumps({"url": url}).encode(), timeout_ms=100)
