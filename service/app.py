@@ -76,6 +76,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.service, app.state.gate = service, gate
+    app.state.fetcher = _fetcher(settings, metrics)
     routers = (detect_router, router, images_router, page_router, docs_router)
     for included in routers:
         app.include_router(included)
@@ -86,6 +87,15 @@ def create_app(
     # Around the whole stack, so that answers to defects also get an id and CORS headers.
     app.middleware_stack, app.state.doorstep = wrap(app.build_middleware_stack(), service, gate, paths)
     return app
+
+
+def _fetcher(settings: Settings, metrics: Metrics) -> object | None:
+    """Return what fetches images by URL; None if the settings list no host, which saves 6 MB."""
+    if not settings.fetch.hosts:
+        return None
+    from service.fetch.fetcher import Fetcher
+
+    return Fetcher(settings.fetch, metrics)
 
 
 async def _keep_models(service: DetectService, on_loaded: Callable[[Outcome], None] | None) -> None:

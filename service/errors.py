@@ -123,6 +123,42 @@ class ImageTooLarge(ServiceError):
         )
 
 
+class FetchOff(ServiceError):
+    """The request names an image by URL, but the operator lists no host to fetch from."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this service fetches no URLs; send the file's bytes, or ask the operator to list the URL's host"
+            " in SPARSIGHT_FETCH__HOSTS"
+        )
+
+
+class FetchRefused(ServiceError):
+    """The URL of an image is not one that the service may fetch; nothing was looked up or connected to."""
+
+
+class FetchFailed(ServiceError):
+    """The URL may be fetched, but no image came.
+
+    Args:
+        place: host and port.
+        why: the reason, as the end of a sentence; it tells nothing of the network behind the service.
+    """
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(f"the image was not fetched from {place}: {why}")
+
+
+class FetchTooLarge(ServiceError):
+    """The images behind the URLs of a request have more bytes than the limit allows."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"what the request's URLs lead to is over the limit of {limit:,} bytes"
+            " (SPARSIGHT_FETCH__MAX_BYTES); name smaller images or fewer"
+        )
+
+
 class UnknownModel(ServiceError):
     """The service has no model with the requested name."""
 

@@ -1,7 +1,7 @@
 """Define every Prometheus series that the service exports; dashboards rely on the names of the series."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
@@ -12,6 +12,9 @@ BUCKETS_S = (
     0.065, 0.1, 0.16, 0.25, 0.5, 1.0, 2.5, 10.0,
 )  # fmt: skip
 ENTROPY_BUCKETS_BITS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
+
+FetchOutcome = Literal["fetched", "refused", "failed", "too-large", "timeout", "cancelled"]
+"""How the fetching of one image by its URL ended."""
 
 Series = TypeVar("Series", Counter, Histogram)
 
@@ -44,6 +47,11 @@ class Metrics:
         self._rejected = Counter(
             "sparsight_requests_rejected_total", "Refused images and requests.", ["reason"], registry=registry
         )
+        self._fetches = Counter(
+            "sparsight_fetches_total", "Images named by URL.", ["outcome"], registry=registry
+        )
+        for outcome in get_args(FetchOutcome):
+            self._fetches.labels(outcome)
         self._declare_backend_series(registry)
         self._declare_access_series(registry)
         self._detections = Counter(
@@ -242,6 +250,12 @@ class Metrics:
     def rejected(self, reason: str) -> None:
         """Count a rejected image or request; `reason` is the last part of the problem's type."""
         self._rejected.labels(reason).inc()
+
+    def fetched(self, outcome: FetchOutcome, duration_s: float) -> None:
+        """Count an image named by URL, and record how long it took to get it, waiting included."""
+        self._fetches.labels(outcome).inc()
+        if outcome == "fetched":
+            self._child(self._stage_s, "fetch", "none").observe(duration_s)
 
     def record_stages(self, backend: str, timings: Timings) -> None:
         """Record the time of each stage for one image."""

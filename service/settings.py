@@ -1,6 +1,7 @@
 """Define the settings of the service; `python -m service` reads them once from the environment."""
 
 import re
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -190,6 +191,28 @@ class AccessSettings(BaseModel, extra="forbid", frozen=True):
         return self.keys_file is not None or self.jwks_file is not None
 
 
+_FETCH_HOST = re.compile(
+    r"(?P<host>\[[0-9a-f:.]+\]|(\*\.(?=[^.]+\.[^.]))?[a-z0-9_-]+(\.[a-z0-9_-]+)*)\.?(:(?P<port>[0-9]{1,5}))?"
+)
+_NUMBER = re.compile("[0-9]+|0x[0-9a-f]*")  # as the last part of a host, it makes an address of it
+
+
+def _fetch_host(text: str) -> str:
+    """Return a host from which images may be fetched as host:port, in lower case."""
+    found = _FETCH_HOST.fullmatch(text.lower())
+    port = int(found["port"] or 443) if found else 0
+    if found is None or not 0 < port < 65536:
+        raise ValueError(
+            "write images.example.org, images.example.org:8443 or *.example.org, in ASCII and without https://"
+        )
+    host, last = found["host"], found["host"].rpartition(".")[2]
+    if host.startswith("["):
+        host = f"[{IPv6Address(host[1:-1])}]"
+    elif _NUMBER.fullmatch(last):
+        host = str(IPv4Address(host))
+    return f"{host}:{port}"
+
+
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
@@ -207,6 +230,34 @@ def _split(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return tuple(part.strip() for part in value.split(",")) if value.strip() else ()
+
+
+class FetchSettings(BaseModel, extra="forbid", frozen=True):
+    """The hosts from which images are fetched by URL, and the limits; without hosts, none are fetched."""
+
+    hosts: Annotated[
+        tuple[Annotated[str, AfterValidator(_fetch_host)], ...],
+        NoDecode,
+        BeforeValidator(_split),
+        Field(
+            description="Hosts from which images may be fetched by URL, as images.example.org, host:port or"
+            " *.example.org; separated by commas. Off if unset."
+        ),
+    ] = ()
+    timeout_s: Annotated[
+        float, Field(gt=0, le=600, description="Seconds to fetch one image, from the lookup to the end.")
+    ] = 5.0
+    max_bytes: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="Most bytes of a request's images; if unset, as SPARSIGHT_MAX_BODY_BYTES."),
+    ] = None
+    max_inflight: Annotated[
+        int, Field(ge=1, le=1000, description="Images that are fetched at once; further images wait.")
+    ] = 16
+    ca: Annotated[
+        Path | None,
+        Field(description="File with CA certificates to trust besides the system's."),
+    ] = None
 
 
 class Settings(BaseSettings):
@@ -331,6 +382,7 @@ class Settings(BaseSettings):
     breaker: BreakerSettings = BreakerSettings()
     brownout: BrownoutSettings = BrownoutSettings()
     access: AccessSettings = AccessSettings()
+    fetch: FetchSettings = FetchSettings()
 
     @model_validator(mode="after")
     def _lists_make_sense(self) -> Self:

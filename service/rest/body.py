@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from service.errors import BodyTimeout, BodyTooLarge, EmptyImage, UndecodableImage, UnsupportedImage
+from service.errors import (
+    BodyTimeout,
+    BodyTooLarge,
+    EmptyImage,
+    FormTooLarge,
+    UndecodableImage,
+    UnsupportedImage,
+)
 from service.rest.form import read_form
 from service.rest.length import announced_bytes
 from service.rest.wrapped import unwrap
@@ -22,12 +29,13 @@ class Upload:
     """The images in the body of one request, in the order sent."""
 
     images: tuple[bytes, ...]
-    files: tuple[str | None, ...]  # for each image, the name of its file in a form; None for a raw body
+    files: tuple[str | None, ...]  # for each image, the name of its file in a form; None for others
+    urls: tuple[str, ...] = ()  # if the body names its images by URL, there are no bytes yet
 
     @property
     def several(self) -> bool:
         """Return whether there are several images; the answer is then a list."""
-        return len(self.images) > 1
+        return len(self.files) > 1
 
 
 async def read_upload(request: Request, settings: Settings) -> Upload:
@@ -42,7 +50,8 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
         BodyTooLarge: Content-Length, or the number of bytes received or unpacked, exceeds the limit.
         BodyTimeout: the body did not arrive in time.
         EmptyImage: the body is empty, or the form has no file.
-        FormTooLarge: the form has too many files or fields, a very large field, or a very long file name.
+        FormTooLarge: the form has too many files or fields, a very large field, or a very long file name; or
+            JSON names too many URLs.
         MalformedForm: the form cannot be read.
         InvalidParameter: the form has a field that is not a file.
         UnsupportedImage: Content-Encoding is neither gzip nor deflate, or the body is text without an image.
@@ -65,7 +74,14 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
         raise EmptyImage
     # A thread only for text, which takes long to decode. Every image file has a zero byte near its begin.
     image = unwrap(body) if b"\0" in body[:_HEADER_BYTES] else await asyncio.to_thread(unwrap, body)
-    return Upload((image,), (None,))
+    if isinstance(image, bytes):
+        return Upload((image,), (None,))
+    if len(image.texts) > settings.max_files:
+        raise FormTooLarge(
+            f"there are {len(image.texts)} URLs, and at most {settings.max_files} (SPARSIGHT_MAX_FILES) are"
+            " fetched for one request; send several"
+        )
+    return Upload((), (None,) * len(image.texts), image.texts)
 
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes]:

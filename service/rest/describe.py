@@ -16,12 +16,25 @@ _IMAGE_FORMATS = (
     "image/gif",
     "image/avif",
 )
-_BASE64: dict[str, Any] = {
-    "schema": {
+_URL = {"type": "string", "format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]:", "maxLength": 4096}
+
+
+def _json_with(name: str, value: dict[str, Any], meaning: str) -> dict[str, Any]:
+    return {
         "type": "object",
-        "properties": {"image": {"type": "string", "contentEncoding": "base64"}},
-        "required": ["image"],
+        "properties": {name: {**value, "description": meaning}},
+        "required": [name],
         "additionalProperties": False,
+    }
+
+
+_JSON: dict[str, Any] = {
+    "schema": {
+        "oneOf": [
+            _json_with("image", {"type": "string", "contentEncoding": "base64"}, "An image file."),
+            _json_with("url", _URL, "URL of an image, on a host of SPARSIGHT_FETCH__HOSTS."),
+            _json_with("urls", {"type": "array", "items": _URL, "minItems": 1}, "URLs of images, likewise."),
+        ]
     }
 }
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
@@ -33,10 +46,10 @@ _FORM: dict[str, Any] = {
 }
 DETECT_BODY = {
     "required": True,
-    "description": "One image as the body, or a form with one or more files of any name.",
+    "description": "One image as the body, a form with one or more files of any name, or JSON.",
     "content": {
         **dict.fromkeys((*_IMAGE_FORMATS, "application/octet-stream"), _BINARY),
-        "application/json": _BASE64,
+        "application/json": _JSON,
         "multipart/form-data": _FORM,
     },
 }
@@ -62,7 +75,7 @@ _PROBLEM_CODES = {
     408: "The body took too long to arrive.",
     413: "The body has too many bytes, or the image too many pixels.",
     415: "The body is not an image in a supported format.",
-    422: "A parameter is invalid, or the image is empty or damaged.",
+    422: "A parameter is invalid, the image is empty or damaged, or it was not fetched from its URL.",
     429: "Too many requests at once; try again after Retry-After seconds.",
     500: "A defect of the service; report it with the id.",
     503: "No backend can answer now; try again after Retry-After seconds.",

@@ -5,11 +5,12 @@ from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
-from service.errors import InvalidParameter
+from service.errors import InvalidParameter, ServiceError
 from service.request import DetectParams, RequestContext
 from service.rest.body import read_upload
 from service.rest.describe import DETECT_BODY, PROBLEMS
 from service.rest.disconnect import unless_caller_leaves
+from service.rest.fetched import images_of
 from service.rest.query import Bits, refuse_repeated
 from service.rest.service_of import service_of
 from service.serving.example import example_image
@@ -48,5 +49,8 @@ async def preview_route(request: Request, bits: Bits = None) -> Response:
     if upload.several:
         raise InvalidParameter("image", "a preview is of one image; send one file")
     context = RequestContext.within(service.settings.timeout_s, request.state.request_id)
-    jpeg = await unless_caller_leaves(request, service.preview(upload.images[0], context, bits))
+    async with images_of(request, upload, context) as (data,):
+        if isinstance(data, ServiceError):
+            raise data
+        jpeg = await unless_caller_leaves(request, service.preview(data, context, bits))
     return Response(jpeg, media_type="image/jpeg")

@@ -9,13 +9,15 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from service.errors import InvalidParameter, NotReady
+from service.errors import InvalidParameter, NotReady, ServiceError
+from service.request import RequestContext
 from service.rest.access import is_told_reasons
 from service.rest.admin import check_admin
 from service.rest.answer import to_model_list
 from service.rest.body import read_upload
 from service.rest.describe import DETECT, NOT_READY, PROBLEMS, RELOAD
 from service.rest.disconnect import unless_caller_leaves
+from service.rest.fetched import images_of
 from service.rest.formats.choose import format_of
 from service.rest.formats.protocol import Format, Outcome
 from service.rest.query import DetectQuery, read_query, refuse_repeated
@@ -85,22 +87,37 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
     resolve(params, manifest)
     upload = await read_upload(request, service.settings)
     context = query.context(request, service.settings.timeout_s)  # the time limit starts here
-    if not (several or upload.several):
-        (data,), (file,) = upload.images, upload.files
+    if upload.several and answer_format.needs_drawing:
+        raise _one_image(query)
+    async with images_of(request, upload, context) as images:
+        if several or upload.several:
+            return await _answer_all(request, query, list(zip(images, upload.files, strict=True)), context)
+        (data,), (file,) = images, upload.files
+        if isinstance(data, ServiceError):
+            raise data
         answered = await unless_caller_leaves(request, service.detect(data, params, context))
         outcome = Outcome(context.request_id, file, answered)
         if answer_format.needs_drawing:
             drawing = await unless_caller_leaves(request, service.drawing(data, params, answered))
             outcome = replace(outcome, drawing=drawing)
         return await _write(answer_format, [outcome], query, several=False)
-    if answer_format.needs_drawing:
-        raise _one_image(query)
-    count = len(upload.images)
-    contexts = [replace(context, request_id=f"{context.request_id}-{i}") for i in range(1, count + 1)]
-    found = await unless_caller_leaves(request, service.detect_all(upload.images, params, contexts))
-    ids = (one.request_id for one in contexts)
-    outcomes = [Outcome(*each) for each in zip(ids, upload.files, found, strict=True)]
-    return await _write(answer_format, outcomes, query, several=True)
+
+
+async def _answer_all(
+    request: Request,
+    query: DetectQuery,
+    images: Sequence[tuple[bytes | ServiceError, str | None]],
+    context: RequestContext,
+) -> Response:
+    service, params = service_of(request), query.params()
+    contexts = [replace(context, request_id=f"{context.request_id}-{i + 1}") for i in range(len(images))]
+    work = service.detect_all([data for data, _ in images], params, contexts)
+    found = await unless_caller_leaves(request, work)
+    outcomes = [
+        Outcome(one.request_id, file, each)
+        for one, (_, file), each in zip(contexts, images, found, strict=True)
+    ]
+    return await _write(format_of(query.format), outcomes, query, several=True)
 
 
 def _one_image(query: DetectQuery) -> InvalidParameter:

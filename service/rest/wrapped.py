@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import re
+from dataclasses import dataclass
 from urllib.parse import unquote, unquote_to_bytes
 
 from service.errors import EmptyImage, UndecodableImage, UnsupportedImage
@@ -17,10 +18,22 @@ _FIELDS = re.compile(r"[\w.-]+=[^&]*&[\w.-]+=")
 _CURL = "with curl, write --data-binary @photo.jpg"
 
 
-def unwrap(body: bytes) -> bytes:
+_SEND = 'send {"image": "<base64 of the file>"}'
+_SEND_URL = '{"url": "https://…"} or {"urls": ["https://…", …]}'
+
+
+@dataclass(frozen=True)
+class Urls:
+    """The images that a body names by URL, in the order sent."""
+
+    texts: tuple[str, ...]
+
+
+def unwrap(body: bytes) -> bytes | Urls:
     """Return the image file in a request's body: the body itself, or what its text holds in base64.
 
-    The text can be base64, a data URL, {"image": "<base64>"} in JSON, or the form field `image`. A file that
+    The text can be base64, a data URL, {"image": "<base64>"} in JSON, or the form field `image`. If it is
+    {"url": "…"} or {"urls": ["…", …]} in JSON, return the URLs. A file that
     is no image, for example HTML, is also returned, because the decoder's error names the file's format.
 
     Raises:
@@ -54,19 +67,29 @@ def unwrap(body: bytes) -> bytes:
     return _from_text(text.removeprefix(_FORM_FIELD))
 
 
-def _from_json(text: str) -> bytes:
+def _from_json(text: str) -> bytes | Urls:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        sentence = f'this is JSON that cannot be read ({error}); send {{"image": "<base64 of the file>"}}'
-        raise UnsupportedImage(sentence) from error
+        raise UnsupportedImage(f"this is JSON that cannot be read ({error}); {_SEND}") from error
+    if isinstance(value, dict) and len(value) == 1 and value.keys() <= {"url", "urls"}:
+        return _urls(**value)
     if isinstance(value, dict) and value.keys() == {"image"}:
         value = value["image"]
     if not isinstance(value, str):
         names = f" with {', '.join(value)[:80]}" if value and isinstance(value, dict) else ""
-        sentence = f'this is JSON{names}; send {{"image": "<base64 of the file>"}} and nothing else,'
+        sentence = f"this is JSON{names}; {_SEND} and nothing else,"
         raise UnsupportedImage(f"{sentence} since parameters go into the URL, as in ?conf=0.5")
     return _from_text(value)
+
+
+def _urls(url: object = None, urls: object = None) -> Urls:
+    named = urls if urls is not None else [url]
+    if not isinstance(named, list) or not all(isinstance(text, str) for text in named):
+        raise UnsupportedImage(f"this is JSON with a URL that is no text; send {_SEND_URL}")
+    if not named:
+        raise EmptyImage
+    return Urls(tuple(named))
 
 
 def _from_text(text: str) -> bytes:
@@ -77,8 +100,8 @@ def _from_text(text: str) -> bytes:
         text = unquote(content)
     if _URL.match(text):
         raise UnsupportedImage(
-            "this is a URL, and the service fetches none; send the file's bytes:"
-            " curl URL | curl --data-binary @- …/detect"
+            "this is a URL; send the file's bytes: curl URL | curl --data-binary @- …/detect;"
+            f" or, if the operator allows the URL's host, JSON: {_SEND_URL}"
         )
     text = "".join(unquote(text).split()).translate(str.maketrans("-_", "+/")).rstrip("=")
     if not text:

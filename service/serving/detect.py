@@ -1,7 +1,7 @@
 """Predict objects or classes for images: choose a route, run the stages, notify the observers."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -56,6 +56,14 @@ class DetectService:
             Overloaded: too many requests or bytes are already in flight.
         """
         return self._admission.enter(size_bytes)
+
+    def admit_more(self, size_bytes: int) -> AbstractContextManager[Callable[[int], None]]:
+        """Count more bytes for an admitted request, whose images are fetched; see `Admission.grow`.
+
+        Raises:
+            Overloaded: too many bytes are already in flight.
+        """
+        return self._admission.grow(size_bytes)
 
     def check_wait(
         self, params: DetectParams, size_bytes: int, priority: Priority, allowed_s: float | None = None
@@ -135,7 +143,7 @@ class DetectService:
         return answered
 
     async def detect_all(
-        self, images: Sequence[bytes], params: DetectParams, contexts: Sequence[RequestContext]
+        self, images: Sequence[bytes | ServiceError], params: DetectParams, contexts: Sequence[RequestContext]
     ) -> list[Answered | ServiceError]:
         """Return an answer or an error for each image of a request, in order.
 
@@ -143,15 +151,17 @@ class DetectService:
         _IMAGES_AT_ONCE of them run at once.
 
         Args:
-            images: bytes of the image files.
+            images: bytes of the image files; an error, instead of one that could not be had, is its answer.
             params: parameters of the request, for all images.
             contexts: id and deadline for each image.
         """
         room = asyncio.Semaphore(_IMAGES_AT_ONCE)
 
-        async def one(data: bytes, context: RequestContext) -> Answered | ServiceError:
+        async def one(data: bytes | ServiceError, context: RequestContext) -> Answered | ServiceError:
             async with room:
                 try:
+                    if isinstance(data, ServiceError):
+                        raise data
                     return await self._answer(data, params, context)
                 except ServiceError as error:
                     for observer in self._observers:

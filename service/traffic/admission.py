@@ -1,6 +1,6 @@
 """Refuse requests over a limit early, before the service reads their bodies."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service.errors import Overloaded
@@ -34,12 +34,7 @@ class Admission:
         """
         if self._requests >= self._max_requests:
             raise Overloaded(f"{self._max_requests} requests (SPARSIGHT_MAX_INFLIGHT) are already in flight")
-        if self._requests and self._bytes + size_bytes > self._max_bytes:
-            raise Overloaded(
-                f"the requests in flight have {self._bytes / _MEGABYTE:.1f} MB, and this one has "
-                f"{size_bytes / _MEGABYTE:.1f} MB; at most {self._max_bytes / _MEGABYTE:g} MB "
-                "(SPARSIGHT_MAX_INFLIGHT_BYTES) are taken at once"
-            )
+        self._check_bytes(size_bytes, others=self._requests > 0)
         self._requests += 1
         self._bytes += size_bytes
         try:
@@ -47,6 +42,37 @@ class Admission:
         finally:
             self._requests -= 1
             self._bytes -= size_bytes
+
+    @contextmanager
+    def grow(self, size_bytes: int) -> Iterator[Callable[[int], None]]:
+        """Count `size_bytes` more bytes for a request in flight, during the block.
+
+        Yields a function that lowers this number, once it is known how many are used.
+
+        Raises:
+            Overloaded: there would be too many bytes in flight; never if this is the only request.
+        """
+        self._check_bytes(size_bytes, others=self._requests > 1)
+        counted = size_bytes
+        self._bytes += counted
+
+        def lower(used_bytes: int) -> None:
+            nonlocal counted
+            self._bytes += used_bytes - counted
+            counted = used_bytes
+
+        try:
+            yield lower
+        finally:
+            self._bytes -= counted
+
+    def _check_bytes(self, size_bytes: int, *, others: bool) -> None:
+        if others and self._bytes + size_bytes > self._max_bytes:
+            raise Overloaded(
+                f"the requests in flight have {self._bytes / _MEGABYTE:.1f} MB, and this one has "
+                f"{size_bytes / _MEGABYTE:.1f} MB; at most {self._max_bytes / _MEGABYTE:g} MB "
+                "(SPARSIGHT_MAX_INFLIGHT_BYTES) are taken at once"
+            )
 
 
 def check_wait(wait_s: float, turn_s: float, longest_s: float | None, allowed_s: float) -> None:

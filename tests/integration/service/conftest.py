@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from service.app import create_app
 from service.rest.protocol import DoorProtocol
@@ -21,6 +22,7 @@ class Served:
 
     url: str
     client: httpx.Client
+    app: FastAPI
 
     def detect(self, data, **query):
         return self.client.post("/detect", params=query, content=data)
@@ -46,7 +48,7 @@ def serve(**settings):
     url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     try:
         with httpx.Client(base_url=url, timeout=20, trust_env=False) as client:
-            yield Served(url, client)
+            yield Served(url, client, app)
     finally:
         server.should_exit = True
         thread.join()

@@ -99,7 +99,7 @@ def test_the_pixel_limit_holds_for_what_base64_wraps(start, repository):
         (b"<!DOCTYPE html><html></html>", "HTML is not decoded here"),
         (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "HEIC is not decoded here; convert it to JPEG"),
         (bytes(128) + b"DICM", "DICOM is not decoded here"),
-        (b'{"url": "x"}', "this is JSON with url"),
+        (b'{"link": "x"}', "this is JSON with link"),
         (b"{}", "this is JSON; send"),
         (b'{"\\ud800": 1}', "this is JSON with ?; send"),
         (b'{"image": "data:,\\ud800"}', "this is not an image in a supported format"),

@@ -167,3 +167,30 @@ def test_help_lists_the_settings():
     for name in (*(f"SPARSIGHT_{name}" for name in names), "PORT"):
         assert name in told
     assert "SPARSIGHT_BACKENDS  (default: openvino)" in told
+
+
+def test_a_process_that_may_fetch_from_this_machine_by_name_does_not(repository):
+    listed = {"SPARSIGHT_FETCH__HOSTS": "localhost", "SPARSIGHT_REPOSITORY": repository, "PORT": 0}
+    with subprocess.Popen(**command(**listed)) as process:
+        url = next(line.split()[-1] for line in process.stderr if "ready: open" in line)
+        with httpx.Client(trust_env=False) as client:
+            answers = [
+                client.post(f"{url}detect", json={"url": f"https://{host}/"}) for host in ("localhost", "a")
+            ]
+        process.send_signal(signal.SIGTERM)
+        log = process.stderr.read()
+        assert process.wait(timeout=30) == 0
+    assert [answer.json()["type"].rpartition(":")[2] for answer in answers] == [
+        "fetch-failed",
+        "fetch-refused",
+    ]
+    assert "not all addresses are public" in log
+
+
+def test_a_file_without_certificates_is_an_error_in_the_settings(repository):
+    listed = {"SPARSIGHT_FETCH__HOSTS": "a.example", "SPARSIGHT_FETCH__CA": ROOT / "LICENSE"}
+    fails(2, "SPARSIGHT_FETCH__CA", SPARSIGHT_REPOSITORY=repository, PORT=0, **listed)
+
+
+def test_a_host_that_cannot_be_meant_is_an_error_in_the_settings(repository):
+    fails(2, "SPARSIGHT_FETCH__HOSTS=", SPARSIGHT_REPOSITORY=repository, SPARSIGHT_FETCH__HOSTS="*")

@@ -57,7 +57,7 @@ def test_inside_the_service_imports_point_down():
     layers += [
         "traffic",
         "backends",
-        "artifact",
+        "artifact fetch",
         "settings metrics",
         "request",
         "types errors logs cores memory",

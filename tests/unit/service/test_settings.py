@@ -125,3 +125,35 @@ def test_a_short_token_is_refused_and_no_token_is_printed():
         Settings(admin_token="x" * 15)
     assert Settings(admin_token="").admin_token is None
     assert "secret" not in repr(Settings(admin_token="secret" * 3))
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("", ()),
+        ("images.example.org", ("images.example.org:443",)),
+        (" Images.Example.org. , b.example:8443", ("images.example.org:443", "b.example:8443")),
+        ("*.example.org,*.example.org:65535", ("*.example.org:443", "*.example.org:65535")),
+        ("localhost,xn--bcher-kva.example:1", ("localhost:443", "xn--bcher-kva.example:1")),
+        ("192.0.2.1,[2001:DB8:0::1]:8443", ("192.0.2.1:443", "[2001:db8::1]:8443")),
+        ("a1.example.0xyz", ("a1.example.0xyz:443",)),
+    ],
+)
+def test_hosts_to_fetch_from_are_written_with_their_port(monkeypatch, text, hosts):
+    monkeypatch.setenv("SPARSIGHT_FETCH__HOSTS", text)
+    assert Settings().fetch.hosts == hosts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*", "*.org", "*.", "a.*.example", "*a.example", "https://a.example", "a.example/x", "a.example:0",
+        "a.example:65536", "a.example:", "me@a.example", "bücher.example", "a..example", ".a.example", "a,",
+        "127.1", "0x7f.1", "0x7f000001", "2130706433", "0177.0.0.1", "1.2.3.4.5", "[::1", "::1",
+        "[127.0.0.1]", "[fe80::1%eth0]",
+    ],
+)  # fmt: skip
+def test_what_is_no_host_to_fetch_from_is_refused(monkeypatch, text):
+    monkeypatch.setenv("SPARSIGHT_FETCH__HOSTS", text)
+    with pytest.raises(ValidationError):
+        Settings()

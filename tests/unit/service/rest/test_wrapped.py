@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.errors import EmptyImage, UndecodableImage, UnsupportedImage
-from service.rest.wrapped import unwrap
+from service.rest.wrapped import Urls, unwrap
 from tests.builders import image_bytes
 
 FILES = [
@@ -73,6 +73,13 @@ def test_base64_of_a_format_that_is_not_decoded_is_left_for_the_decoder_to_name(
         (b'{"image": "abc", "conf": 0.5}', "parameters go into the URL"),
         (b'{"image": 5}', "this is JSON"),
         (b'["a", "b"]', "this is JSON"),
+        (b'{"url": 5}', "a URL that is no text"),
+        (b'{"url": null}', "a URL that is no text"),
+        (b'{"url": ["https://a.example/"]}', "a URL that is no text"),
+        (b'{"urls": "https://a.example/"}', "a URL that is no text"),
+        (b'{"urls": ["https://a.example/", 5]}', "a URL that is no text"),
+        (b'{"url": "https://a.example/", "conf": 0.5}', "parameters go into the URL"),
+        (b'{"url": "https://a.example/", "urls": []}', "nothing else"),
         (b'{"image": "abc', "this is JSON that cannot be read"),
         (b"[" * 100_000, "this is JSON that cannot be read"),
     ],
@@ -82,7 +89,22 @@ def test_other_text_is_refused_by_its_name(body, words):
         unwrap(body)
 
 
-@pytest.mark.parametrize("body", [b'""', b'{"image": ""}', b"image=", b"data:image/png;base64,"])
+@pytest.mark.parametrize(
+    ("body", "urls"),
+    [
+        (b'{"url": "https://a.example/1"}', ("https://a.example/1",)),
+        (b' {"url": "anything"}\n', ("anything",)),  # whether it may be fetched is checked later
+        (b'{"urls": ["https://a.example/1"]}', ("https://a.example/1",)),
+        (b'{"urls": ["https://b/2", "https://a/1"]}', ("https://b/2", "https://a/1")),
+    ],
+)
+def test_urls_are_found_in_json(body, urls):
+    assert unwrap(body) == Urls(urls)
+
+
+@pytest.mark.parametrize(
+    "body", [b'""', b'{"image": ""}', b"image=", b"data:image/png;base64,", b'{"urls": []}']
+)
 def test_a_wrapping_without_an_image_is_empty(body):
     with pytest.raises(EmptyImage):
         unwrap(body)

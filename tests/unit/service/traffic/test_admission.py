@@ -42,6 +42,34 @@ def test_a_place_is_free_again_after_a_failure():
         pass
 
 
+def test_bytes_that_are_added_count_up_to_the_limit_until_they_are_known():
+    admission = Admission(9, 100)
+    with admission.enter(10), admission.enter(30):
+        with pytest.raises(Overloaded, match="MAX_INFLIGHT_BYTES"), admission.grow(61):
+            pass
+        with admission.grow(60) as lower:
+            with pytest.raises(Overloaded), admission.enter(1):
+                pass
+            lower(20)
+            with pytest.raises(Overloaded), admission.enter(41):
+                pass
+            with admission.enter(40):
+                pass
+        with admission.enter(60):
+            pass
+
+
+def test_the_only_request_may_add_any_number_of_bytes():
+    admission = Admission(9, 100)
+    with admission.enter(1):
+        with admission.grow(1000), pytest.raises(Overloaded), admission.enter(1):
+            pass
+        with pytest.raises(ValueError, match="boom"), admission.grow(1000):
+            raise ValueError("boom")
+        with admission.enter(99):
+            pass
+
+
 def test_a_refusal_takes_no_place_and_says_when_to_come_back():
     admission = Admission(1, 10)
     with admission.enter():

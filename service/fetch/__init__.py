@@ -1,0 +1,1 @@
+"""Fetch the images that callers name by URL, from the hosts that the operator allows."""
