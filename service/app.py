@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import chain
+from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -14,11 +15,14 @@ from service.errors import BACKEND_ERRORS, ServiceError, slug_of
 from service.metrics import Metrics
 from service.observe.choose import observers_of
 from service.pipeline.decode import silence_decoders
-from service.rest.handlers import add_problem_handlers
+from service.rest.handlers import add_problem_handlers, not_found
+from service.rest.heads import HeadAnswers
 from service.rest.images import router as images_router
 from service.rest.middleware import wrap
+from service.rest.ports import without_operators
 from service.rest.problems import STATUS
 from service.rest.routes import detect_router, router
+from service.rest.security import SecurityHeaders
 from service.serving.detect import DetectService
 from service.serving.models import Models
 from service.serving.open import open_models
@@ -30,6 +34,14 @@ log = logging.getLogger(__name__)
 
 Outcome = Models | ServiceError
 """The result of loading: the models, or the error that stopped loading."""
+
+
+class _OnePort(FastAPI):
+    """The app as the main port shows it when the operator's routes are on a port of their own."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the description of the main port."""
+        return without_operators(super().openapi())
 
 
 def create_app(
@@ -60,7 +72,7 @@ def create_app(
         models.cancel()
         await asyncio.gather(models, return_exceptions=True)
 
-    app = FastAPI(
+    app = (FastAPI if settings.admin_port is None else _OnePort)(
         title="Sparsight",
         version=__version__,
         description="Detect objects or classify images, and report the experts of the model that ran.",
@@ -76,7 +88,10 @@ def create_app(
     routes = chain(app.routes, *(included.routes for included in routers))
     paths = {path for route in routes if (path := getattr(route, "path", None))}
     # Around the whole stack, so that answers to defects also get an id and CORS headers.
-    app.middleware_stack, app.state.doorstep = wrap(app.build_middleware_stack(), service, paths)
+    security = SecurityHeaders(settings)
+    stack = app.build_middleware_stack()
+    app.middleware_stack, app.state.doorstep = wrap(stack, service, paths, security, not_found)
+    app.state.head_answers = HeadAnswers(metrics, security)
     return app
 
 

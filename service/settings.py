@@ -153,6 +153,30 @@ class BrownoutSettings(BaseModel, extra="forbid", frozen=True):
         return self.min_top_k is not None or self.max_weight_threshold is not None
 
 
+class TlsSettings(BaseModel, extra="forbid", frozen=True):
+    """The certificate files with which this service encrypts its connections; without them, it does not."""
+
+    cert: Annotated[
+        Path | None,
+        Field(description="PEM file with the certificate of this service, then those of its issuers."),
+    ] = None
+    key: Annotated[
+        Path | None, Field(description="PEM file with the private key of the certificate, not encrypted.")
+    ] = None
+    client_ca: Annotated[
+        Path | None,
+        Field(description="PEM file with CA certificates; callers then need a certificate that one signed."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key belong together; set both or neither")
+        if self.client_ca is not None and self.cert is None:
+            raise ValueError("client_ca is set, but cert is not; without TLS, no caller shows a certificate")
+        return self
+
+
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
@@ -196,6 +220,23 @@ class Settings(BaseSettings):
             description="Listen port; 0 takes a free one.",
         ),
     ] = 8000
+    admin_host: Annotated[str, Field(min_length=1, description="Listen address of the operator's port.")] = (
+        "127.0.0.1"
+    )
+    admin_port: Annotated[
+        Annotated[int, Field(ge=0, le=65535)] | None,
+        Field(
+            description="Port for the operator's routes, which then are on no other; 0 takes a free one. If"
+            " unset, they are on the main port."
+        ),
+    ] = None
+    max_connections: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000)] | None,
+        Field(
+            description="Open connections; further ones are closed. If unset, 4096, or fewer if the process"
+            " may open few files."
+        ),
+    ] = None
     backends: Annotated[
         tuple[BackendName, ...],
         NoDecode,  # "openvino,triton", not JSON
@@ -288,6 +329,7 @@ class Settings(BaseSettings):
     log_format: Annotated[
         LogFormat, Field(description="Format of a log line: text for people, json for a log collector.")
     ] = "text"
+    tls: TlsSettings = TlsSettings()
     openvino: OpenVinoSettings = OpenVinoSettings()
     onnx: OnnxSettings = OnnxSettings()
     triton: TritonSettings = TritonSettings()
@@ -300,4 +342,6 @@ class Settings(BaseSettings):
             raise ValueError("cors_origins allows every origin with *; leave the others out, or leave * out")
         if len(set(self.backends)) != len(self.backends):
             raise ValueError("backends must name each backend once")
+        if self.port and self.port == self.admin_port:
+            raise ValueError("admin_port must be another port than port")
         return self

@@ -9,7 +9,7 @@ from time import perf_counter
 
 from service.errors import Overloaded
 from service.rest.door import IMAGE_PATHS, TOO_MANY, Door, Patience, RawHeaders
-from service.rest.recorder import RequestRecorder, common_headers, request_id_of
+from service.rest.recorder import RequestRecorder, request_id_of
 
 _PATHS = {path.encode(): path for path in IMAGE_PATHS}
 # The body may never come (expect) or end (transfer-encoding), or the answer needs CORS headers (origin).
@@ -63,4 +63,4 @@ class Doorstep:
         headers, body = self._door.refuse(error, request_id)
         self._recorder.begin()
         self._recorder.record(path, TOO_MANY, request_id, started)
-        return [*headers, *common_headers(request_id)], body
+        return [*headers, *self._recorder.headers_besides(headers, request_id)], body
