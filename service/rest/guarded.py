@@ -123,16 +123,14 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._deaf or self.transport.is_closing():
             self._deaf = True
             return
-        fault = fault_of(
-            self.url,
-            self.headers,
-            self.parser.get_http_version(),
-            upgrades=self.parser.should_upgrade(),
-        )
-        if fault is None:
-            self.on_request()
-        else:
+        upgrades = self.parser.should_upgrade()
+        fault = fault_of(self.url, self.headers, self.parser.get_http_version(), upgrades=upgrades)
+        if fault is not None:
             self.refuse(fault)
+            return
+        self.on_request()
+        if upgrades:  # what follows would be in the other protocol
+            self.cycle.keep_alive = False
 
     def on_request(self) -> None:
         """Take a request whose head is sound."""
@@ -149,7 +147,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._untold_bytes = 0
         if not self._deaf:
             super().on_message_complete()
-            self._deaf = not self.cycle.keep_alive or self.parser.should_upgrade()
+            self._deaf = not self.cycle.keep_alive
 
     # ---- refusals ----------------------------------------------------------------------------
 
