@@ -101,3 +101,22 @@ def test_a_short_token_is_refused_and_no_token_is_printed():
         Settings(admin_token="x" * 15)
     assert Settings(admin_token="").admin_token is None
     assert "secret" not in repr(Settings(admin_token="secret" * 3))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"tls": {"cert": "a"}}, "cert and key belong together"),
+        ({"tls": {"key": "a"}}, "cert and key belong together"),
+        ({"tls": {"client_ca": "a"}}, "client_ca is set, but cert is not"),
+        ({"port": 9000, "admin_port": 9000}, "admin_port must be another port"),
+        ({"max_connections": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_ports_and_files_that_do_not_go_together_are_refused(wrong, words):
+    with pytest.raises(ValidationError, match=words):
+        Settings(**wrong)
+
+
+def test_both_ports_may_be_free_ones():
+    assert Settings(port=0, admin_port=0).admin_host == "127.0.0.1"
