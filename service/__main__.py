@@ -1,7 +1,6 @@
 """Run `python -m service`: read the settings, start the server, and report its progress on stderr."""
 
 import argparse
-import asyncio
 import difflib
 import json
 import logging
@@ -11,22 +10,19 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
-import uvicorn
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from service import __version__
 from service.access.commands import add_commands, run_command
-from service.access.gate import Gate
 from service.app import Outcome, create_app
 from service.backends.table import BACKENDS
+from service.descriptors import connections_of, raise_limit
 from service.errors import ServiceError, SettingsInvalid
 from service.logs import log_to_stderr
 from service.memory import limit_arenas, skip_imports
-from service.rest.protocol import DoorProtocol
-from service.serving.detect import DetectService
+from service.rest.server import server_of
 from service.settings import ENV_PREFIX, Settings
 
 log = logging.getLogger("service")  # the name __main__ would mean nothing in the log
@@ -62,52 +58,17 @@ def openapi_text() -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-class _Server(uvicorn.Server):
-    """A uvicorn server that makes /readyz answer 503 as soon as a signal to stop arrives."""
-
-    def __init__(self, config: uvicorn.Config, service: DetectService, gate: Gate) -> None:
-        super().__init__(config)
-        self._service, self._gate = service, gate
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._service.stopping = True
-        super().handle_exit(sig, frame)
-
-    def reload_on_sighup(self, tell: Callable[[str], None]) -> None:
-        """Install a handler for SIGHUP that reads keys again and loads new models.
-
-        A terminal that is closed also sends SIGHUP. If the terminal of the service was closed, the handler
-        therefore ends the service. The caller must call this method inside a running event loop.
-        """
-        has_terminal = os.isatty(0)
-        running: set[asyncio.Task[None]] = set()  # the loop itself does not keep tasks alive
-
-        async def reload() -> None:
-            await self._gate.read_again()
-            try:
-                changes = await self._service.reload()
-                tell(f"loaded: {changes.loaded or 'nothing'}; removed: {changes.removed or 'nothing'}")
-            except ServiceError as error:
-                tell(str(error))
-
-        def on_sighup() -> None:
-            if has_terminal and not os.isatty(0):
-                self._service.stopping = self.should_exit = True
-                return
-            task = asyncio.create_task(reload())
-            running.add(task)
-            task.add_done_callback(running.discard)
-
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_sighup)
-
-
 def _serve(settings: Settings) -> int:
     sys.setswitchinterval(_SWITCH_S)
     _save_memory()
     log_to_stderr(settings.log_format)
-    listener = _listen(settings.host, settings.port)
-    host, port = listener.getsockname()[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    max_connections = connections_of(raise_limit(), settings.max_connections)
+    listener = _listen(settings.host, settings.port, "HOST or PORT")
+    admin_listener = None
+    if settings.admin_port is not None:
+        names = "SPARSIGHT_ADMIN_HOST or SPARSIGHT_ADMIN_PORT"
+        admin_listener = _listen(settings.admin_host, settings.admin_port, names)
+    url = _url(listener, settings)
     failure: ServiceError | None = None
     tell = (
         _say if settings.log_format == "text" else _say_nothing
@@ -129,23 +90,10 @@ def _serve(settings: Settings) -> int:
         tell(f"ready: open {url}")
 
     app = create_app(settings, on_loaded=on_loaded)
-    config = uvicorn.Config(
-        app,
-        http=DoorProtocol,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # else callers on this machine could choose the address that the log shows
-        lifespan="on",
-        timeout_graceful_shutdown=settings.shutdown_timeout_s,
-    )
-    server = _Server(config, app.state.service, app.state.gate)
-    for name in settings.backends:
-        target = BACKENDS[name].target(settings)
-        if BACKENDS[name].open is not None:
-            tell(f"loading models for target {target} from {settings.repository.resolve()} with {name}")
-        else:
-            tell(f"reading the models for target {target} of {name} at {settings.triton.url}")
+    server = server_of(app, settings, max_connections, admin_listener)
+    if admin_listener is not None:
+        tell(f"the operator's routes are at {_url(admin_listener, settings)}")
+    _announce(settings, tell)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the models are loaded
     # uvicorn raises SIGTERM again after its shutdown; without this handler the exit code would not be 0.
     signal.signal(signal.SIGTERM, lambda *_: None)
@@ -160,6 +108,15 @@ def _serve(settings: Settings) -> int:
     return 0
 
 
+def _announce(settings: Settings, tell: Callable[[str], None]) -> None:
+    for name in settings.backends:
+        target = BACKENDS[name].target(settings)
+        if BACKENDS[name].open is not None:
+            tell(f"loading models for target {target} from {settings.repository.resolve()} with {name}")
+        else:
+            tell(f"reading the models for target {target} of {name} at {settings.triton.url}")
+
+
 def _save_memory() -> None:
     """Keep this process small; call this before threads start and before a backend is imported."""
     limit_arenas(2)  # one heap would do for the memory, but on many cores threads would wait for each other
@@ -167,7 +124,13 @@ def _save_memory() -> None:
     skip_imports("openvino.tools")
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _url(listener: socket.socket, settings: Settings) -> str:
+    host, port = listener.getsockname()[:2]
+    scheme = "http" if settings.tls.cert is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def _listen(host: str, port: int, names: str) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -181,7 +144,7 @@ def _listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ServiceError(f"cannot listen on {host}:{port}: {reason}; set HOST or PORT") from error
+        raise ServiceError(f"cannot listen on {host}:{port}: {reason}; set {names}") from error
     return listener
 
 

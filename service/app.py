@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import chain
+from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -15,12 +16,15 @@ from service.errors import BACKEND_ERRORS, ServiceError, slug_of
 from service.metrics import Metrics
 from service.observe.choose import observers_of
 from service.pipeline.decode import silence_decoders
-from service.rest.handlers import add_problem_handlers
+from service.rest.handlers import add_problem_handlers, not_found
+from service.rest.heads import HeadAnswers
 from service.rest.images import router as images_router
 from service.rest.middleware import wrap
+from service.rest.ports import without_operators
 from service.rest.problems import STATUS
 from service.rest.routes import detect_router, router
 from service.rest.secured import describe_keys
+from service.rest.security import SecurityHeaders
 from service.serving.detect import DetectService
 from service.serving.models import Models
 from service.serving.open import open_models
@@ -32,6 +36,14 @@ log = logging.getLogger(__name__)
 
 Outcome = Models | ServiceError
 """The result of loading: the models, or the error that stopped loading."""
+
+
+class _OnePort(FastAPI):
+    """The app as the main port shows it when the operator's routes are on a port of their own."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the description of the main port."""
+        return without_operators(super().openapi())
 
 
 def create_app(
@@ -65,7 +77,7 @@ def create_app(
         await asyncio.gather(*tasks, return_exceptions=True)
         gate.audit.close()
 
-    app = FastAPI(
+    app = (FastAPI if settings.admin_port is None else _OnePort)(
         title="Sparsight",
         version=__version__,
         description="Detect objects or classify images, and report the experts of the model that ran.",
@@ -85,7 +97,10 @@ def create_app(
     routes = chain(app.routes, *(included.routes for included in routers))
     paths = {path for route in routes if (path := getattr(route, "path", None))}
     # Around the whole stack, so that answers to defects also get an id and CORS headers.
-    app.middleware_stack, app.state.doorstep = wrap(app.build_middleware_stack(), service, gate, paths)
+    security = SecurityHeaders(settings)
+    stack = app.build_middleware_stack()
+    app.middleware_stack, app.state.doorstep = wrap(stack, service, gate, paths, security, not_found)
+    app.state.head_answers = HeadAnswers(metrics, security)
     return app
 
 

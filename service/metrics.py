@@ -1,6 +1,6 @@
 """Define every Prometheus series that the service exports; dashboards rely on the names of the series."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -15,6 +15,8 @@ ENTROPY_BUCKETS_BITS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.
 
 FetchOutcome = Literal["fetched", "refused", "failed", "too-large", "timeout", "cancelled"]
 """How the fetching of one image by its URL ended."""
+RefusedConnection = Literal["malformed", "slow-head", "large-head", "too-many", "tls"]
+"""Why a connection was closed before the app had a request from it."""
 
 Series = TypeVar("Series", Counter, Histogram)
 
@@ -54,6 +56,7 @@ class Metrics:
             self._fetches.labels(outcome)
         self._declare_backend_series(registry)
         self._declare_access_series(registry)
+        self._declare_connection_series(registry)
         self._detections = Counter(
             "sparsight_detections_total", "Reported detections.", ["model"], registry=registry
         )
@@ -160,6 +163,21 @@ class Metrics:
         """Count a line that could not be written to the audit file."""
         self._audit_lost.inc()
 
+    def _declare_connection_series(self, registry: CollectorRegistry) -> None:
+        self._connections = Gauge(
+            "sparsight_open_connections", "Open connections of the main port.", registry=registry
+        )
+        self._refused_connections = Counter(
+            "sparsight_refused_connections_total", "Connections closed without a request for the app.",
+            ["reason"], registry=registry,
+        )  # fmt: skip
+        for reason in get_args(RefusedConnection):
+            self._refused_connections.labels(reason)
+        self._certificate_expiry = Gauge(
+            "sparsight_certificate_expiry_timestamp_seconds",
+            "When the certificate in use expires, in seconds since 1970; 0 without TLS.", registry=registry,
+        )  # fmt: skip
+
     def declare_reasons(self, reasons: Iterable[str]) -> None:
         """Export the rejection counter of each reason in `reasons` at 0, before the first rejection."""
         for reason in reasons:
@@ -246,6 +264,18 @@ class Metrics:
         self._inflight.dec()
         self._child(self._requests, route, str(code)).inc()
         self._child(self._request_s, route).observe(duration_s)
+
+    def count_connections(self, count: Callable[[], int]) -> None:
+        """Read the number of open connections from `count` whenever the metrics are read."""
+        self._connections.set_function(count)
+
+    def connection_refused(self, reason: RefusedConnection) -> None:
+        """Count a connection that was closed before the app had a request from it."""
+        self._child(self._refused_connections, reason).inc()
+
+    def set_certificate_expiry(self, at_s: float) -> None:
+        """Record when the certificate in use expires, in seconds since 1970."""
+        self._certificate_expiry.set(at_s)
 
     def rejected(self, reason: str) -> None:
         """Count a rejected image or request; `reason` is the last part of the problem's type."""

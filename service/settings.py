@@ -1,9 +1,8 @@
 """Define the settings of the service; `python -m service` reads them once from the environment."""
 
 import re
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +15,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.guard_settings import AccessSettings, FetchSettings, TlsSettings, split_list
 from service.logs import LogFormat
 
 ENV_PREFIX = "SPARSIGHT_"
@@ -154,65 +154,6 @@ class BrownoutSettings(BaseModel, extra="forbid", frozen=True):
         return self.min_top_k is not None or self.max_weight_threshold is not None
 
 
-class AccessSettings(BaseModel, extra="forbid", frozen=True):
-    """The files that say who may use the service; without them, everybody may."""
-
-    keys_file: Annotated[
-        Path | None,
-        Field(description="File with the hashes of API keys, which `python -m service keys new` writes."),
-    ] = None
-    jwks_file: Annotated[
-        Path | None, Field(description="File with the public keys (JWKS) of the issuer of JSON Web Tokens.")
-    ] = None
-    jwt_issuer: Annotated[
-        str | None, Field(min_length=1, description="Issuer (iss) that a token must have.")
-    ] = None
-    jwt_audience: Annotated[
-        str | None, Field(min_length=1, description="Audience (aud) that a token must have.")
-    ] = None
-    audit_file: Annotated[
-        Path | None,
-        Field(
-            description="File to which refusals and administrators' actions are also written, as JSON lines."
-        ),
-    ] = None
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if len({self.jwks_file is None, self.jwt_issuer is None, self.jwt_audience is None}) > 1:
-            raise ValueError("jwks_file, jwt_issuer and jwt_audience belong together; set all or none")
-        if self.audit_file is not None and not self.is_on:
-            raise ValueError("audit_file is set, but neither keys_file nor jwks_file, so nothing is refused")
-        return self
-
-    @property
-    def is_on(self) -> bool:
-        """Return whether callers need keys or tokens."""
-        return self.keys_file is not None or self.jwks_file is not None
-
-
-_FETCH_HOST = re.compile(
-    r"(?P<host>\[[0-9a-f:.]+\]|(\*\.(?=[^.]+\.[^.]))?[a-z0-9_-]+(\.[a-z0-9_-]+)*)\.?(:(?P<port>[0-9]{1,5}))?"
-)
-_NUMBER = re.compile("[0-9]+|0x[0-9a-f]*")  # as the last part of a host, it makes an address of it
-
-
-def _fetch_host(text: str) -> str:
-    """Return a host from which images may be fetched as host:port, in lower case."""
-    found = _FETCH_HOST.fullmatch(text.lower())
-    port = int(found["port"] or 443) if found else 0
-    if found is None or not 0 < port < 65536:
-        raise ValueError(
-            "write images.example.org, images.example.org:8443 or *.example.org, in ASCII and without https://"
-        )
-    host, last = found["host"], found["host"].rpartition(".")[2]
-    if host.startswith("["):
-        host = f"[{IPv6Address(host[1:-1])}]"
-    elif _NUMBER.fullmatch(last):
-        host = str(IPv4Address(host))
-    return f"{host}:{port}"
-
-
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
@@ -224,40 +165,6 @@ def _origin(text: str) -> str:
     if origin != "*" and not _ORIGIN.fullmatch(origin):
         raise ValueError("write an origin as http://host:port or https://host, without a path; * allows all")
     return origin
-
-
-def _split(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return tuple(part.strip() for part in value.split(",")) if value.strip() else ()
-
-
-class FetchSettings(BaseModel, extra="forbid", frozen=True):
-    """The hosts from which images are fetched by URL, and the limits; without hosts, none are fetched."""
-
-    hosts: Annotated[
-        tuple[Annotated[str, AfterValidator(_fetch_host)], ...],
-        NoDecode,
-        BeforeValidator(_split),
-        Field(
-            description="Hosts from which images may be fetched by URL, as images.example.org, host:port or"
-            " *.example.org; separated by commas. Off if unset."
-        ),
-    ] = ()
-    timeout_s: Annotated[
-        float, Field(gt=0, le=600, description="Seconds to fetch one image, from the lookup to the end.")
-    ] = 5.0
-    max_bytes: Annotated[
-        Annotated[int, Field(ge=1)] | None,
-        Field(description="Most bytes of a request's images; if unset, as SPARSIGHT_MAX_BODY_BYTES."),
-    ] = None
-    max_inflight: Annotated[
-        int, Field(ge=1, le=1000, description="Images that are fetched at once; further images wait.")
-    ] = 16
-    ca: Annotated[
-        Path | None,
-        Field(description="File with CA certificates to trust besides the system's."),
-    ] = None
 
 
 class Settings(BaseSettings):
@@ -284,10 +191,27 @@ class Settings(BaseSettings):
             description="Listen port; 0 takes a free one.",
         ),
     ] = 8000
+    admin_host: Annotated[str, Field(min_length=1, description="Listen address of the operator's port.")] = (
+        "127.0.0.1"
+    )
+    admin_port: Annotated[
+        Annotated[int, Field(ge=0, le=65535)] | None,
+        Field(
+            description="Port for the operator's routes, which then are on no other; 0 takes a free one. If"
+            " unset, they are on the main port."
+        ),
+    ] = None
+    max_connections: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000)] | None,
+        Field(
+            description="Open connections; further ones are closed. If unset, 4096, or fewer if the process"
+            " may open few files."
+        ),
+    ] = None
     backends: Annotated[
         tuple[BackendName, ...],
         NoDecode,  # "openvino,triton", not JSON
-        BeforeValidator(_split),
+        BeforeValidator(split_list),
         Field(
             min_length=1,
             description=f"Backends to use, preferred first: one or more of {', '.join(BACKEND_NAMES)}.",
@@ -360,7 +284,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[
         tuple[Annotated[str, AfterValidator(_origin)], ...],
         NoDecode,
-        BeforeValidator(_split),
+        BeforeValidator(split_list),
         Field(
             description="Origins of web pages that may call this service, as https://app.example;"
             " separated by commas; * allows every page."
@@ -376,13 +300,14 @@ class Settings(BaseSettings):
     log_format: Annotated[
         LogFormat, Field(description="Format of a log line: text for people, json for a log collector.")
     ] = "text"
+    access: AccessSettings = AccessSettings()
+    tls: TlsSettings = TlsSettings()
+    fetch: FetchSettings = FetchSettings()
     openvino: OpenVinoSettings = OpenVinoSettings()
     onnx: OnnxSettings = OnnxSettings()
     triton: TritonSettings = TritonSettings()
     breaker: BreakerSettings = BreakerSettings()
     brownout: BrownoutSettings = BrownoutSettings()
-    access: AccessSettings = AccessSettings()
-    fetch: FetchSettings = FetchSettings()
 
     @model_validator(mode="after")
     def _lists_make_sense(self) -> Self:
@@ -390,4 +315,6 @@ class Settings(BaseSettings):
             raise ValueError("cors_origins allows every origin with *; leave the others out, or leave * out")
         if len(set(self.backends)) != len(self.backends):
             raise ValueError("backends must name each backend once")
+        if self.port and self.port == self.admin_port:
+            raise ValueError("admin_port must be another port than port")
         return self

@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 from service.errors import FetchFailed
 from service.fetch.fetcher import Fetcher
 from service.fetch.room import Room
+from service.guard_settings import FetchSettings
 from service.metrics import Metrics
 from service.request import RequestContext
-from service.settings import FetchSettings
 from tests.https_server import HOST, https_server
 
 BODY = b"the image" * 1000

@@ -22,9 +22,9 @@ from service.fetch.addresses import Address, Lookups, Resolver, is_public, resol
 from service.fetch.links import Link, read_link
 from service.fetch.pinned import PinnedBackend
 from service.fetch.room import Room
+from service.guard_settings import FetchSettings
 from service.metrics import FetchOutcome, Metrics
 from service.request import RequestContext
-from service.settings import FetchSettings
 
 log = logging.getLogger(__name__)
 

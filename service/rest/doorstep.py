@@ -10,7 +10,7 @@ from time import perf_counter
 from service.access.gate import Gate
 from service.errors import Forbidden, Overloaded, Unauthorized
 from service.rest.door import IMAGE_PATHS, TOO_MANY, Door, Patience
-from service.rest.recorder import RequestRecorder, common_headers, request_id_of
+from service.rest.recorder import RequestRecorder, request_id_of
 from service.rest.refusal import RawHeaders
 
 _PATHS = {path.encode(): path for path in IMAGE_PATHS}
@@ -79,4 +79,4 @@ class Doorstep:
         headers, body = self._door.refuse(error, request_id)
         self._recorder.begin()
         self._recorder.record(path, TOO_MANY, request_id, started, key)
-        return [*headers, *common_headers(request_id)], body
+        return [*headers, *self._recorder.headers_besides(headers, request_id)], body

@@ -50,7 +50,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         status = HTTPStatus(error.status_code)
         match status:
             case HTTPStatus.NOT_FOUND:
-                detail = f"there is nothing at {request.url.path!r}; /openapi.json lists the addresses"
+                return not_found(request)
             case HTTPStatus.METHOD_NOT_ALLOWED:
                 allowed = (error.headers or {}).get("Allow", "another method")
                 if allowed == "GET":
@@ -72,6 +72,12 @@ def add_problem_handlers(app: FastAPI) -> None:
         detail = "the service has a defect; report it with the id of this problem"
         status = HTTPStatus.INTERNAL_SERVER_ERROR
         return _response(problem("internal", status, detail, request.state.request_id))
+
+
+def not_found(request: Request) -> Response:
+    """Return the answer for a path at which there is nothing."""
+    detail = f"there is nothing at {request.url.path!r}; /openapi.json lists the addresses"
+    return _response(problem("not-found", HTTPStatus.NOT_FOUND, detail, request.state.request_id))
 
 
 def _response(described: Problem, headers: Mapping[str, str] | None = None) -> Response:

@@ -1,10 +1,12 @@
 """Wrap the app in its middleware; HEAD requests and unread bodies have theirs here."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.gate import Gate
@@ -12,7 +14,9 @@ from service.rest.access import AccessCheck
 from service.rest.door import Door, Patience
 from service.rest.doorstep import Doorstep
 from service.rest.length import announced_bytes
+from service.rest.ports import Ports
 from service.rest.recorder import RequestRecorder
+from service.rest.security import SecurityHeaders
 from service.serving.detect import DetectService
 
 DROP_S, SILENT_S = 30.0, 5.0  # as nginx's lingering_time and lingering_timeout
@@ -22,7 +26,12 @@ SMALL = 1_000_000  # after an early answer, the connection is kept only if the b
 
 
 def wrap(
-    app: ASGIApp, service: DetectService, gate: Gate, paths: Collection[str]
+    app: ASGIApp,
+    service: DetectService,
+    gate: Gate,
+    paths: Collection[str],
+    security: SecurityHeaders,
+    not_found: Callable[[Request], Response],
 ) -> tuple[ASGIApp, Doorstep]:
     """Return `app`, wrapped in all middleware, and the doorstep before it; with CORS only if it is set.
 
@@ -31,9 +40,13 @@ def wrap(
         service: the service, with its settings and metrics.
         gate: who may use which address.
         paths: the app's paths, which are labels in the metrics; all other paths share the label "other".
+        security: headers that every answer gets.
+        not_found: makes the answer for a path at which there is nothing.
     """
     door, origins = Door(app, service), service.settings.cors_origins
-    app = AccessCheck(door, gate, service.metrics) if gate.is_on else door
+    app = door if service.settings.admin_port is None else Ports(door, not_found)
+    if gate.is_on:
+        app = AccessCheck(app, gate, service.metrics)
     if origins:  # outside of the check: a browser asks for permission before it sends a key
         app = CORSMiddleware(
             app,
@@ -43,7 +56,7 @@ def wrap(
             allow_private_network="*" not in origins,
             expose_headers=("X-Request-Id", "Retry-After"),
         )
-    recorder = RequestRecorder(app, service.metrics, paths)
+    recorder = RequestRecorder(app, service.metrics, paths, security)
     patience = Patience(UnreadBody(HeadAsGet(recorder)))
     return patience, Doorstep(door, gate, recorder, patience, SMALL)
 

@@ -4,8 +4,8 @@ uvicorn has no setting for this: it makes a task for each request, keeps its bod
 the reading from its socket, and writes the head and the body of an answer apart.
 
 uvicorn also waits without a limit for a client that does not read its answers. With a second request on its
-way, such a client would keep a place in the service for ever. And it tells only the newest request that its
-client has left. Everything else is uvicorn's own.
+way, such a client would keep a place in the service for ever. Everything else is uvicorn's own, behind the
+guards of guarded.py.
 """
 
 import asyncio
@@ -13,18 +13,18 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from uvicorn import Config
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from service.rest.door import TOO_MANY
 from service.rest.doorstep import Doorstep
+from service.rest.guarded import GuardedProtocol, Port
 from service.rest.middleware import DROP_S, SILENT_S
 
 UNREAD_S = 60.0  # as nginx's send_timeout: how long a client may take nothing of its answers
 
 
-class DoorProtocol(HttpToolsProtocol):
+class DoorProtocol(GuardedProtocol):
     """uvicorn's protocol for one HTTP/1.1 connection, with the doorstep of the service before the app."""
 
     def __init__(
@@ -33,20 +33,20 @@ class DoorProtocol(HttpToolsProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        port: Port | None = None,
     ) -> None:
         """Serve one connection; the app of `config` is the service's."""
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(config, server_state, app_state, _loop, port)
         self._doorstep: Doorstep = cast("FastAPI", config.app).state.doorstep
         self._refused_s: float | None = None  # since when the body of a refused request has been dropped
         self._ends = False  # whether the connection ends with that body
-        self._running: RequestResponseCycle | None = None  # the newest request that the app has had
         self._unread: asyncio.TimerHandle | None = None  # set while the client does not read fast enough
 
-    def on_headers_complete(self) -> None:
+    def on_request(self) -> None:
         """Refuse the request here, or leave it to the app."""
         refused = self._doorstep.refuse(self.url, self.headers) if self._is_plain() else None
         if refused is None:
-            super().on_headers_complete()
+            super().on_request()
             return
         headers, body = refused
         lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
@@ -60,6 +60,8 @@ class DoorProtocol(HttpToolsProtocol):
         """Drop a part of the body of a refused request."""
         if self._refused_s is None:
             super().on_body(body)
+        else:
+            self._untold_bytes = 0
 
     def on_message_complete(self) -> None:
         """Wait for the next request."""
@@ -67,8 +69,10 @@ class DoorProtocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         self._refused_s = None
+        self._untold_bytes = 0
         self.on_response_complete()
         if self._ends:
+            self._deaf = True
             self.transport.close()
         elif self._doorstep.must_hold():
             self.flow.pause_reading()
@@ -96,12 +100,13 @@ class DoorProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request that the app answers: uvicorn tells the newest one, which may wait behind it."""
+        """End."""
         self._watch_no_more()
-        if self._running is not None and not self._running.response_complete:
-            self._running.disconnected = True
-            self._running.message_event.set()
         super().connection_lost(exc)
+
+    def is_busy(self) -> bool:
+        """Return whether a request is being received, refused or answered."""
+        return self._refused_s is not None or super().is_busy()
 
     def shutdown(self) -> None:
         """Close the connection, but not while a refused body arrives: the client could lose the answer."""
@@ -115,15 +120,12 @@ class DoorProtocol(HttpToolsProtocol):
         # uvicorn closes after HTTP/1.0, but with keep-alive, the parser goes on to what was sent behind it.
         return (
             self.parser.get_method() == b"POST"
+            and not self._port.is_admin
             and not (self.parser.get_http_version() == "1.0" and self.parser.should_keep_alive())
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
             and not self.transport.is_closing()
         )
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
 
     def _on_let_go(self, _: asyncio.Future[None]) -> None:
         if not self.transport.is_closing():

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.metrics import Metrics
 from service.rest.ids import new_id
 from service.rest.refusal import REFUSALS, RawHeaders
+from service.rest.security import SecurityHeaders
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +23,19 @@ _REFUSAL_EVERY_S = 0.1  # of refusals in between, the next line says the number
 class RequestRecorder:
     """ASGI middleware that gives each request an id, and records its status and duration."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, paths: Collection[str]) -> None:
-        """Wrap `app`. In the metrics, all paths outside `paths` share the label "other".
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, paths: Collection[str], security: SecurityHeaders
+    ) -> None:
+        """Wrap `app`; its answers get the headers of `security`.
+
+        In the metrics, all paths outside `paths` share the label "other".
 
         Callers can request any path, so with a label for each path, the number of labels would have no limit.
         """
         self._app = app
         self._metrics = metrics
         self._paths = frozenset(paths)
+        self._security = security
         self._refusal_logged, self._refusals_omitted = -math.inf, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,7 +51,8 @@ class RequestRecorder:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
-                message["headers"] = [*message.get("headers", ()), *common_headers(request_id)]
+                own = message.get("headers", ())
+                message["headers"] = [*own, *self.headers_besides(own, request_id)]
             await send(message)
 
         started = perf_counter()
@@ -57,6 +64,10 @@ class RequestRecorder:
             path: str = scope["path"] if route is None else route.path  # /models/{name}/example, for example
             # The name of the key, which access.py has found.
             self.record(path, code, request_id, started, scope["state"].get("key"))
+
+    def headers_besides(self, own: RawHeaders, request_id: str) -> RawHeaders:
+        """Return the headers that an answer with the headers `own` gets, as every answer."""
+        return [(b"x-request-id", request_id.encode()), *self._security.besides(own)]
 
     def begin(self) -> None:
         """Count a request as in flight, until it is recorded."""
@@ -92,11 +103,6 @@ class RequestRecorder:
             return False
         self._refusal_logged = now
         return True
-
-
-def common_headers(request_id: str) -> RawHeaders:
-    """Return the headers that every answer has."""
-    return [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
 
 
 def request_id_of(headers: RawHeaders) -> str:

@@ -8,7 +8,7 @@ from clients import AsyncRestClient, RestClient
 from clients.command import main
 from clients.errors import BadParameter, KeyRefused, LimitReached
 from service.access.keys import Key, as_text, hash_of, new_key
-from service.settings import AccessSettings
+from service.guard_settings import AccessSettings
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.integration.service.conftest import serve
 from training.evaluate.detections import DetectConfig

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from service.access.keys import Key, as_text, hash_of, new_key
+from service.guard_settings import AccessSettings
 from service.rest.doorstep import Doorstep
-from service.settings import AccessSettings
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.integration.service.test_doorstep import connect, head, read_answer

@@ -3,7 +3,7 @@
 import pytest
 
 from service.access.keys import Key, as_text, hash_of, new_key
-from service.settings import AccessSettings
+from service.guard_settings import AccessSettings
 from tests.browser import open_browser
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.conftest import serve

@@ -59,7 +59,7 @@ def test_inside_the_service_imports_point_down():
         "backends",
         "artifact fetch",
         "settings metrics",
-        "request",
+        "request descriptors",
         "types errors logs cores memory",
     ]
     rank = {name: i for i, layer in enumerate(layers) for name in layer.split()}

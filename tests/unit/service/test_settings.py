@@ -157,3 +157,22 @@ def test_what_is_no_host_to_fetch_from_is_refused(monkeypatch, text):
     monkeypatch.setenv("SPARSIGHT_FETCH__HOSTS", text)
     with pytest.raises(ValidationError):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"tls": {"cert": "a"}}, "cert and key belong together"),
+        ({"tls": {"key": "a"}}, "cert and key belong together"),
+        ({"tls": {"client_ca": "a"}}, "client_ca is set, but cert is not"),
+        ({"port": 9000, "admin_port": 9000}, "admin_port must be another port"),
+        ({"max_connections": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_ports_and_files_that_do_not_go_together_are_refused(wrong, words):
+    with pytest.raises(ValidationError, match=words):
+        Settings(**wrong)
+
+
+def test_both_ports_may_be_free_ones():
+    assert Settings(port=0, admin_port=0).admin_host == "127.0.0.1"

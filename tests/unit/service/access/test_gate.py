@@ -13,8 +13,9 @@ from prometheus_client import CollectorRegistry
 from service.access.gate import Gate
 from service.access.keys import Key, as_text, hash_of, new_key
 from service.errors import AccessFileInvalid, Forbidden, RateExceeded, Unauthorized
+from service.guard_settings import AccessSettings
 from service.metrics import Metrics
-from service.settings import AccessSettings, Settings
+from service.settings import Settings
 
 TOKEN = "the operator's own words"
 

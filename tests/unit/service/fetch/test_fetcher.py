@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from service.errors import FetchFailed, FetchRefused, SettingsInvalid
 from service.fetch.fetcher import Fetcher
+from service.guard_settings import FetchSettings
 from service.metrics import Metrics
-from service.settings import FetchSettings
 from tests.fetching import BODY, SECRET, failure, fetched, setup
 from tests.https_server import HOST, https_server, ok, writes
 

@@ -4,7 +4,7 @@ import pytest
 
 from service.errors import FetchRefused
 from service.fetch.links import read_link
-from service.settings import FetchSettings
+from service.guard_settings import FetchSettings
 
 HOSTS = FetchSettings(
     hosts="images.example.org, *.cdn.example, odd.example:8443, *.odd.example:8443, 9.9.9.9,"

@@ -1,0 +1,217 @@
+"""Let uvicorn take only whole, unambiguous heads of requests, within limits on bytes, time and connections.
+
+uvicorn waits without a limit for the head of a request, keeps one of any size, and has no limit on
+connections. To a request that is not HTTP, it answers in the midst of the answer before. It goes on with what
+follows a request that ends the connection, and takes the body of one that asks for another protocol for a
+further request. Fields behind a body in chunks, it adds to the headers.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, cast
+
+from fastapi import FastAPI
+from uvicorn import Config
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from service.rest.heads import (
+    LARGEST_HEAD,
+    NOT_HTTP,
+    TOO_LARGE,
+    TOO_MANY_CONNECTIONS,
+    TOO_SLOW,
+    Fault,
+    HeadAnswers,
+    fault_of,
+)
+from service.rest.ports import IS_ADMIN_PORT
+
+HEAD_S = 10.0  # how long a head may take, from its first byte, or from the begin of the connection
+LINGER_S = 1.0  # after a 431, so that a client that is still sending its head can read the answer
+
+
+@dataclass(frozen=True)
+class Port:
+    """What the connections of one port have in common."""
+
+    is_admin: bool = False
+    max_connections: int | None = None
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol for one HTTP/1.1 connection, with guards before it."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        port: Port | None = None,
+    ) -> None:
+        """Serve one connection; the app of `config` is the service's."""
+        super().__init__(config, server_state, app_state, _loop)
+        self._port = port or Port()
+        self._answers: HeadAnswers = cast("FastAPI", config.app).state.head_answers
+        self._running: RequestResponseCycle | None = None  # the newest request that the app has had
+        self._deaf = False  # whether all that still arrives is dropped
+        self._in_head = False
+        self._untold_bytes = 0  # that have arrived since the parser last told of a head or a part of a body
+        self._clock: asyncio.TimerHandle | None = None  # set while a head must end in time
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head, or refuse the connection."""
+        self.transport = transport
+        most = self._port.max_connections
+        if most is not None and len(self.connections) >= most:
+            self._deaf = True
+            self._write(TOO_MANY_CONNECTIONS)
+            transport.close()
+            return
+        super().connection_made(transport)
+        self._start_clock()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that the app answers: uvicorn tells the newest one, which may wait behind it."""
+        self._stop_clock()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has arrived, unless nothing more is taken."""
+        if self._deaf:
+            return
+        self._untold_bytes += len(data)
+        super().data_received(data)
+        if self._deaf or self.transport.is_closing():
+            return
+        if self._untold_bytes > LARGEST_HEAD:  # also for the lines between the chunks of a body
+            self.refuse(TOO_LARGE)
+        elif self.timeout_keep_alive_task is None and not self.is_busy():
+            self._start_clock()
+
+    def is_busy(self) -> bool:
+        """Return whether a request is being received or answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    # ---- what the parser tells ---------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Begin with a head."""
+        if self._deaf:
+            return
+        super().on_message_begin()
+        self._in_head = True
+        self._start_clock()
+        if self._port.is_admin:
+            self.scope["state"][IS_ADMIN_PORT] = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; drop fields behind a body, which the app would take for headers."""
+        if self._in_head and not self._deaf:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Take a request, or refuse it."""
+        self._in_head = False
+        self._untold_bytes = 0
+        self._stop_clock()
+        if self._deaf or self.transport.is_closing():
+            self._deaf = True
+            return
+        upgrades = self.parser.should_upgrade()
+        fault = fault_of(self.url, self.headers, self.parser.get_http_version(), upgrades=upgrades)
+        if fault is not None:
+            self.refuse(fault)
+            return
+        self.on_request()
+        if upgrades:  # what follows would be in the other protocol
+            self.cycle.keep_alive = False
+
+    def on_request(self) -> None:
+        """Take a request whose head is sound."""
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._untold_bytes = 0
+        if not self._deaf:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Wait for the next head, if there may be one."""
+        self._untold_bytes = 0
+        if not self._deaf:
+            super().on_message_complete()
+            self._deaf = not self.cycle.keep_alive
+
+    # ---- refusals ----------------------------------------------------------------------------
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser cannot read."""
+        self.refuse(NOT_HTTP)
+
+    def refuse(self, fault: Fault) -> None:
+        """Answer a faulty request, after the answers before it, and close the connection."""
+        if self._deaf:
+            return
+        self._deaf = True
+        self._stop_clock()
+        last: RequestResponseCycle | None = self.cycle if self.is_busy() else None
+        if last is not None and last.more_body and self.pipeline:  # it has not begun, and cannot
+            self.pipeline.popleft()
+            last = self.pipeline[0][0] if self.pipeline else self._running
+        if last is not None and not last.more_body:
+            # Answers are in the order of the requests, so the fault gets none: the last answer ends it all.
+            last.keep_alive = False
+            self._answers.refuse(fault)
+            return
+        if last is not None:
+            last.disconnected = True
+            last.message_event.set()
+        if last is None or not last.response_started:
+            self._write(fault)
+        if fault is TOO_LARGE:
+            self.loop.call_later(LINGER_S, self.transport.close)
+        else:
+            self.transport.close()
+
+    def _write(self, fault: Fault) -> None:
+        headers, body = self._answers.refuse(fault)
+        lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
+        self.transport.write(b"".join((STATUS_LINE[fault[0]], *lines, b"\r\n", body)))
+
+    def _start_clock(self) -> None:
+        if self._clock is None:
+            self._clock = self.loop.call_later(HEAD_S, self._on_late_head)
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def _on_late_head(self) -> None:
+        self._clock = None
+        if self.is_busy() or self.flow.read_paused:  # the head may be late because of the service
+            self._start_clock()
+        elif self._in_head:
+            self.refuse(TOO_SLOW)
+        else:  # a 408 to a client that asks for nothing could be taken for the answer to its next request
+            self._deaf = True
+            self.transport.close()
+
+    # ---- of uvicorn --------------------------------------------------------------------------
+
+    def _should_upgrade(self) -> bool:
+        return False  # to WebSockets, even if a library for them is installed
+
+    def _unsupported_upgrade_warning(self) -> None:
+        pass  # it would advise to install one
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)

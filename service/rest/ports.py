@@ -1,0 +1,49 @@
+"""Say which routes are the operator's, and answer them only on the operator's port, if there is one."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+OPERATORS = frozenset({"/metrics", "/models/reload"})
+"""The routes for whoever runs the service, not for callers."""
+
+_ON_BOTH = frozenset({"/healthz", "/readyz"})
+IS_ADMIN_PORT = "is_admin_port"
+"""Name of the entry that the server puts into the state of a request that came in on the admin port."""
+
+
+class Ports:
+    """ASGI middleware that answers, on each of two ports, as if the other's routes did not exist."""
+
+    def __init__(self, app: ASGIApp, not_found: Callable[[Request], Response]) -> None:
+        """Wrap `app`; `not_found` makes the answer for a path at which there is nothing."""
+        self._app = app
+        self._not_found = not_found
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one ASGI connection."""
+        if scope["type"] == "http" and not self._has(scope):
+            return self._not_found(Request(scope))(scope, receive, send)
+        return self._app(scope, receive, send)
+
+    def _has(self, scope: Scope) -> bool:
+        path = scope["path"].rstrip("/")  # the router would send a caller from /metrics/ to /metrics
+        if scope["state"].get(IS_ADMIN_PORT, False):
+            return path in OPERATORS or path in _ON_BOTH
+        return path not in OPERATORS
+
+
+def without_operators(document: dict[str, Any]) -> dict[str, Any]:
+    """Return an OpenAPI document without the operator's routes, and without schemas that only they use."""
+    paths = {path: described for path, described in document["paths"].items() if path not in OPERATORS}
+    left, schemas = {**document, "paths": paths}, document["components"]["schemas"]
+    while True:
+        text = json.dumps(left | {"components": {"schemas": schemas}})
+        used = {name: one for name, one in schemas.items() if f'"#/components/schemas/{name}"' in text}
+        if len(used) == len(schemas):
+            return left | {"components": {**document["components"], "schemas": schemas}}
+        schemas = used

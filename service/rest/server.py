@@ -1,0 +1,202 @@
+"""Run the uvicorn servers: one for callers and, if there is an admin port, one for the operator."""
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import Literal, cast
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.access.gate import Gate
+from service.descriptors import OF_ADMIN
+from service.errors import ServiceError
+from service.rest.certificates import Certificates
+from service.rest.guarded import Port
+from service.rest.handshake import Handshakes
+from service.rest.protocol import DoorProtocol
+from service.serving.detect import DetectService
+from service.settings import Settings
+
+_ADMIN_DRAIN_S = 2  # how long the last answers on the admin port may take
+
+
+def server_of(
+    app: FastAPI, settings: Settings, max_connections: int, admin_listener: socket.socket | None
+) -> "MainServer":
+    """Return the server of the main port; it runs one for `admin_listener` beside it.
+
+    Raises:
+        SettingsInvalid: a certificate file cannot be used.
+    """
+    service: DetectService = app.state.service
+    certificates = None if settings.tls.cert is None else Certificates(settings.tls, service.metrics)
+
+    def config(port: Port, lifespan: Literal["on", "off"], drain_s: int) -> uvicorn.Config:
+        return uvicorn.Config(
+            app,
+            http=cast("type[asyncio.Protocol]", partial(DoorProtocol, port=port)),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # else callers on this machine could choose the address that the log shows
+            lifespan=lifespan,
+            timeout_graceful_shutdown=drain_s,
+        )
+
+    beside = None
+    if admin_listener is not None:
+        port = Port(is_admin=True, max_connections=OF_ADMIN)
+        beside = AdminServer(config(port, "off", _ADMIN_DRAIN_S), port, certificates), admin_listener
+    port = Port(max_connections=max_connections)
+    return MainServer(config(port, "on", settings.shutdown_timeout_s), port, certificates, beside)
+
+
+class PortServer(uvicorn.Server):
+    """A uvicorn server of one port, with limits on connections, and with TLS if there are certificates."""
+
+    def __init__(self, config: uvicorn.Config, port: Port, certificates: Certificates | None) -> None:
+        """Serve the app of `config` on the sockets that `startup` gets."""
+        super().__init__(config)
+        self._port = port
+        self._certificates = certificates
+        self._handshakes: Handshakes | None = None
+        self._accepting: list[asyncio.Task[None]] = []
+        self.listens = asyncio.Event()
+
+    @property
+    def service(self) -> DetectService:
+        """Return the service behind the app."""
+        return cast("DetectService", cast("FastAPI", self.config.app).state.service)
+
+    def open_connections(self) -> int:
+        """Return the number of open connections, with those that are being encrypted."""
+        shaking = 0 if self._handshakes is None else len(self._handshakes.running)
+        return len(self.server_state.connections) + shaking
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the app, then listen."""
+        if self._certificates is None:
+            await super().startup(sockets)
+        else:
+            await super().startup(sockets=[])
+            for listener in sockets or ():
+                listener.setblocking(False)
+                listener.listen(self.config.backlog)
+                self._accept_encrypted(listener, self._certificates)
+        self.listens.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more connections, and answer what is in flight."""
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        await super().shutdown(sockets)
+
+    def _accept_encrypted(self, listener: socket.socket, certificates: Certificates) -> None:
+        port = self._port
+
+        def make() -> asyncio.Protocol:
+            return DoorProtocol(self.config, self.server_state, self.lifespan.state, port=port)
+
+        def is_full() -> bool:
+            return port.max_connections is not None and self.open_connections() >= port.max_connections
+
+        def context() -> ssl.SSLContext:
+            return certificates.pair.of_operator if port.is_admin else certificates.pair.of_callers
+
+        self._handshakes = Handshakes(make, context, is_full, self.service.metrics)
+        self._accepting.append(asyncio.create_task(self._handshakes.accept(listener)))
+
+
+class AdminServer(PortServer):
+    """The server of the admin port; the main server starts and ends it."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave the signals to the main server."""
+        yield
+
+
+class MainServer(PortServer):
+    """The server of the main port, which makes /readyz answer 503 as soon as a signal to stop arrives."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        port: Port,
+        certificates: Certificates | None,
+        beside: tuple[AdminServer, socket.socket] | None = None,
+    ) -> None:
+        """Serve the app of `config`, and run the server of the admin port `beside` it."""
+        super().__init__(config, port, certificates)
+        self._beside = beside
+        self._admin: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
+        self.service.metrics.count_connections(self.open_connections)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        self.service.stopping = True
+        super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the app, listen on both ports, and follow the certificates."""
+        await super().startup(sockets)
+        if self._certificates is not None:
+            self._following = asyncio.create_task(self._certificates.follow())
+        if self._beside is not None:
+            admin, listener = self._beside
+            self._admin = asyncio.create_task(admin.serve(sockets=[listener]))
+            listens = asyncio.create_task(admin.listens.wait())
+            await asyncio.wait((self._admin, listens), return_when=asyncio.FIRST_COMPLETED)
+            if self._admin.done():  # it cannot listen, for example
+                listens.cancel()
+                await self._admin
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is in flight; the admin port answers until then."""
+        await super().shutdown(sockets)
+        if self._beside is not None:
+            self._beside[0].should_exit = True
+        if self._admin is not None:
+            await self._admin
+        if self._following is not None:
+            self._following.cancel()
+
+    def reload_on_sighup(self, tell: Callable[[str], None]) -> None:
+        """Install a handler for SIGHUP that loads new models, keys and certificates.
+
+        A terminal that is closed also sends SIGHUP. If the terminal of the service was closed, the handler
+        therefore ends the service. The caller must call this method inside a running event loop.
+        """
+        gate: Gate = cast("FastAPI", self.config.app).state.gate
+        has_terminal = os.isatty(0)
+        running: set[asyncio.Task[None]] = set()  # the loop itself does not keep tasks alive
+
+        async def reload() -> None:
+            if self._certificates is not None:
+                await self._certificates.renew()
+            await gate.read_again()
+            try:
+                changes = await self.service.reload()
+                tell(f"loaded: {changes.loaded or 'nothing'}; removed: {changes.removed or 'nothing'}")
+            except ServiceError as error:
+                tell(str(error))
+
+        def on_sighup() -> None:
+            if has_terminal and not os.isatty(0):
+                self.service.stopping = self.should_exit = True
+                return
+            task = asyncio.create_task(reload())
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_sighup)
