@@ -21,7 +21,7 @@ from service import __version__
 from service.app import Outcome, create_app
 from service.backends.table import BACKENDS
 from service.errors import ServiceError, SettingsInvalid
-from service.logs import log_to_stderr
+from service.logs import log_to_stderr, write_to_stderr
 from service.memory import limit_arenas, skip_imports
 from service.rest.protocol import DoorProtocol
 from service.serving.detect import DetectService
@@ -244,7 +244,7 @@ def _say_nothing(sentence: str) -> None:
 
 
 def _say(sentence: str) -> None:
-    print(f"sparsight: {sentence}", file=sys.stderr, flush=True)
+    write_to_stderr(f"sparsight: {sentence}\n".encode(errors="backslashreplace"))
 
 
 if __name__ == "__main__":
