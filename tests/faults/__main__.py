@@ -18,12 +18,12 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from tests.faults import engine, link
+from tests.faults import disk, engine, link
 from tests.faults.callers import count
 from tests.faults.scene import Fault, Scene
 from tests.load.machine import describe_machine
 
-FAULTS: tuple[Fault, ...] = (*engine.FAULTS, *link.FAULTS)
+FAULTS: tuple[Fault, ...] = (*engine.FAULTS, *link.FAULTS, *disk.FAULTS)
 HEADS = ("fault", "callers", "may see", "saw", "failed", "disturbed for, s", "well after, s", "verdict")
 
 

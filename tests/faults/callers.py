@@ -26,6 +26,7 @@ class Seen:
     how: str  # "200", "503 backend-unavailable", or refused, cut, hung
     backend: str | None = None
     version: str | None = None
+    predictions: str | None = None
 
     @property
     def took_s(self) -> float:
@@ -64,25 +65,27 @@ def ask_on(
         connection.request("POST", f"{path}?{urlencode(query)}", body, dict(headers or {}))
         answer = connection.getresponse()
         text = answer.read()
-        how, backend, version = _read(answer.status, text)
+        found = _read(answer.status, text)
     except TimeoutError:
-        how, backend, version = "hung", None, None
+        found = ("hung",)
     except ConnectionRefusedError:
-        how, backend, version = "refused", None, None
+        found = ("refused",)
     except (OSError, http.client.HTTPException):
-        how, backend, version = "cut", None, None
-    if how in ("hung", "refused", "cut"):
+        found = ("cut",)
+    if found[0] in ("hung", "refused", "cut"):
         connection.close()
-    return Seen(began_s, time.monotonic(), how, backend, version)
+    return Seen(began_s, time.monotonic(), *found)
 
 
-def _read(status: int, text: bytes) -> tuple[str, str | None, str | None]:
+def _read(status: int, text: bytes) -> tuple[str, ...]:
     body = json.loads(text)
     if status != 200:
-        return f"{status} {body['type'].rpartition(':')[2]}", None, None
+        return (f"{status} {body['type'].rpartition(':')[2]}",)
+    problems = [one for one in body.get("results", ()) if "predictions" not in one]
+    if problems:
+        return (f"{problems[0]['status']} {problems[0]['type'].rpartition(':')[2]}",)
     first = body["results"][0] if "results" in body else body
-    model = first.get("model", {})
-    return OK, model.get("backend"), model.get("version")
+    return OK, first["model"]["backend"], first["model"]["version"], json.dumps(first["predictions"])
 
 
 @dataclass

@@ -159,12 +159,12 @@ def wait_until(
     return True
 
 
-def in_namespace(*mounts: str) -> list[str]:
+def in_namespace(*commands: str) -> list[str]:
     """Return a command that runs another with mounts of its own, which nobody else sees.
 
     Args:
-        mounts: shell commands that mount, such as "mount -t tmpfs -o size=1m tmpfs /folder".
+        commands: shell commands that mount, such as "mount -t tmpfs -o size=1m tmpfs /folder".
     """
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
-    script = " && ".join([*mounts, 'exec "$0" "$@"'])
+    script = " && ".join([*commands, 'exec "$0" "$@"'])
     return ["unshare", "--mount", *user, "sh", "-c", script]
