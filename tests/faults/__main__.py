@@ -18,12 +18,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from tests.faults import disk, engine, link
+from tests.faults import clients, clock, disk, engine, link, signals
 from tests.faults.callers import count
 from tests.faults.scene import Fault, Scene
 from tests.load.machine import describe_machine
 
-FAULTS: tuple[Fault, ...] = (*engine.FAULTS, *link.FAULTS, *disk.FAULTS)
+PARTS = (engine, link, disk, clock, clients, signals)
+FAULTS: tuple[Fault, ...] = tuple(fault for part in PARTS for fault in part.FAULTS)
 HEADS = ("fault", "callers", "may see", "saw", "failed", "disturbed for, s", "well after, s", "verdict")
 
 

@@ -27,6 +27,7 @@ class Seen:
     backend: str | None = None
     version: str | None = None
     predictions: str | None = None
+    deadline_s: float = DEADLINE_S
 
     @property
     def took_s(self) -> float:
@@ -74,7 +75,7 @@ def ask_on(
         found = ("cut",)
     if found[0] in ("hung", "refused", "cut"):
         connection.close()
-    return Seen(began_s, time.monotonic(), *found)
+    return Seen(began_s, time.monotonic(), *found, deadline_s=deadline_s)
 
 
 def _read(status: int, text: bytes) -> tuple[str, ...]:

@@ -37,7 +37,6 @@ class Scene:
     complaints: list[str] = field(default_factory=list)
     broken_s: float | None = None
     recovery_s: float | None = None
-    _callers: list[Callers] = field(default_factory=list)
 
     def check(self, is_so: bool, otherwise: str) -> None:
         """Note a complaint if something is not so."""
@@ -58,7 +57,6 @@ class Scene:
     @contextmanager
     def calling(self, *callers: Callers) -> Iterator[None]:
         """Let callers send images during the block; what they see from the fault on is kept."""
-        self._callers += callers
         for one in callers:
             one.__enter__()
         try:
@@ -113,10 +111,9 @@ class Scene:
                 wrong.append(f"nobody called as {name!r}")
             if strange := {one.how for one in seen} - expected:
                 wrong.append(f"{name}: {', '.join(sorted(strange))}")
-            slowest = max((one.took_s for one in seen), default=0.0)
-            limit_s = self._deadline_s(name) + GRACE_S
-            if slowest > limit_s:
-                wrong.append(f"{name}: a request took {slowest:.2f} s, over its {limit_s:g} s")
+            late_s = max((one.took_s - one.deadline_s for one in seen), default=0.0)
+            if late_s > GRACE_S:
+                wrong.append(f"{name}: a request ended {late_s:.2f} s after its deadline")
         if self.disturbed_s() > fault.fails_over_s:
             wrong.append(f"callers were disturbed for {self.disturbed_s():.2f} s")
         if self.recovery_s is None:
@@ -134,10 +131,6 @@ class Scene:
         protected = self.seen.get("others", [])
         ends = [one.ended_s for one in protected if one.how != OK or one.took_s > LATE_S]
         return max(ends) - (self.broken_s or 0.0) if ends else 0.0
-
-    def _deadline_s(self, name: str) -> float:
-        deadlines = [one.deadline_s for one in self._callers if one.name == name]
-        return max(deadlines, default=2.0)
 
 
 def warm_up(gateway: Gateway) -> None:
