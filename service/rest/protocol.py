@@ -21,6 +21,7 @@ from service.rest.door import TOO_MANY
 from service.rest.doorstep import Doorstep
 from service.rest.middleware import DROP_S, SILENT_S
 
+_READ_FIRST_S = 0.01  # for one turn of the event loop
 UNREAD_S = 60.0  # as nginx's send_timeout: how long a client may take nothing of its answers
 
 
@@ -84,6 +85,15 @@ class DoorProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 max(0.0, min(SILENT_S, left_s)), self.timeout_keep_alive_handler
             )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, unless a request has arrived on it that is only not read yet.
+
+        After a suspension of this process or its machine, uvloop runs the timers that are late before it
+        reads from the sockets (fault gateway-suspended of tests/faults).
+        """
+        handler = super().timeout_keep_alive_handler
+        self.timeout_keep_alive_task = self.loop.call_later(_READ_FIRST_S, handler)
 
     def pause_writing(self) -> None:
         """Begin to watch whether the client still reads."""
