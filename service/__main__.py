@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from time import monotonic
 from types import FrameType
 
 import uvicorn
@@ -62,10 +63,18 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: DetectService) -> None:
         super().__init__(config)
         self._service = service
+        self._delay_s = 0.0  # how long new requests are still taken
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._service.stopping = True
+        self._delay_s = self._service.settings.shutdown_delay_s if sig == signal.SIGTERM else 0.0
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        end_s = monotonic() + self._delay_s
+        while monotonic() < end_s and self._delay_s:  # Ctrl-C sets it to 0
+            await asyncio.sleep(0.1)
+        await super().shutdown(sockets)
 
     def reload_on_sighup(self, tell: Callable[[str], None]) -> None:
         """Install a handler for SIGHUP that loads new models.

@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 from service.rest.door import TOO_MANY
 from service.rest.doorstep import Doorstep
 from service.rest.middleware import DROP_S, SILENT_S
+from service.serving.detect import DetectService
 
 _READ_FIRST_S = 0.01  # for one turn of the event loop
 UNREAD_S = 60.0  # as nginx's send_timeout: how long a client may take nothing of its answers
@@ -37,7 +38,9 @@ class DoorProtocol(HttpToolsProtocol):
     ) -> None:
         """Serve one connection; the app of `config` is the service's."""
         super().__init__(config, server_state, app_state, _loop)
-        self._doorstep: Doorstep = cast("FastAPI", config.app).state.doorstep
+        state = cast("FastAPI", config.app).state
+        self._doorstep: Doorstep = state.doorstep
+        self._service: DetectService = state.service
         self._refused_s: float | None = None  # since when the body of a refused request has been dropped
         self._ends = False  # whether the connection ends with that body
         self._running: RequestResponseCycle | None = None  # the newest request that the app has had
@@ -51,7 +54,7 @@ class DoorProtocol(HttpToolsProtocol):
             return
         headers, body = refused
         lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
-        self._ends = not self.parser.should_keep_alive()
+        self._ends = self._service.stopping or not self.parser.should_keep_alive()
         if self._ends:
             lines.append(b"connection: close\r\n")
         self.transport.write(b"".join((STATUS_LINE[TOO_MANY], *lines, b"\r\n", body)))
@@ -133,6 +136,8 @@ class DoorProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        if self._service.stopping:
+            cycle.keep_alive = False  # the client must not send its next request here
         super()._start_asgi_task(cycle, app)
 
     def _on_let_go(self, _: asyncio.Future[None]) -> None:
