@@ -79,7 +79,10 @@ def ask_on(
 
 
 def _read(status: int, text: bytes) -> tuple[str, ...]:
-    body = json.loads(text)
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return (f"{status} of the balancer",)
     if status != 200:
         return (f"{status} {body['type'].rpartition(':')[2]}",)
     problems = [one for one in body.get("results", ()) if "predictions" not in one]
