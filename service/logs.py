@@ -7,7 +7,9 @@ libraries pass through the same processors, so that every line has the same form
 
 import json
 import logging
+import os
 import re
+import select
 import sys
 from typing import Any, Literal
 
@@ -22,7 +24,7 @@ _NEEDS_QUOTES = re.compile(r'[ ="\\]')
 
 def log_to_stderr(log_format: LogFormat = "text") -> None:
     """Configure logging so that every record at INFO or above is written to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler()
     handler.setFormatter(line_formatter(log_format))
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its messages at start repeat the service's
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -50,6 +52,54 @@ def line_formatter(log_format: LogFormat) -> logging.Formatter:
             *render,
         ],
     )
+
+
+def write_to_stderr(data: bytes) -> int:
+    """Write to stderr what it takes at once, and drop the rest; return how many bytes were written.
+
+    Whoever reads the log may stop to read, or end, and its disk may be full. The event loop writes the log,
+    so a write that waited would hold up every request.
+    """
+    written = 0
+    try:
+        file = sys.stderr.fileno()
+        is_free = select.poll()
+        is_free.register(file, select.POLLOUT)
+        # A pipe that can be written at all takes PIPE_BUF bytes without waiting.
+        while written < len(data) and is_free.poll(0):
+            written += os.write(file, data[written : written + select.PIPE_BUF])
+    except (OSError, AttributeError):  # sys.stderr is None if it was closed when this process began
+        pass
+    return written
+
+
+class _StderrHandler(logging.Handler):
+    """Writes each record as a line, and tells in the log how many lines were dropped or cut short."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dropped = 0
+        self._is_cut = False  # whether the last line has no end
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        if self._dropped and self._writes(_dropped_record(self._dropped)):
+            self._dropped = 0
+        if not self._writes(record):
+            self._dropped += 1
+
+    def _writes(self, record: logging.LogRecord) -> bool:
+        """Write a record, and return whether it was written whole."""
+        line = f"{self.format(record)}\n"
+        data = (f"\n{line}" if self._is_cut else line).encode(errors="backslashreplace")
+        if written := write_to_stderr(data):
+            self._is_cut = written < len(data)
+        return written == len(data)
+
+
+def _dropped_record(lines: int) -> logging.LogRecord:
+    facts = {"levelno": logging.WARNING, "levelname": "WARNING", "msg": "log_lines_dropped", "lines": lines}
+    return logging.makeLogRecord({"name": __name__, **facts})
 
 
 def _without_terminal_text(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -278,6 +278,15 @@ class Settings(BaseSettings):
     timeout_s: Annotated[
         float, Field(gt=0, le=600, description="Seconds for an answer, unless a request sets timeout_ms.")
     ] = 10.0
+    shutdown_delay_s: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=600,
+            description="Seconds after SIGTERM in which new requests are still taken while /readyz answers"
+            " 503, so that a load balancer notices first.",
+        ),
+    ] = 0.0
     shutdown_timeout_s: Annotated[
         int, Field(ge=1, description="Seconds for requests in flight to finish after SIGTERM.")
     ] = 30

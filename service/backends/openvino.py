@@ -45,6 +45,9 @@ class OpenVinoBackend(InProcessBackend):
             ov.Type.u8.to_dtype()
             core = ov.Core()
             check_capabilities(artifact, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+            # Otherwise OpenVINO would compute with the pages of the file. If somebody overwrote the file,
+            # answers would change; if somebody cut it short, the process would be killed.
+            core.set_property({"ENABLE_MMAP": False})
             model = core.read_model(artifact.graph)
             self._compiled = core.compile_model(
                 model, "CPU", _engine_config(artifact.manifest, settings, workers)

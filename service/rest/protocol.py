@@ -20,7 +20,9 @@ from service.rest.door import TOO_MANY
 from service.rest.doorstep import Doorstep
 from service.rest.guarded import GuardedProtocol, Port
 from service.rest.middleware import DROP_S, SILENT_S
+from service.serving.detect import DetectService
 
+_READ_FIRST_S = 0.01  # for one turn of the event loop
 UNREAD_S = 60.0  # as nginx's send_timeout: how long a client may take nothing of its answers
 
 
@@ -38,6 +40,10 @@ class DoorProtocol(GuardedProtocol):
         """Serve one connection; the app of `config` is the service's."""
         super().__init__(config, server_state, app_state, _loop, port)
         self._doorstep: Doorstep = cast("FastAPI", config.app).state.doorstep
+        super().__init__(config, server_state, app_state, _loop)
+        state = cast("FastAPI", config.app).state
+        self._doorstep: Doorstep = state.doorstep
+        self._service: DetectService = state.service
         self._refused_s: float | None = None  # since when the body of a refused request has been dropped
         self._ends = False  # whether the connection ends with that body
         self._unread: asyncio.TimerHandle | None = None  # set while the client does not read fast enough
@@ -50,7 +56,7 @@ class DoorProtocol(GuardedProtocol):
             return
         headers, body = refused
         lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
-        self._ends = not self.parser.should_keep_alive()
+        self._ends = self._service.stopping or not self.parser.should_keep_alive()
         if self._ends:
             lines.append(b"connection: close\r\n")
         self.transport.write(b"".join((STATUS_LINE[TOO_MANY], *lines, b"\r\n", body)))
@@ -89,6 +95,15 @@ class DoorProtocol(GuardedProtocol):
                 max(0.0, min(SILENT_S, left_s)), self.timeout_keep_alive_handler
             )
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, unless a request has arrived on it that is only not read yet.
+
+        After a suspension of this process or its machine, uvloop runs the timers that are late before it
+        reads from the sockets (fault gateway-suspended of tests/faults).
+        """
+        handler = super().timeout_keep_alive_handler
+        self.timeout_keep_alive_task = self.loop.call_later(_READ_FIRST_S, handler)
+
     def pause_writing(self) -> None:
         """Begin to watch whether the client still reads."""
         super().pause_writing()
@@ -126,6 +141,12 @@ class DoorProtocol(GuardedProtocol):
             and not self.flow.write_paused
             and not self.transport.is_closing()
         )
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        if self._service.stopping:
+            cycle.keep_alive = False  # the client must not send its next request here
+        super()._start_asgi_task(cycle, app)
 
     def _on_let_go(self, _: asyncio.Future[None]) -> None:
         if not self.transport.is_closing():

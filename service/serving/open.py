@@ -39,13 +39,27 @@ async def open_models(settings: Settings, models: Models) -> AsyncIterator[Reloa
             from service.serving.triton_models import follow_triton
 
             await stack.enter_async_context(follow_triton(settings, models))
-        lock = asyncio.Lock()
+        yield _Readings(local).read
 
-        async def reload() -> Changes:
-            async with lock:
-                return await _read_again(local)
 
-        yield reload
+class _Readings:
+    """Reads the local repository again, once for all who ask while an earlier reading is not over."""
+
+    def __init__(self, local: Sequence[LocalModels]) -> None:
+        self._local = local
+        self._lock = asyncio.Lock()
+        self._next: asyncio.Task[Changes] | None = None  # the reading that has not begun
+
+    async def read(self) -> Changes:
+        """Read the repository; return what has changed, or raise ReloadIncomplete."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._read())
+        return await asyncio.shield(self._next)  # others may wait for it, too
+
+    async def _read(self) -> Changes:
+        async with self._lock:
+            self._next = None
+            return await _read_again(self._local)
 
 
 async def _read_again(local: Sequence[LocalModels]) -> Changes:

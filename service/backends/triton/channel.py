@@ -70,6 +70,9 @@ class TritonChannel:
                     ("grpc.min_reconnect_backoff_ms", 1000),  # time limit of one attempt to connect
                     ("grpc.max_reconnect_backoff_ms", 500),
                     ("grpc.use_local_subchannel_pool", 1),
+                    # By default, a lost server's name is looked up again only after 30 s. A server that has
+                    # moved to another address must be used at once, too.
+                    ("grpc.dns_min_time_between_resolutions_ms", 500),
                     # Ignore http_proxy: hosts set it for outgoing traffic, and Triton is on our network.
                     ("grpc.enable_http_proxy", 0),
                 ],

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -55,6 +56,36 @@ def test_it_says_when_it_is_ready_and_ends_well_when_told_to(repository):
         process.send_signal(signal.SIGTERM)
         process.stderr.read()
         assert process.wait(timeout=30) == 0
+
+
+def client_is_served(client, url, image):
+    try:
+        return client.post(f"{url}detect", content=image).status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
+def test_told_to_stop_it_takes_requests_until_a_load_balancer_has_noticed(repository):
+    settings = {"SPARSIGHT_REPOSITORY": repository, "PORT": 0, "SPARSIGHT_SHUTDOWN_DELAY_S": 2}
+    with subprocess.Popen(**command(**settings)) as process:
+        url = next(line for line in process.stderr if "ready: open" in line).split()[-1]
+        image = image_bytes(golden_image())
+        with httpx.Client(trust_env=False) as client:
+            before = client.post(f"{url}detect", content=image)
+            process.send_signal(signal.SIGTERM)
+            told_s = time.monotonic()
+            while client.get(f"{url}readyz").status_code == 200:
+                assert time.monotonic() - told_s < 1
+            after = client.post(f"{url}detect", content=image)
+            while client_is_served(client, url, image):
+                pass
+            took_s = time.monotonic() - told_s
+        process.stderr.read()
+        assert process.wait(timeout=30) == 0
+    assert (before.status_code, after.status_code) == (200, 200)
+    assert "connection" not in before.headers
+    assert after.headers["connection"] == "close"
+    assert 2 <= took_s < 4
 
 
 def test_with_json_every_line_of_the_log_is_an_event(repository):

@@ -1,9 +1,12 @@
 """Each log line holds one event, in a format that programs can read."""
 
 import ast
+import fcntl
 import json
 import logging
+import os
 import re
+import select
 import shlex
 import subprocess
 import sys
@@ -135,3 +138,67 @@ def events():
 def test_what_is_logged_is_the_name_of_an_event_that_the_page_explains(event):
     assert re.fullmatch("[a-z]+(_[a-z]+)+", event)
     assert f"`{event}`" in (ROOT / "service" / "README.md").read_text(encoding="utf-8")
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's pipes and /dev/full")
+WRITES = (
+    "import logging, sys; from service.logs import log_to_stderr, write_to_stderr; log_to_stderr('json');"
+    "log = logging.getLogger('service');"
+)
+
+
+def run_with(stderr, script):
+    subprocess.run([sys.executable, "-c", WRITES + script], cwd=ROOT, stderr=stderr, timeout=30, check=True)
+
+
+@linux
+def test_a_pipe_that_nobody_reads_costs_lines_and_the_next_line_says_how_many():
+    reads, writes = os.pipe()
+    most = fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, 4 * select.PIPE_BUF)
+    script = (
+        "[log.info('line', extra={'fill': 'x' * 500}) for _ in range(100)];"
+        f"import os; print(os.read({reads}, {most}).decode());"  # now there is room again
+        "log.info('last')"
+    )
+    command = [sys.executable, "-c", WRITES + script]
+    run = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=writes, pass_fds=[reads], timeout=30, check=True
+    )
+    os.close(writes)
+    before = [json.loads(line)["event"] for line in run.stdout.splitlines() if line]
+    with os.fdopen(reads) as pipe:
+        dropped, last = [json.loads(line) for line in pipe]
+    assert set(before) == {"line"}
+    assert (dropped["event"], dropped["lines"]) == ("log_lines_dropped", 100 - len(before))
+    assert last["event"] == "last"
+
+
+@linux
+def test_a_line_that_is_cut_short_has_an_end_before_the_next_line():
+    reads, writes = os.pipe()
+    most = fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, 4 * select.PIPE_BUF)
+    script = f"log.info('x' * {2 * most}); import os; os.read({reads}, {most}); log.info('last')"
+    command = [sys.executable, "-c", WRITES + script]
+    subprocess.run(command, cwd=ROOT, stderr=writes, pass_fds=[reads], timeout=30, check=True)
+    os.close(writes)
+    with os.fdopen(reads) as pipe:
+        end, *others = pipe.read().splitlines()
+    assert end == ""
+    assert [json.loads(line)["event"] for line in others] == ["log_lines_dropped", "last"]
+
+
+@linux
+@pytest.mark.parametrize("sink", ["closed pipe", "full disk", "closed file"])
+def test_a_log_that_cannot_be_written_does_no_harm(sink):
+    script = "log.info('lost'); assert write_to_stderr(b'lost') == 0"
+    if sink == "closed file":
+        command = [sys.executable, "-c", WRITES + script]
+        subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], cwd=ROOT, check=True)
+    elif sink == "full disk":
+        with Path("/dev/full").open("wb") as full:
+            run_with(full, script)
+    else:
+        reads, writes = os.pipe()
+        os.close(reads)
+        run_with(writes, script)
+        os.close(writes)

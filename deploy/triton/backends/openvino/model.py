@@ -27,9 +27,9 @@ class TritonPythonModel:
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         device = parameters.get("TARGET_DEVICE", "CPU")
         instances = sum(group.get("count", 1) for group in config.get("instance_group", [])) or 1
-        compiled = ov.Core().compile_model(
-            graph, device, engine_config(folder, parameters, device, instances)
-        )
+        core = ov.Core()
+        core.set_property({"ENABLE_MMAP": False})  # a change of the file must not change or end the model
+        compiled = core.compile_model(graph, device, engine_config(folder, parameters, device, instances))
         self._request = compiled.create_infer_request()
         self._inputs = [port.get_any_name() for port in compiled.inputs]
         self._outputs = [output["name"] for output in config["output"]]

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import sys
 import threading
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -204,3 +206,17 @@ def test_a_graph_proved_in_bf16_is_not_served_by_a_cpu_that_would_compute_in_ano
     else:
         with pytest.raises(ArtifactBroken, match="is in bf16, which this CPU does not support"):
             check_capabilities(artifact, ["FP32", "INT8"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
+def test_the_engine_does_not_compute_with_the_pages_of_files(artifact, tmp_path):
+    """Whoever overwrites a file of a served model must not change its answers."""
+    image = golden_image()[None]
+    settings = OpenVinoSettings(cache_dir=tmp_path)
+    for _ in range(2):  # the second reads the compiled graph from the folder
+        backend = OpenVinoBackend(artifact, settings, workers=1)
+        infer(backend, image, 2, 0.0)
+        mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
+        assert not {name for name in mapped if name.startswith((str(artifact.folder), str(tmp_path)))}
+        asyncio.run(backend.close())
+    assert list(tmp_path.iterdir())

@@ -1,0 +1,1 @@
+"""Break a running gateway on purpose, and check what callers notice: `python -m tests.faults`."""
