@@ -1,0 +1,82 @@
+"""Send rubbish to the service and to its parts: `python -m tests.fuzz --help`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_ABOUT = """\
+Send rubbish to the service and to its parts, and check that it is refused as documented.
+
+  images    mutated image files of every format, decoded in a process that may crash
+"""
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sparsight-fuzz"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one of the commands; return 1 if it found something."""
+    args = _parser().parse_args(argv)
+    return int(not args.run(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m tests.fuzz", description=_ABOUT, formatter_class=formatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    images = commands.add_parser(
+        "images", help="mutate image files", description=_IMAGES, formatter_class=formatter
+    )
+    _add_common(images, 1_000_000)
+    images.add_argument(
+        "--again", type=Path, metavar="FILE", help="only decode this file, and say what happens"
+    )
+    images.set_defaults(run=_images)
+    return parser
+
+
+_IMAGES = """\
+Mutate small image files of every format, and decode each as POST /detect and POST /preview do.
+
+Every file must become an image within the limits, or be refused with one of the documented errors: no
+other error, no crash, at most 2 s of processor time, at most 64 MB of memory more, no file written, and no
+pixel that comes from memory instead of from the file. Each kind of finding is kept in the folder, with the
+first inputs that show it.
+"""
+
+
+def _add_common(parser: argparse.ArgumentParser, runs: int) -> None:
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=runs,
+        metavar="N",
+        help=f"mutated inputs in all, with those of earlier calls for the same folder (default: {runs:,})",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=_CACHE,
+        metavar="FOLDER",
+        help="folder for inputs, counts and findings; a second call goes on with it (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="with which the mutations begin (default: 1)")
+
+
+def _images(args: argparse.Namespace) -> bool:
+    if args.again:
+        from tests.fuzz import images
+
+        images.prepare()
+        print(images.check(args.again.read_bytes()))
+        return True
+    from tests.fuzz.parent import Fuzzing
+    from tests.fuzz.seeds import image_seeds
+
+    fuzzing = Fuzzing("images", args.work.resolve() / "images")
+    fuzzing.seed(image_seeds())
+    return fuzzing.run(args.runs, args.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
