@@ -39,7 +39,7 @@ _OPENERS: Mapping[str, Callable[[io.BytesIO], ImageFile]] = {
 _ORIENTATION, _SUB_DIRECTORIES = 274, 330  # tags of EXIF and TIFF
 _RAW_COLOURS = {32803, 34892}  # TIFF colours of a sensor's own values
 _Tags = dict[int, tuple[int, ...]]  # values of a TIFF page, by the number of their tag
-_TAGS = {254, 255, 256, 257, 258, 262, 270, _ORIENTATION, 277, 281, 284, _SUB_DIRECTORIES, 338, 339}
+_TAGS = {254, 255, 256, 257, 258, 262, 270, _ORIENTATION, 277, 281, 284, 322, 323, _SUB_DIRECTORIES, 338, 339}
 _TAG_TYPES = dict(
     zip((1, 2, 3, 4, 6, 8, 9, 13, 16, 17, 18), "BBHIbhiIQqQ", strict=True)
 )  # whole numbers, text
@@ -92,6 +92,7 @@ class _Header:
     notes: tuple[Note, ...] = ()
     transparency: bool = False  # whether the file says which pixels are transparent
     inverted: bool = False  # whether 0 is white
+    tile_pixels: int = 0  # of each tile of a TIFF; a tile can be larger than the image
     darkened: bool = False  # whether the decoder multiplies the values by the opacity
 
     @property
@@ -115,7 +116,8 @@ def decode_image(
 
     Args:
         bits: number of bits that a file with 16 bits per value holds, 8 to 16; larger values are white.
-        check_pixels: called with the number of pixels that the header announces, before decoding; may raise.
+        check_pixels: called with the number of pixels that the header announces for the image, or for a tile
+            if that is larger, before decoding; may raise.
         fit: model input that the image will be fitted into; a JPEG that is much larger is decoded at a
             smaller size. None: at its own size.
 
@@ -129,7 +131,7 @@ def decode_image(
         raise _unsupported(name)
     header = _read_header(name, data, check_pixels)
     if check_pixels is not None:
-        check_pixels(header.size[0] * header.size[1])
+        check_pixels(max(header.size[0] * header.size[1], header.tile_pixels))
     eighths = eighths_for(header.upright_hw, fit) if name == "JPEG" else WHOLE
     try:
         stored, damage = _decode(name, data, header, eighths)
@@ -248,6 +250,7 @@ def _tiff_header(data: bytes) -> _Header:
         notes=tuple(notes),
         transparency=bool({1, 2} & set(page.get(338, ()))),  # kinds of extra values
         inverted=colours == 0 and depth > 8,  # OpenCV inverts only the others
+        tile_pixels=page.get(322, (0,))[0] * page.get(323, (0,))[0],
         darkened=2 in page.get(338, ()) and depth <= 8,
     )
 

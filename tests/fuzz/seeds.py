@@ -96,10 +96,10 @@ def _tiffs() -> Iterator[tuple[str, bytes]]:
     yield "TIFF 14 bits", tiff_bytes((deep(400, 17), {}), bits=14)
     yield "TIFF two pages", tiff_bytes((grey[:4].copy(), {254: 1}), (grey, {}), (grey, {}))
     yield "TIFF white is zero", tiff_bytes((deep(400, 17), {262: 0}))
-    tiled = tiff_bytes((np.arange(256, dtype=np.uint8).reshape(16, 16), {322: 16}))
-    for strips, tiles in ((273, 324), (278, 323), (279, 325)):
-        tiled = tiled.replace(struct.pack("<HH", strips, LONG), struct.pack("<HH", tiles, LONG))
-    yield "TIFF tiles", tiled
+    tile = zlib.compress(bytes(range(256)))
+    tags = {256: 12, 257: 9, 258: 8, 259: 8, 262: 1, 277: 1, 322: 16, 323: 16, 324: 134, 325: len(tile)}
+    rows = b"".join(struct.pack("<HHII", tag, LONG, 1, value) for tag, value in tags.items())
+    yield "TIFF tiles", b"II*\0" + struct.pack("<IH", 8, len(tags)) + rows + bytes(4) + tile
 
 
 def _interlaced() -> bytes:
@@ -126,7 +126,10 @@ def _bmps() -> Iterator[tuple[str, bytes]]:
     palette = bytes(range(64)) * 16
     run_8 = b"\x04\x07" + b"\0\x03\x01\x02\x03\0" + b"\0\0" + b"\0\x02\x02\x01" + b"\x03\x09" + b"\0\x01"
     yield "BMP RLE 8", _bmp(8, 1, palette + run_8)
-    yield "BMP RLE 4", _bmp(4, 2, palette[:64] + b"\x08\x12\0\0\x04\x34\0\x02\x02\x01\x03\x56\0\x01")
+    yield (
+        "BMP RLE 4",
+        _bmp(4, 2, palette[:64] + b"\x08\x12\0\0\x08\x34\0\0\0\x05\x12\x34\x50\0\x03\x56\0\0\x08\x78\0\x01"),
+    )
     yield "BMP 16 bits", _bmp(16, 0, bytes(range(8)) * 8)
     masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
     yield "BMP bit fields", _bmp(16, 3, masks + bytes(range(8)) * 8)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from service.errors import ImageTooLarge, UndecodableImage
 from service.pipeline.decode import decode
+from service.pipeline.image_decoding import ImageFileError, decode_image
 from service.pipeline.image_guards import check_samples, plain_png, webp_size
 from tests.builders import image_bytes
 from tests.image_files import LONG, deep, png_with_chunk, tiff_bytes
@@ -102,6 +103,17 @@ def test_a_tiff_with_too_few_values_is_refused_from_its_header():
     with pytest.raises(UndecodableImage, match="TIFF header") as refused:
         decode(tiff_bytes((GREY[:0], {262: 2})), 10**6)
     assert str(refused.value.__cause__.__cause__) == "too few values for each pixel"
+
+
+@pytest.mark.parametrize(("tile", "announced"), [((16, 16), 256), ((10, 20), 240), ((1000, 2000), 2_000_000)])
+def test_a_tile_of_a_tiff_counts_if_it_is_larger_than_the_image(tile, announced):
+    data = tiff_bytes((GREY, {322: tile[1], 323: tile[0]}))
+    with pytest.raises(ImageTooLarge, match=f"{announced:,} pixels"):
+        decode(data, announced - 1)
+    counts = []
+    with pytest.raises(ImageFileError, match="TIFF image"):  # it has strips, too
+        decode_image(data, check_pixels=counts.append)
+    assert counts == [announced]
 
 
 def test_numbers_of_a_tiff_may_be_signed():
