@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ _ABOUT = """\
 Send rubbish to the service and to its parts, and check that it is refused as documented.
 
   images    mutated image files of every format, decoded in a process that may crash
+  requests  mutated queries, forms and bodies for the functions that read them, then whole mutated requests
+            over many connections to a running service
 """
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sparsight-fuzz"
 
@@ -17,6 +20,7 @@ _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "spars
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one of the commands; return 1 if it found something."""
     args = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended; a second call goes on"))  # ends the child, too
     return int(not args.run(args))
 
 
@@ -32,6 +36,11 @@ def _parser() -> argparse.ArgumentParser:
         "--again", type=Path, metavar="FILE", help="only decode this file, and say what happens"
     )
     images.set_defaults(run=_images)
+    requests = commands.add_parser(
+        "requests", help="mutate requests", description=_REQUESTS, formatter_class=formatter
+    )
+    _add_common(requests, 100_000)
+    requests.set_defaults(run=_requests)
     return parser
 
 
@@ -42,6 +51,13 @@ Every file must become an image within the limits, or be refused with one of the
 other error, no crash, at most 2 s of processor time, at most 64 MB of memory more, no file written, and no
 pixel that comes from memory instead of from the file. Each kind of finding is kept in the folder, with the
 first inputs that show it.
+"""
+
+
+_REQUESTS = """\
+Mutate queries, forms, bodies and headers, and give them to the functions that read them.
+
+Everything must be read, or be refused with one of the documented errors, whose text can be sent as JSON.
 """
 
 
@@ -75,6 +91,15 @@ def _images(args: argparse.Namespace) -> bool:
 
     fuzzing = Fuzzing("images", args.work.resolve() / "images")
     fuzzing.seed(image_seeds())
+    return fuzzing.run(args.runs, args.seed)
+
+
+def _requests(args: argparse.Namespace) -> bool:
+    from tests.fuzz.parent import Fuzzing
+    from tests.fuzz.parsers import parser_seeds
+
+    fuzzing = Fuzzing("parsers", args.work.resolve() / "parsers")
+    fuzzing.seed(parser_seeds())
     return fuzzing.run(args.runs, args.seed)
 
 

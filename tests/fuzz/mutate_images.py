@@ -51,7 +51,7 @@ def _once(data: bytes, random: Random, seeds: Sequence[bytes]) -> bytes:
     if random.random() < 0.04 or len(data) < 8:
         return random.choice(seeds)
     if random.random() < 0.08:
-        return _in_bytes(data, random)
+        return change_bytes(data, random)
     match data[:2]:
         case b"\x89P":
             changed = join_png(_in_parts(split_png(data), random, _in_chunk))
@@ -66,11 +66,12 @@ def _once(data: bytes, random: Random, seeds: Sequence[bytes]) -> bytes:
         case b"GI":
             changed = _in_head(data, random, 6, 13, 2)
         case _:
-            changed = _in_bytes(data, random)
+            changed = change_bytes(data, random)
     return changed
 
 
-def _in_bytes(data: bytes, random: Random) -> bytes:
+def change_bytes(data: bytes, random: Random) -> bytes:
+    """Return the bytes with some of them changed, left out, repeated or added."""
     changed = bytearray(data)
     at = random.randrange(len(data) + 1)
     match random.randrange(8):
@@ -97,7 +98,7 @@ def _in_bytes(data: bytes, random: Random) -> bytes:
 def _in_head(data: bytes, random: Random, start: int, end: int, width: int) -> bytes:
     """Change a number of the header half of the time; else any byte."""
     if random.random() < 0.5:
-        return _in_bytes(data, random)
+        return change_bytes(data, random)
     at = random.randrange(start, end, width)
     number = random.choice(NUMBERS + _LARGE) % (1 << 8 * width)
     return data[:at] + number.to_bytes(width, "little") + data[at + width :]
@@ -122,7 +123,7 @@ def _in_parts(parts: list[Part], random: Random, inside: Callable[[Part, Random]
 
 
 def _in_content(part: Part, random: Random) -> Part:
-    return part[0], _in_bytes(part[1], random)
+    return part[0], change_bytes(part[1], random)
 
 
 # ---- PNG -------------------------------------------------------------------------------------
@@ -158,14 +159,14 @@ def _in_chunk(part: Part, random: Random) -> Part:
     if name in (b"IDAT", b"fdAT") and random.random() < 0.7:
         try:
             pixels = zlib.decompressobj().decompress(content, _LONGEST_PIXELS)
-            return name, zlib.compress(_in_bytes(pixels, random), 1)
+            return name, zlib.compress(change_bytes(pixels, random), 1)
         except zlib.error:
             pass
     if random.random() < 0.1:
         name = random.choice(
             (b"tRNS", b"PLTE", b"gAMA", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"sBIT", b"zTXt")
         )
-    return name, _in_bytes(content, random)
+    return name, change_bytes(content, random)
 
 
 # ---- JPEG ------------------------------------------------------------------------------------
@@ -202,7 +203,7 @@ def _in_segment(part: Part, random: Random) -> Part:
         return marker, content[:6] + _in_tiff(content[6:], random)
     if marker and random.random() < 0.1:
         marker = bytes((0xFF, random.choice((0xC0, 0xC1, 0xC2, 0xC4, 0xC9, 0xDA, 0xDB, 0xDD, 0xE0, 0xEE))))
-    return marker, _in_bytes(content, random)
+    return marker, change_bytes(content, random)
 
 
 # ---- WebP ------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ def _in_tiff(data: bytes, random: Random) -> bytes:
         row = at + 2 + 12 * random.randrange(max(1, min(count, 40)))
         tag, kind, number, value = struct.unpack_from(order + "HHII", data, row)
     except (struct.error, OverflowError):
-        return _in_bytes(data, random)
+        return change_bytes(data, random)
     chosen = random.choice(NUMBERS + _LARGE)
     match random.randrange(8):
         case 0:
@@ -254,6 +255,6 @@ def _in_tiff(data: bytes, random: Random) -> bytes:
             # A short value is at the begin of its four bytes, in either byte order.
             value = chosen % 65_536 << 16 if kind == 3 and order == ">" else chosen
         case _:
-            return _in_bytes(data, random)
+            return change_bytes(data, random)
     packed = struct.pack(order + "HHII", tag, kind, number, value & 0xFFFFFFFF)
     return data[:row] + packed + data[row + 12 :]

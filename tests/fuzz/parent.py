@@ -13,7 +13,7 @@ from tests.fuzz.counts import Counts, Tally
 ROOT = Path(__file__).parents[2]
 MOST_CRASHES = 100
 _REPORT_S = 15.0
-_HANG, _MEMORY = 70, 71  # exit statuses of libFuzzer
+_NOT_STARTED, _HANG, _MEMORY = 1, 70, 71  # exit statuses of Python and of libFuzzer
 _CHECKED_HEAP = Path("/usr/lib/x86_64-linux-gnu/libc_malloc_debug.so.0")
 
 
@@ -46,13 +46,13 @@ class Fuzzing:
             began_s = time.monotonic()
             status = self._run_child(runs, seed + done)
             self._seconds += time.monotonic() - began_s
+            if status == _NOT_STARTED:
+                print((self._folder / "log.txt").read_text(errors="replace")[-2000:], file=sys.stderr)
+                return False
             if status:
                 self._keep_crash(status)
             self._save()
             if self._crashes + self._hangs >= MOST_CRASHES:
-                break
-            if status and self._counts.read()[0].runs == done:
-                print(f"{self._target}: no input was run; see {self._folder}/log.txt", file=sys.stderr)
                 break
         return self._summarise(runs)
 
