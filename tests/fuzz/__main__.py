@@ -40,6 +40,13 @@ def _parser() -> argparse.ArgumentParser:
         "requests", help="mutate requests", description=_REQUESTS, formatter_class=formatter
     )
     _add_common(requests, 100_000)
+    requests.add_argument(
+        "--connections",
+        type=int,
+        default=100_000,
+        metavar="N",
+        help="connections to the service in all, with one to four requests each (default: 100,000)",
+    )
     requests.set_defaults(run=_requests)
     return parser
 
@@ -58,6 +65,11 @@ _REQUESTS = """\
 Mutate queries, forms, bodies and headers, and give them to the functions that read them.
 
 Everything must be read, or be refused with one of the documented errors, whose text can be sent as JSON.
+
+Then whole requests with mutated heads, queries, bodies and chunks go to a running service, which this
+command starts. Every answer must be well-formed HTTP with a documented status, and never a 500 or 503. The
+service must live on, answer the golden image as before, log no error, and keep its memory, threads and
+descriptors.
 """
 
 
@@ -100,7 +112,10 @@ def _requests(args: argparse.Namespace) -> bool:
 
     fuzzing = Fuzzing("parsers", args.work.resolve() / "parsers")
     fuzzing.seed(parser_seeds())
-    return fuzzing.run(args.runs, args.seed)
+    parsed = fuzzing.run(args.runs, args.seed)
+    from tests.fuzz import connections
+
+    return connections.run(args.work.resolve() / "requests", args.connections, args.seed) and parsed
 
 
 if __name__ == "__main__":
