@@ -13,6 +13,10 @@ Send rubbish to the service and to its parts, and check that it is refused as do
   images    mutated image files of every format, decoded in a process that may crash
   requests  mutated queries, forms and bodies for the functions that read them, then whole mutated requests
             over many connections to a running service
+  api       requests that fit service/rest/openapi.json, or just do not, for a running service
+
+Each command tells on stderr how far it is, and ends with one line of figures. It returns 1 if it found
+something. What it found stays in the folder --work.
 """
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sparsight-fuzz"
 
@@ -48,6 +52,16 @@ def _parser() -> argparse.ArgumentParser:
         help="connections to the service in all, with one to four requests each (default: 100,000)",
     )
     requests.set_defaults(run=_requests)
+    api = commands.add_parser("api", help="check openapi.json", description=_API, formatter_class=formatter)
+    api.add_argument(
+        "--examples",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="most requests for each operation (default: 1000)",
+    )
+    _add_place(api)
+    api.set_defaults(run=_api)
     return parser
 
 
@@ -81,6 +95,10 @@ def _add_common(parser: argparse.ArgumentParser, runs: int) -> None:
         metavar="N",
         help=f"mutated inputs in all, with those of earlier calls for the same folder (default: {runs:,})",
     )
+    _add_place(parser)
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work",
         type=Path,
@@ -89,6 +107,20 @@ def _add_common(parser: argparse.ArgumentParser, runs: int) -> None:
         help="folder for inputs, counts and findings; a second call goes on with it (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=1, help="with which the mutations begin (default: 1)")
+
+
+_API = """\
+Send requests made from service/rest/openapi.json to a running service, which this command starts.
+
+schemathesis makes requests that the document allows, and others that it forbids, and checks the answers:
+statuses, content types, headers and bodies as documented, wrong requests and methods refused, no 5xx.
+"""
+
+
+def _api(args: argparse.Namespace) -> bool:
+    from tests.fuzz import api
+
+    return api.run(args.work.resolve() / "api", args.examples, args.seed)
 
 
 def _images(args: argparse.Namespace) -> bool:

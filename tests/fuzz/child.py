@@ -8,7 +8,6 @@ guides which inputs are kept and mutated further; that of code in C is not seen.
 
 import hashlib
 import os
-import resource
 import sys
 import time
 import traceback
@@ -50,6 +49,7 @@ class Child:
         self._runs = runs
         self._counts = Counts(folder / "counts.bin")
         self._tally, _ = self._counts.read()
+        self._status = os.open("/proc/self/status", os.O_RDONLY)
         self._base_kb = 0
         self._mutated = False
         self._watched = False
@@ -71,7 +71,7 @@ class Child:
         """Run one input."""
         self._counts.write(self._tally, data)
         if not self._base_kb and self._mutated:  # all seeds were run, so that everything is loaded
-            self._base_kb = _peak_kb()
+            self._base_kb = _peak_kb(self._status)
         began_s = time.process_time()
         self._watched = True
         outcome, raised = None, None
@@ -92,7 +92,7 @@ class Child:
         self._count(outcome, took_s, data)
 
     def _count(self, outcome: Outcome | None, took_s: float, data: bytes) -> None:
-        tally, peak_kb = self._tally, _peak_kb()
+        tally, peak_kb = self._tally, _peak_kb(self._status)
         grown_kb = peak_kb - self._base_kb if self._base_kb else 0
         if grown_kb > max(self._target.MEMORY_MB * 1024, tally.grown_kb):
             self._note("memory", f"{grown_kb // 1024} MB", data)
@@ -127,8 +127,10 @@ class Child:
             self._outside.append(f"{event} {args[:1]}")
 
 
-def _peak_kb() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _peak_kb(status: int) -> int:
+    """Return the most memory so far; what getrusage returns includes that of the parent before it forked."""
+    _, _, rest = os.pread(status, 8192, 0).partition(b"VmHWM:")
+    return int(rest.split(maxsplit=1)[0])
 
 
 def _place_of(error: Exception) -> str:
