@@ -17,6 +17,11 @@ Send rubbish to the service and to its parts, and check that it is refused as do
 
 Each command tells on stderr how far it is, and ends with one line of figures. It returns 1 if it found
 something. What it found stays in the folder --work.
+
+  python -m tests.fuzz images --runs 10000                      a first look, in half a minute
+  python -m tests.fuzz images --again FILE                      what happens with one file
+  python -m tests.fuzz requests --runs 5000 --connections 2000
+  python -m tests.fuzz api --examples 50
 """
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sparsight-fuzz"
 
@@ -38,6 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(images, 1_000_000)
     images.add_argument(
         "--again", type=Path, metavar="FILE", help="only decode this file, and say what happens"
+    )
+    images.add_argument(
+        "--large",
+        action="store_true",
+        help="allow 40,000,000 pixels, as the service does by default, instead of 262,144; this is slower",
     )
     images.set_defaults(run=_images)
     requests = commands.add_parser(
@@ -133,7 +143,8 @@ def _images(args: argparse.Namespace) -> bool:
     from tests.fuzz.parent import Fuzzing
     from tests.fuzz.seeds import image_seeds
 
-    fuzzing = Fuzzing("images", args.work.resolve() / "images")
+    name = "large_images" if args.large else "images"
+    fuzzing = Fuzzing(name, args.work.resolve() / name)
     fuzzing.seed(image_seeds())
     return fuzzing.run(args.runs, args.seed)
 

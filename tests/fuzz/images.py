@@ -34,7 +34,7 @@ def prepare() -> None:
     _fill_memory(0x55)
 
 
-def check(data: bytes) -> Outcome:
+def check(data: bytes, max_pixels: int = MAX_PIXELS) -> Outcome:
     """Decode a file, resize it for a model, and draw its preview.
 
     Which model input, how many bits and what else is done depends on the bytes, so that the same file always
@@ -49,12 +49,12 @@ def check(data: bytes) -> Outcome:
     mode = (None, "letterbox", "center_crop")[choice // 6 % 3]
     fit = None if mode is None else Fit(_INPUTS_HW[choice // 18 % 3], mode)
     try:
-        decoded = decode(data, MAX_PIXELS, bits, fit)
+        decoded = decode(data, max_pixels, bits, fit)
     except _DOCUMENTED as error:
         if not str(error).isprintable() or len(str(error)) > 400:
             raise BrokenPromise("message", f"cannot be printed or is long: {error!r}") from error
         return "refused"
-    _check_limits(decoded)
+    _check_limits(decoded, max_pixels)
     if fit is not None:
         _place(decoded, fit)
     elif choice // 54 % 8 == 0:
@@ -62,15 +62,15 @@ def check(data: bytes) -> Outcome:
         if not preview.startswith(b"\xff\xd8\xff") or max(decoded.pixels.shape) > PREVIEW_PX * 1024:
             raise BrokenPromise("preview", "it is no JPEG")
     if choice // 432 % 4 == 0:
-        _check_no_leftovers(data, bits, fit, decoded)
+        _check_no_leftovers(decoded, data, max_pixels, bits, fit)
     return "accepted"
 
 
-def _check_limits(decoded: Decoded) -> None:
+def _check_limits(decoded: Decoded, max_pixels: int) -> None:
     pixels, (height, width) = decoded.pixels, decoded.source_hw
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise BrokenPromise("shape", f"{pixels.dtype} {pixels.shape}")
-    if height * width > MAX_PIXELS or pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
+    if height * width > max_pixels or pixels.shape[0] * pixels.shape[1] > max_pixels:
         raise BrokenPromise("pixels", f"{height} x {width}, {pixels.shape}")
     if decoded.orientation not in range(1, 9):
         raise BrokenPromise("orientation", str(decoded.orientation))
@@ -87,14 +87,16 @@ def _place(decoded: Decoded, fit: Fit) -> None:
         raise BrokenPromise("model input", f"{canvas.dtype} {canvas.shape}")
 
 
-def _check_no_leftovers(data: bytes, bits: int | None, fit: Fit | None, first: Decoded) -> None:
+def _check_no_leftovers(
+    first: Decoded, data: bytes, max_pixels: int, bits: int | None, fit: Fit | None
+) -> None:
     """Decode again in memory that holds other bytes: they must not be in the image.
 
     Such pixels could be a part of another caller's image.
     """
     _fill_memory(0xAA)
     try:
-        second = decode(data, MAX_PIXELS, bits, fit)
+        second = decode(data, max_pixels, bits, fit)
     finally:
         _fill_memory(0x55)
     if not np.array_equal(first.pixels, second.pixels):
