@@ -22,6 +22,7 @@ LIMITS = {
     "MAX_BODY_BYTES": str(MAX_BODY_BYTES),
     "MAX_PIXELS": str(1 << 18),
     "BODY_TIMEOUT_S": "1",
+    "TIMEOUT_S": "60",  # so that a busy machine is no finding
     "MAX_FILES": "3",
     "WORKERS": "1",
     "LOG_FORMAT": "json",
@@ -68,7 +69,7 @@ class Served:
         return [line for line in lines if "Traceback" in line or '"level": "error"' in line]
 
     def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body)
             answer = connection.getresponse()
