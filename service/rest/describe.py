@@ -37,11 +37,12 @@ _JSON: dict[str, Any] = {
         ]
     }
 }
-_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_FILE: dict[str, Any] = {"type": "string", "format": "binary", "minLength": 1}
+_BINARY: dict[str, Any] = {"schema": _FILE}
 _FORM: dict[str, Any] = {
     "schema": {
         "type": "object",
-        "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+        "properties": {"image": {"type": "array", "items": _FILE, "minItems": 1}},
     }
 }
 DETECT_BODY = {

@@ -1,8 +1,8 @@
 """Decode image files to upright RGB with 8 bits per value, and report which parts of a file were not used.
 
 Copies of this file, byte for byte the same, are in training/data/images, service/pipeline and clients, so
-that the same file gives the same pixels everywhere. It imports only image_formats and reduced_jpeg, which are
-copied with it.
+that the same file gives the same pixels everywhere. It imports only image_formats, image_guards and
+reduced_jpeg, which are copied with it.
 """
 
 import io
@@ -25,6 +25,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from .image_formats import FORMATS, INSTEAD, name_format
+from .image_guards import check_samples, plain_png, webp_size
 from .reduced_jpeg import WHOLE, Fit, Reduced, decode_jpeg, eighths_for, mirrored, reduced_hw, upright
 
 _OPENERS: Mapping[str, Callable[[io.BytesIO], ImageFile]] = {
@@ -38,8 +39,10 @@ _OPENERS: Mapping[str, Callable[[io.BytesIO], ImageFile]] = {
 _ORIENTATION, _SUB_DIRECTORIES = 274, 330  # tags of EXIF and TIFF
 _RAW_COLOURS = {32803, 34892}  # TIFF colours of a sensor's own values
 _Tags = dict[int, tuple[int, ...]]  # values of a TIFF page, by the number of their tag
-_TAGS = {254, 255, 256, 257, 258, 262, 270, _ORIENTATION, 277, 281, 284, _SUB_DIRECTORIES, 338, 339}
-_TAG_TYPES = dict(zip((1, 2, 3, 4, 13, 16, 18), "BBHIIQQ", strict=True))  # of whole numbers and text
+_TAGS = {254, 255, 256, 257, 258, 262, 270, _ORIENTATION, 277, 281, 284, 322, 323, _SUB_DIRECTORIES, 338, 339}
+_TAG_TYPES = dict(
+    zip((1, 2, 3, 4, 6, 8, 9, 13, 16, 17, 18), "BBHIbhiIQqQ", strict=True)
+)  # whole numbers, text
 _MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 64, 4096, 16384  # that are read of a TIFF: a hostile one has millions
 _USUAL_BITS = (8, 10, 12, 14, 16)  # of cameras and scanners; the largest value tells one of these
 # With IMREAD_COLOR_RGB and IMREAD_ANYDEPTH, OpenCV 5.0 garbles a TIFF with 16 bits per value.
@@ -89,6 +92,7 @@ class _Header:
     notes: tuple[Note, ...] = ()
     transparency: bool = False  # whether the file says which pixels are transparent
     inverted: bool = False  # whether 0 is white
+    tile_pixels: int = 0  # of each tile of a TIFF; a tile can be larger than the image
     darkened: bool = False  # whether the decoder multiplies the values by the opacity
 
     @property
@@ -112,7 +116,8 @@ def decode_image(
 
     Args:
         bits: number of bits that a file with 16 bits per value holds, 8 to 16; larger values are white.
-        check_pixels: called with the number of pixels that the header announces, before decoding; may raise.
+        check_pixels: called with the number of pixels that the header announces for the image, or for a tile
+            if that is larger, before decoding; may raise.
         fit: model input that the image will be fitted into; a JPEG that is much larger is decoded at a
             smaller size. None: at its own size.
 
@@ -124,9 +129,9 @@ def decode_image(
     name = name_format(data)
     if name not in FORMATS:
         raise _unsupported(name)
-    header = _read_header(name, data)
+    header = _read_header(name, data, check_pixels)
     if check_pixels is not None:
-        check_pixels(header.size[0] * header.size[1])
+        check_pixels(max(header.size[0] * header.size[1], header.tile_pixels))
     eighths = eighths_for(header.upright_hw, fit) if name == "JPEG" else WHOLE
     try:
         stored, damage = _decode(name, data, header, eighths)
@@ -157,7 +162,10 @@ def _undecodable(what: str) -> ImageFileError:
 # ---- the header ------------------------------------------------------------------------------
 
 
-def _read_header(name: str, data: bytes) -> _Header:
+def _read_header(name: str, data: bytes, check_pixels: Callable[[int], None] | None) -> _Header:
+    if name == "WEBP" and check_pixels is not None:
+        width, height = _webp_size(data)
+        check_pixels(width * height)
     try:
         if name == "TIFF":
             return _tiff_header(data)
@@ -168,6 +176,13 @@ def _read_header(name: str, data: bytes) -> _Header:
         raise
     except Exception as error:  # header parsers raise many kinds of errors for damaged bytes
         raise _undecodable(f"the {name} header is truncated or damaged") from error
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    try:
+        return webp_size(data)
+    except (ValueError, struct.error) as error:
+        raise _undecodable("the WEBP header is truncated or damaged") from error
 
 
 def _other_header(name: str, data: bytes, image: ImageFile) -> _Header:
@@ -194,10 +209,13 @@ def _exif_orientation(encoded: bytes) -> int:
     exif = Image.Exif()
     try:
         exif.load(encoded)
-        orientation = exif.get(_ORIENTATION, 1)
+        return _known_orientation(exif.get(_ORIENTATION, 1))
     except _HEADER_ERRORS:
         return 1  # damaged EXIF says nothing, as in browsers
-    return orientation if orientation in range(1, 9) else 1
+
+
+def _known_orientation(stated: Any) -> int:
+    return int(stated) if stated in range(1, 9) else 1
 
 
 def _tiff_header(data: bytes) -> _Header:
@@ -217,6 +235,7 @@ def _tiff_header(data: bytes) -> _Header:
     if depth > 8 and page.get(284) == (2,) and page.get(277, (1,))[0] > 1:  # OpenCV garbles these
         sentence = f"TIFF with {depth} bits per value and a plane for each colour is not decoded here"
         raise UnsupportedFormat(f"{sentence}; save it with the colours of a pixel side by side (contiguous)")
+    check_samples(colours, page.get(277, (1,))[0])
     if not whole:
         notes.append(Note("preview-only", "the file calls its only image a reduced version of another image"))
     if len(whole) > 1:
@@ -224,13 +243,14 @@ def _tiff_header(data: bytes) -> _Header:
         notes.append(Note("further-images", f"only the first of {count} pages is looked at"))
     return _Header(
         size=(page[256][0], page[257][0]),
-        orientation=page.get(_ORIENTATION, (1,))[0],
+        orientation=_known_orientation(page.get(_ORIENTATION, (1,))[0]),
         depth=depth,
         bits=_tiff_significant_bits(page, depth),
         page=index,
         notes=tuple(notes),
         transparency=bool({1, 2} & set(page.get(338, ()))),  # kinds of extra values
         inverted=colours == 0 and depth > 8,  # OpenCV inverts only the others
+        tile_pixels=page.get(322, (0,))[0] * page.get(323, (0,))[0],
         darkened=2 in page.get(338, ()) and depth <= 8,
     )
 
@@ -261,14 +281,16 @@ def _tiff_tags(data: bytes, at: int, order: str, *, big: bool) -> tuple[_Tags, i
         raise ValueError("too many tags")
     at += struct.calcsize(head)
     tags: _Tags = {}
+    seen = set()  # libtiff, too, takes the first of several
     step = struct.calcsize(row) + struct.calcsize(word)
     for start in range(at, at + count * step, step):
         tag, kind, number = struct.unpack_from(row, data, start)
-        if tag in _TAGS and kind in _TAG_TYPES:
+        if tag in _TAGS and tag not in seen and kind in _TAG_TYPES:
             code, place = _TAG_TYPES[kind], start + struct.calcsize(row)
             if number * struct.calcsize(order + code) > struct.calcsize(word):
                 (place,) = struct.unpack_from(word, data, place)
             tags[tag] = struct.unpack_from(f"{order}{min(number, _MOST_VALUES)}{code}", data, place)
+        seen.add(tag)
     (following,) = struct.unpack_from(word, data, at + count * step)
     return tags, following
 
@@ -280,7 +302,9 @@ def _is_reduced(page: _Tags) -> bool:
 def _tiff_significant_bits(page: _Tags, depth: int) -> int | None:
     if depth < 16:
         return 16  # OpenCV moves packed values of 10, 12 and 14 bits to the upper end of 16 bits
-    ome = re.search(rb'SignificantBits="(\d{1,2})"', bytes(page.get(270, ())))  # written by microscopes
+    ome = re.search(
+        rb'SignificantBits="(\d{1,2})"', bytes(value & 0xFF for value in page.get(270, ()))
+    )  # written by microscopes
     return int(ome[1]) if ome else max(page.get(281, (0,))).bit_length() or None
 
 
@@ -294,7 +318,9 @@ def _decode(name: str, data: bytes, header: _Header, eighths: int) -> tuple[NDAr
         return upright(pixels, header.orientation), damage
     if name == "AVIF":  # OpenCV ignores its rotation
         with AvifImageFile(io.BytesIO(data)) as image:
-            return upright(np.asarray(image)[..., :3], header.orientation), ()
+            rgb = image if image.mode == "RGBA" else image.convert("RGB")  # without colours, it is "L"
+            return upright(np.asarray(rgb)[..., :3], header.orientation), ()
+    data = plain_png(data) if name == "PNG" else data
     return cv2.cvtColor(_opencv(data, _BGR, header.page), cv2.COLOR_BGR2RGB), ()
 
 

@@ -1,0 +1,72 @@
+"""Keep from the decoders what they cannot be trusted with, and find it before they look at a file.
+
+Copies of this file are beside the copies of image_decoding, byte for byte the same. It imports nothing of its
+package.
+"""
+
+import struct
+
+_NEEDED = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}  # chunks of a PNG on which the pixels depend
+_MOST_CHUNKS = 65_536
+_SAMPLES = {2: 3, 5: 4, 6: 3, 8: 3}  # values of a pixel that the colours of a TIFF need; all others need 1
+
+
+def plain_png(data: bytes) -> bytes:
+    """Return a PNG with only those chunks on which its pixels depend; of an animation, its default image.
+
+    OpenCV 5.0 reads the frames of an animation even if only the image is asked for. Damaged ones crash it,
+    and small ones leave pixels as they were in memory. It also makes room for a chunk before it reads it.
+
+    Raises:
+        ValueError: a chunk is cut short, or there are very many chunks.
+    """
+    kept, at = [data[:8]], 8
+    for _ in range(_MOST_CHUNKS):
+        if at + 12 > len(data):
+            break
+        name, end = data[at + 4 : at + 8], at + 12 + struct.unpack_from(">I", data, at)[0]
+        if end > len(data):
+            raise ValueError("a chunk is cut short")
+        if name in _NEEDED:
+            kept.append(data[at:end])
+        at = end
+        if name == b"IEND":
+            break
+    else:
+        raise ValueError("too many chunks")
+    return b"".join(kept)
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Return the width and height that the header of a WebP announces.
+
+    Pillow makes room for all pixels of the file when it opens it, so the size must be checked before.
+
+    Raises:
+        ValueError: there is no such header.
+        struct.error: the header is cut short.
+    """
+    match data[12:16]:
+        case b"VP8X":
+            width, height = struct.unpack_from("<I", data, 24)[0], struct.unpack_from("<I", data, 26)[0] >> 8
+            return (width & 0xFFFFFF) + 1, height + 1
+        case b"VP8L":
+            (packed,) = struct.unpack_from("<I", data, 21)
+            return (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
+        case b"VP8 ":
+            width, height = struct.unpack_from("<HH", data, 26)
+            return width & 0x3FFF, height & 0x3FFF
+        case _:
+            raise ValueError("no header of a WebP")
+
+
+def check_samples(colours: int, samples: int) -> None:
+    """Check that each pixel of a TIFF has as many values as its colours need.
+
+    With fewer, OpenCV leaves pixels as they were in memory.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if samples < _SAMPLES.get(colours, 1):
+        raise ValueError("too few values for each pixel")
