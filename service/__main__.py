@@ -10,8 +10,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from time import monotonic
-from types import FrameType
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -58,52 +56,6 @@ def openapi_text() -> str:
     """Return the OpenAPI document of the API as text; service/rest/openapi.json holds the same text."""
     document = create_app(Settings.model_construct()).openapi()
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server that makes /readyz answer 503 as soon as a signal to stop arrives."""
-
-    def __init__(self, config: uvicorn.Config, service: DetectService) -> None:
-        super().__init__(config)
-        self._service = service
-        self._delay_s = 0.0  # how long new requests are still taken
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._service.stopping = True
-        self._delay_s = self._service.settings.shutdown_delay_s if sig == signal.SIGTERM else 0.0
-        super().handle_exit(sig, frame)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        end_s = monotonic() + self._delay_s
-        while monotonic() < end_s and self._delay_s:  # Ctrl-C sets it to 0
-            await asyncio.sleep(0.1)
-        await super().shutdown(sockets)
-
-    def reload_on_sighup(self, tell: Callable[[str], None]) -> None:
-        """Install a handler for SIGHUP that loads new models.
-
-        A terminal that is closed also sends SIGHUP. If the terminal of the service was closed, the handler
-        therefore ends the service. The caller must call this method inside a running event loop.
-        """
-        has_terminal = os.isatty(0)
-        running: set[asyncio.Task[None]] = set()  # the loop itself does not keep tasks alive
-
-        async def reload() -> None:
-            try:
-                changes = await self._service.reload()
-                tell(f"loaded: {changes.loaded or 'nothing'}; removed: {changes.removed or 'nothing'}")
-            except ServiceError as error:
-                tell(str(error))
-
-        def on_sighup() -> None:
-            if has_terminal and not os.isatty(0):
-                self._service.stopping = self.should_exit = True
-                return
-            task = asyncio.create_task(reload())
-            running.add(task)
-            task.add_done_callback(running.discard)
-
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_sighup)
 
 
 def _serve(settings: Settings) -> int:

@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.rest.door import TOO_MANY
@@ -39,8 +40,6 @@ class DoorProtocol(GuardedProtocol):
     ) -> None:
         """Serve one connection; the app of `config` is the service's."""
         super().__init__(config, server_state, app_state, _loop, port)
-        self._doorstep: Doorstep = cast("FastAPI", config.app).state.doorstep
-        super().__init__(config, server_state, app_state, _loop)
         state = cast("FastAPI", config.app).state
         self._doorstep: Doorstep = state.doorstep
         self._service: DetectService = state.service
@@ -143,7 +142,6 @@ class DoorProtocol(GuardedProtocol):
         )
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
         if self._service.stopping:
             cycle.keep_alive = False  # the client must not send its next request here
         super()._start_asgi_task(cycle, app)

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
+from time import monotonic
 from types import FrameType
 from typing import Literal, cast
 
@@ -140,11 +141,13 @@ class MainServer(PortServer):
         self._beside = beside
         self._admin: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
+        self._delay_s = 0.0  # how long new requests are still taken
         self.service.metrics.count_connections(self.open_connections)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop."""
         self.service.stopping = True
+        self._delay_s = self.service.settings.shutdown_delay_s if sig == signal.SIGTERM else 0.0
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -162,7 +165,13 @@ class MainServer(PortServer):
                 await self._admin
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what is in flight; the admin port answers until then."""
+        """Take new requests for the configured time, then answer what is in flight.
+
+        The admin port answers until then.
+        """
+        end_s = monotonic() + self._delay_s
+        while monotonic() < end_s and self._delay_s:  # Ctrl-C sets it to 0
+            await asyncio.sleep(0.1)
         await super().shutdown(sockets)
         if self._beside is not None:
             self._beside[0].should_exit = True

@@ -18,8 +18,7 @@ def received(every_s):
 
     async def scene():
         app = FastAPI()
-        app.state.doorstep = app.state.head_answers = None
-        app.state.doorstep = app.state.service = None
+        app.state.doorstep = app.state.head_answers = app.state.service = None
         loop = asyncio.get_running_loop()
         ours, clients = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
