@@ -69,11 +69,11 @@ def faults(samples: Sequence[Sample], limit_mb: float = LIMIT_MB) -> list[str]:
     found = []
     for name in ("used_mb", "own_mb", "rss_mb"):
         growth = growth_of([one.requests for one in after], [getattr(one, name) for one in after])
-        each = f"{growth} MB for each {PER:,} requests; {limit_mb:g} are allowed"
+        each = f"{growth} MB for each {PER:,} requests, where {limit_mb:g} are allowed"
         if growth.low > limit_mb:
             found.append(f"{name} grows by {each}")
         elif growth.high > limit_mb and name == "used_mb":
-            found.append(f"{name} may grow by {each}; send more requests")
+            found.append(f"{name} may grow by {each}: send more requests")
     for name in COUNTS:
         first = max(getattr(one, name) for one in after[:third])
         last = min(getattr(one, name) for one in after[-third:])
