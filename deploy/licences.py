@@ -40,6 +40,8 @@ looked up by hand; "said in" names the file of the package, or says that the pac
 checked that each part of a library has the licence that its package states. A `LicenseRef` is a licence
 without a name in the SPDX list: Intel's lets everybody use its binaries and pass them on unchanged.
 
+The libraries are those of the wheels for the Python that ran the command: 3.11, on Linux and x86-64.
+
 Not listed here are: the packages of Debian in the gateway's base image, which `dpkg-query` and
 `/usr/share/doc/*/copyright` in that image list, among them the GNU C library (LGPL) and bash (GPL);
 NVIDIA's Triton image, to which NVIDIA's own licence applies; and the images of Prometheus and Grafana.
