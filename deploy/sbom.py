@@ -75,7 +75,8 @@ def shipped(pyproject: Path, python: str) -> list[Distribution]:
 
 def closure(wanted: Iterable[Requirement], python: str) -> list[Distribution]:
     """Return the installed packages that requirements need, directly and indirectly."""
-    target = {**default_environment(), "python_full_version": python, "sys_platform": "linux"}
+    target: dict[str, Any] = dict(default_environment())
+    target |= {"python_full_version": python, "sys_platform": "linux"}
     target |= {"python_version": python.rpartition(".")[0], "platform_machine": "x86_64"}
     target |= {"os_name": "posix", "platform_system": "Linux", "implementation_name": "cpython"}
     found: dict[str, Distribution] = {}

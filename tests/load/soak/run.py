@@ -143,7 +143,7 @@ class Soak:
             shutil.copytree(self._place.newer, version)
         if self._triton is not None:
             if part % RESTART_EVERY == RESTART_EVERY - 1:
-                self._triton.kill()
+                self._triton.stop()  # kills it, and removes its shared memory
                 self._triton.restart()
             self._triton.load(RENEWED)
         os.kill(self._pid, signal.SIGHUP)
