@@ -22,7 +22,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all check train-export clean
+.PHONY: help serve test test-all check sbom train-export clean
 
 define EXAMPLES
 
@@ -62,6 +62,9 @@ check: $(VENV)/.dev ## lint, types, imports, size budgets
 	@echo "== mypy" && $(RUN) -m mypy --strict service clients && $(RUN) -m mypy training
 	@echo "== imports" && $(VENV)/bin/lint-imports --no-cache
 	@echo "== size budgets" && $(RUN) .ci/budgets.py
+
+sbom: $(VENV)/.dev ## list the packages of the gateway's image (gateway.cdx.json), and all licences
+	@$(RUN) deploy/sbom.py gateway.cdx.json && $(RUN) deploy/licences.py
 
 train-export: $(VENV)/.train ## train, evaluate and export a model; NAME, DATA, TASK and ARGS as below
 	@$(if $(filter undefined,$(flavor SUFFIX_$(TASK))),echo "no task '$(TASK)'; there are: $(TASKS)" >&2; exit 2,:)
