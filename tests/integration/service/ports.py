@@ -89,8 +89,8 @@ def listen(context=None, max_connections=1000, **settings):
             httpx.Client(base_url=f"{scheme}://localhost:{port}", **options) as client,
             httpx.Client(base_url=f"{scheme}://localhost:{admin_port or port}", **options) as admin,
         ):
-            running = Listening(str(client.base_url), client, port, admin if beside else None, context)
-            wait_until_ready(Served(str(client.base_url), admin if beside else client))
+            running = Listening(str(client.base_url), client, app, port, admin if beside else None, context)
+            wait_until_ready(Served(str(client.base_url), admin if beside else client, app))
             yield running
     finally:
         server.should_exit = True
