@@ -29,7 +29,7 @@ def main() -> int:
             except AssertionError as error:
                 works, seen, failed = "NO", str(error), True
             rows.append((name, works, f"{perf_counter() - started:.0f} s", seen))
-    print(tabulate(rows, headers=(f"of {commit}", "works", "took", "seen")))
+    print(tabulate(rows, headers=(f"of {commit[:7]}", "works", "took", "seen")))
     return int(failed)
 
 
