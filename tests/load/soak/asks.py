@@ -176,7 +176,7 @@ def of_mistakes(files: Mapping[str, bytes]) -> Iterator[Ask]:
         "foreign parameter": ("/detect?confidence=0.5", png, 422),
         "wrong value": ("/detect?conf=-1", png, 422),
         "wrong class": (f"/detect?model=tiny&classes=c{name}", png, 422),
-        "backend not offered": ("/detect?backend=triton&model=colours", png, 422),
+        "backend without the model": ("/detect?backend=openvino&model=segment", png, 404),
         "reload without a token": ("/models/reload", b"", 403),
     }
     for kind, (path, body, status) in mistakes.items():

@@ -7,18 +7,18 @@ from tests.load.soak.growth import PER, growth_of, warm
 from tests.load.soak.samples import Sample
 from training.lab.inspection.style import COLOURS, FAINT, GRID, INK, SMALL, TEXT, bare, new_figure
 
-MEMORY = {"rss_mb": "RSS", "own_mb": "of its own", "triton_mb": "Triton, all processes"}
+MEMORY = {"rss_mb": "RSS", "own_mb": "of its own", "used_mb": "in use", "triton_mb": "Triton, all processes"}
 COUNTED = {"threads": "threads", "descriptors": "descriptors", "shared_files": "files in /dev/shm"}
 
 
 def draw(samples: Sequence[Sample]) -> bytes:
     """Return a PNG: above, memory at rest over requests; below, threads, descriptors and shared files."""
     after = warm(samples)
-    growth = growth_of([one.requests for one in after], [one.own_mb for one in after])
+    growth = growth_of([one.requests for one in after], [one.used_mb for one in after])
     figure = new_figure(
         5.2,
         "A service at rest between many requests",
-        f"Growth of its own memory: {growth} MB for each {PER} requests, from the dotted line on.",
+        f"Memory in use grows by {growth} MB for each {PER:,} requests, from the dotted line on.",
     )
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
     for axes, lines, label in ((above, MEMORY, "MB"), (below, COUNTED, "number")):
