@@ -37,9 +37,14 @@ class Caller:
     name: str
     """Name of the key; the log and the metrics show it."""
     scopes: frozenset[Scope]
-    detail: str = ""
-    """The id of the key, or the subject of the token."""
+    id: str = ""
+    """Id of the key, or subject of the token; the log shows it."""
     allowance: Allowance | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return the name and the id."""
+        return self.name, self.id
 
 
 @dataclass
@@ -112,7 +117,7 @@ class Gate:
             return None
         caller = self.identify(headers)
         if rule.need not in caller.scopes and "admin" not in caller.scopes:
-            raise Forbidden(route, rule.need, caller.name)
+            raise Forbidden(route, rule.need, caller.key)
         return caller
 
     def identify(self, headers: RawHeaders) -> Caller:
@@ -132,9 +137,13 @@ class Gate:
             raise Unauthorized("this key is not known here; check that you sent the whole key", "unknown")
         key = listed.key
         if key.revoked is not None:
-            raise Unauthorized("this key was revoked; ask the operator for a new one", "revoked", key.name)
+            raise Unauthorized(
+                "this key was revoked; ask the operator for a new one", "revoked", listed.caller.key
+            )
         if key.expires is not None and key.expires <= datetime.now(UTC):
-            raise Unauthorized("this key has expired; ask the operator for a new one", "expired", key.name)
+            raise Unauthorized(
+                "this key has expired; ask the operator for a new one", "expired", listed.caller.key
+            )
         return listed.caller
 
     # ---- files -------------------------------------------------------------------------------

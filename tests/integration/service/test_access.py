@@ -60,6 +60,10 @@ def detect(running, key=None, **more):
     return running.client.post("/detect", content=RED, headers=key, **more)
 
 
+def bytes_of(key):
+    return key["Authorization"].removeprefix("Bearer ").encode()
+
+
 def slug(answer):
     return answer.json()["type"].rpartition(":")[2]
 
@@ -83,9 +87,10 @@ def test_a_caller_with_a_key_is_answered_and_named_in_the_log(start_closed, keys
     running = start_closed()
     assert detect(running, key).status_code == 200
     assert running.client.get("/models", headers=key).status_code == 200
-    assert [(record.route, record.key) for record in answered(caplog)] == [
-        ("/detect", "line-3"),
-        ("/models", "line-3"),
+    key_id = hash_of(bytes_of(key))[:8]
+    assert [(record.route, record.key, record.key_id) for record in answered(caplog)] == [
+        ("/detect", "line-3", key_id),
+        ("/models", "line-3", key_id),
     ]
     metrics = running.client.get("/metrics", headers=key)
     assert (metrics.status_code, slug(metrics)) == (403, "forbidden")
@@ -98,7 +103,7 @@ def test_a_refusal_is_in_the_log_and_in_the_audit_file(start_closed, keys, tmp_p
     sent = {"X-Request-Id": "mine-1", "X-Forwarded-For": "6.6.6.6", "Forwarded": "for=6.6.6.6"}
     assert detect(running, key | sent).status_code == 403
     wanted = {"why": "scope", "key": "scraper", "route": "/detect", "code": 403, "id": "mine-1"}
-    wanted |= {"caller": "127.0.0.1", "omitted": 0}
+    wanted |= {"caller": "127.0.0.1", "omitted": 0, "key_id": hash_of(bytes_of(key))[:8]}
     (record,) = (one for one in caplog.records if one.message == "access_refused")
     assert {name: getattr(record, name) for name in wanted} == wanted
     (event,) = wait_for_events(tmp_path / "audit.jsonl", 1)
