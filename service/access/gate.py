@@ -150,7 +150,7 @@ class Gate:
 
     async def watch(self) -> None:
         """Read the files again whenever they have changed, until this task is cancelled."""
-        while True:
+        while self._files:
             await asyncio.sleep(_LOOK_EVERY_S)
             try:
                 await self.read_again(only_changed=True)

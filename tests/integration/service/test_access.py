@@ -5,7 +5,9 @@ import re
 import time
 
 import httpx
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.access.keys import Key, as_text, hash_of, new_key
 from service.rest.doorstep import Doorstep
@@ -269,6 +271,40 @@ def test_without_keys_no_page_may_send_one(start, repository):
     asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
     asked["Access-Control-Request-Headers"] = "authorization"
     assert running.client.options("/models/reload", headers=asked).status_code == 400
+
+
+def test_a_token_of_the_issuer_is_accepted_and_others_are_not(start_closed, tmp_path, caplog):
+    private = ec.generate_private_key(ec.SECP256R1())
+    public = jwt.get_algorithm_by_name("ES256").to_jwk(private.public_key(), as_dict=True)
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [{**public, "kid": "a"}]}))
+    access = AccessSettings(jwks_file=tmp_path / "jwks.json", jwt_issuer="me", jwt_audience="you")
+    running = start_closed(access=access)
+
+    def status(**more):
+        said = {"iss": "me", "aud": "you", "exp": time.time() + 60, "sub": "line 3", "scope": "detect"} | more
+        token = jwt.encode(said, private, "ES256", {"kid": "a"})
+        return detect(running, {"Authorization": f"Bearer {token}"}).status_code
+
+    assert status() == 200
+    (record,) = answered(caplog)
+    assert (record.key, record.key_id) == ("token", "line 3")
+    assert status(exp=time.time() - 60) == 401
+    assert status(aud="other") == 401
+    assert status(scope="metrics") == 403
+    assert detect(running, {"X-Api-Key": new_key()}).status_code == 401
+
+
+def test_a_full_disk_fails_no_request(start_closed, keys):
+    key, scraper = keys.new("ops", "admin"), keys.new("scraper", "metrics")
+    access = AccessSettings(keys_file=keys.file, audit_file="/dev/full")
+    running = start_closed(access=access)
+    assert running.client.post("/models/reload", headers=key).status_code == 200
+    assert detect(running).status_code == 401
+    assert detect(running, key).status_code == 200
+    end = time.monotonic() + 5
+    while "sparsight_audit_lost_total 2.0" not in running.client.get("/metrics", headers=scraper).text:
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_websocket_is_refused(start_closed):
