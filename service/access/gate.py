@@ -8,16 +8,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.access.allowance import Allowance
 from service.access.audit import Audit
 from service.access.keys import OTHERS, Key, hash_of, read_keys
 from service.access.table import Scope, rule_of
-from service.access.tokens import Tokens
 from service.errors import AccessFileInvalid, Forbidden, Unauthorized
 from service.metrics import Metrics
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.access.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -127,13 +129,13 @@ class Gate:
             Unauthorized: the request has no valid key.
         """
         sent = _key_in(headers)
-        if self._tokens is not None and sent.count(b".") == 2:  # keys have no dots
-            token = self._tokens.check(sent)
-            return Caller(_OF_TOKENS, token.scopes, token.subject)
         # The lookup may take longer for some hashes than for others. That tells nobody anything about a
         # key: to come closer to a known hash, one would need a key for it.
         listed = self._keys.get(hash_of(sent))
         if listed is None:
+            if self._tokens is not None and sent.count(b".") == 2:  # keys have no dots
+                token = self._tokens.check(sent)
+                return Caller(_OF_TOKENS, token.scopes, token.subject)
             raise Unauthorized("this key is not known here; check that you sent the whole key", "unknown")
         key = listed.key
         if key.revoked is not None:
@@ -181,14 +183,16 @@ class Gate:
         assert self._access.keys_file is not None
         return read_keys(self._access.keys_file)
 
-    def _read_tokens(self) -> Tokens:
+    def _read_tokens(self) -> "Tokens":
+        from service.access.tokens import Tokens  # here, as it brings cryptography, which takes memory
+
         access = self._access
         assert access.jwks_file is not None
         assert access.jwt_issuer is not None
         assert access.jwt_audience is not None
         return Tokens(access.jwks_file, access.jwt_issuer, access.jwt_audience)
 
-    def _use_tokens(self, tokens: Tokens) -> None:
+    def _use_tokens(self, tokens: "Tokens") -> None:
         self._tokens = tokens
 
     def _use_keys(self, keys: list[Key]) -> None:

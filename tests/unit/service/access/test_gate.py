@@ -213,6 +213,8 @@ def test_tokens_are_accepted_beside_keys_and_their_file_is_followed(tmp_path, me
     with pytest.raises(Forbidden):
         gate.check("/metrics", bearer(sign(old)))
     assert why(gate, bearer(sign(new))) == "invalid-token"
+    dotted = Gate(Settings(access=access, admin_token="the.operator's.words"), Metrics(CollectorRegistry()))
+    assert dotted.check("/metrics", bearer("the.operator's.words")).name == "admin-token"
     publish(new)
     asyncio.run(gate.read_again(only_changed=True))
     assert gate.check("/detect", bearer(sign(new)))
