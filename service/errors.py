@@ -213,10 +213,10 @@ class Unauthorized(ServiceError):
     Args:
         sentence: the message for the caller.
         why: the reason in one word, for the operator's log: missing, unclear, unknown, expired, revoked, …
-        key: name of the key, if the key is known but no longer valid.
+        key: name and id of the key, if the key is known but no longer valid.
     """
 
-    def __init__(self, sentence: str, why: str, key: str | None = None) -> None:
+    def __init__(self, sentence: str, why: str, key: tuple[str, str] | None = None) -> None:
         super().__init__(sentence)
         self.why = why
         self.key = key
@@ -227,7 +227,7 @@ class Forbidden(ServiceError):
 
     why = "scope"
 
-    def __init__(self, route: str | None, scope: str, key: str) -> None:
+    def __init__(self, route: str | None, scope: str, key: tuple[str, str]) -> None:
         super().__init__(
             f"this key may not use {route}; use one that has the scope {scope!r}"
             if route

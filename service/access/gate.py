@@ -8,16 +8,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.access.allowance import Allowance
 from service.access.audit import Audit
 from service.access.keys import OTHERS, Key, hash_of, read_keys
 from service.access.table import Scope, rule_of
-from service.access.tokens import Tokens
 from service.errors import AccessFileInvalid, Forbidden, Unauthorized
 from service.metrics import Metrics
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.access.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +39,14 @@ class Caller:
     name: str
     """Name of the key; the log and the metrics show it."""
     scopes: frozenset[Scope]
-    detail: str = ""
-    """The id of the key, or the subject of the token."""
+    id: str = ""
+    """Id of the key, or subject of the token; the log shows it."""
     allowance: Allowance | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return the name and the id."""
+        return self.name, self.id
 
 
 @dataclass
@@ -112,7 +119,7 @@ class Gate:
             return None
         caller = self.identify(headers)
         if rule.need not in caller.scopes and "admin" not in caller.scopes:
-            raise Forbidden(route, rule.need, caller.name)
+            raise Forbidden(route, rule.need, caller.key)
         return caller
 
     def identify(self, headers: RawHeaders) -> Caller:
@@ -122,26 +129,30 @@ class Gate:
             Unauthorized: the request has no valid key.
         """
         sent = _key_in(headers)
-        if self._tokens is not None and sent.count(b".") == 2:  # keys have no dots
-            token = self._tokens.check(sent)
-            return Caller(_OF_TOKENS, token.scopes, token.subject)
         # The lookup may take longer for some hashes than for others. That tells nobody anything about a
         # key: to come closer to a known hash, one would need a key for it.
         listed = self._keys.get(hash_of(sent))
         if listed is None:
+            if self._tokens is not None and sent.count(b".") == 2:  # keys have no dots
+                token = self._tokens.check(sent)
+                return Caller(_OF_TOKENS, token.scopes, token.subject)
             raise Unauthorized("this key is not known here; check that you sent the whole key", "unknown")
         key = listed.key
         if key.revoked is not None:
-            raise Unauthorized("this key was revoked; ask the operator for a new one", "revoked", key.name)
+            raise Unauthorized(
+                "this key was revoked; ask the operator for a new one", "revoked", listed.caller.key
+            )
         if key.expires is not None and key.expires <= datetime.now(UTC):
-            raise Unauthorized("this key has expired; ask the operator for a new one", "expired", key.name)
+            raise Unauthorized(
+                "this key has expired; ask the operator for a new one", "expired", listed.caller.key
+            )
         return listed.caller
 
     # ---- files -------------------------------------------------------------------------------
 
     async def watch(self) -> None:
         """Read the files again whenever they have changed, until this task is cancelled."""
-        while True:
+        while self._files:
             await asyncio.sleep(_LOOK_EVERY_S)
             try:
                 await self.read_again(only_changed=True)
@@ -172,14 +183,16 @@ class Gate:
         assert self._access.keys_file is not None
         return read_keys(self._access.keys_file)
 
-    def _read_tokens(self) -> Tokens:
+    def _read_tokens(self) -> "Tokens":
+        from service.access.tokens import Tokens  # here, as it brings cryptography, which takes memory
+
         access = self._access
         assert access.jwks_file is not None
         assert access.jwt_issuer is not None
         assert access.jwt_audience is not None
         return Tokens(access.jwks_file, access.jwt_issuer, access.jwt_audience)
 
-    def _use_tokens(self, tokens: Tokens) -> None:
+    def _use_tokens(self, tokens: "Tokens") -> None:
         self._tokens = tokens
 
     def _use_keys(self, keys: list[Key]) -> None:

@@ -49,7 +49,7 @@ class Key(BaseModel, extra="forbid", frozen=True):
     name: Name
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
-    rate: Annotated[int | None, Field(ge=1, le=100_000)] = None
+    rate: Annotated[int | None, Field(ge=1, le=10_000)] = None
     """Requests in any second; None: no limit."""
     quota: Annotated[int | None, Field(ge=1)] = None
     """Requests on a day, UTC; None: no limit."""

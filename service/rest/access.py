@@ -41,7 +41,7 @@ class AccessCheck:
             if caller is None:
                 await self._app(scope, receive, send)
                 return
-            scope["state"] |= {"caller": caller, "key": caller.name}
+            scope["state"] |= {"caller": caller, "key": caller.key}
             if caller.allowance is not None:
                 caller.allowance.take()
         except ACCESS_ERRORS as error:
@@ -65,7 +65,7 @@ class AccessCheck:
         finally:
             route, rule = rule_of(scope["path"])
             if rule.need == "admin":
-                self._gate.audit.acted({"key": caller.name, **_facts(scope, route, code)})
+                self._gate.audit.acted(_facts(scope, route, code))
 
     async def _refuse(self, error: ServiceError, scope: Scope, send: Send) -> None:
         refusal = self._refusals[type(error)]
@@ -73,7 +73,7 @@ class AccessCheck:
         scope["state"].setdefault("key", getattr(error, "key", None))
         facts = _facts(scope, rule_of(scope["path"])[0], refusal.status)
         why: str = getattr(error, "why", "")
-        self._gate.audit.refused({"why": why, "key": scope["state"]["key"], **facts})
+        self._gate.audit.refused({"why": why, **facts})
         headers, body = refusal.answer(error, scope["state"]["request_id"])
         await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -100,7 +100,10 @@ def is_told_reasons(gate: Gate, scope: Scope) -> bool:
 def _facts(scope: Scope, route: str | None, code: int) -> Mapping[str, Any]:
     # The other end of the connection, as headers such as X-Forwarded-For say what their sender likes.
     client = scope.get("client")
+    name, key_id = scope["state"]["key"] or (None, None)
     return {
+        "key": name,
+        "key_id": key_id,
         "route": route or "other",
         "code": code,
         "id": scope["state"]["request_id"],

@@ -74,7 +74,7 @@ class Doorstep:
                 caller = self._gate.check(path, sent)
             except (Unauthorized, Forbidden):
                 return None
-            key = None if caller is None else caller.name
+            key = None if caller is None else caller.key
         request_id = request_id_of(sent)
         headers, body = self._door.refuse(error, request_id)
         self._recorder.begin()

@@ -62,7 +62,7 @@ class RequestRecorder:
         finally:
             route = scope.get("route")
             path: str = scope["path"] if route is None else route.path  # /models/{name}/example, for example
-            # The name of the key, which access.py has found.
+            # The key, if access.py has found one.
             self.record(path, code, request_id, started, scope["state"].get("key"))
 
     def headers_besides(self, own: RawHeaders, request_id: str) -> RawHeaders:
@@ -73,7 +73,9 @@ class RequestRecorder:
         """Count a request as in flight, until it is recorded."""
         self._metrics.request_started()
 
-    def record(self, path: str, code: int, request_id: str, started: float, key: str | None = None) -> None:
+    def record(
+        self, path: str, code: int, request_id: str, started: float, key: tuple[str, str] | None = None
+    ) -> None:
         """Count and log an answered request.
 
         Args:
@@ -81,17 +83,17 @@ class RequestRecorder:
             code: status of the answer.
             request_id: id of the request.
             started: when it began, on the clock of `perf_counter`.
-            key: name of the key with which it was sent, if the address asks for one.
+            key: name and id of the key with which it was sent, if the address asks for one.
         """
         duration_s = perf_counter() - started
         route = path if path in self._paths else "other"
         self._metrics.request_ended(route, code, duration_s)
         if key is not None:
-            self._metrics.caller_answered(key)
+            self._metrics.caller_answered(key[0])
         if route not in _PROBES and (code not in REFUSALS or self._logs_refusal(started)):
             facts = {"route": route, "code": code, "id": request_id, "duration_s": round(duration_s, 4)}
             if key is not None:
-                facts["key"] = key
+                facts["key"], facts["key_id"] = key
             if code in REFUSALS:
                 facts["omitted"], self._refusals_omitted = self._refusals_omitted, 0
             log.info("request_answered", extra=facts)

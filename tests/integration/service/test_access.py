@@ -5,7 +5,9 @@ import re
 import time
 
 import httpx
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.access.keys import Key, as_text, hash_of, new_key
 from service.guard_settings import AccessSettings
@@ -60,6 +62,10 @@ def detect(running, key=None, **more):
     return running.client.post("/detect", content=RED, headers=key, **more)
 
 
+def bytes_of(key):
+    return key["Authorization"].removeprefix("Bearer ").encode()
+
+
 def slug(answer):
     return answer.json()["type"].rpartition(":")[2]
 
@@ -83,9 +89,10 @@ def test_a_caller_with_a_key_is_answered_and_named_in_the_log(start_closed, keys
     running = start_closed()
     assert detect(running, key).status_code == 200
     assert running.client.get("/models", headers=key).status_code == 200
-    assert [(record.route, record.key) for record in answered(caplog)] == [
-        ("/detect", "line-3"),
-        ("/models", "line-3"),
+    key_id = hash_of(bytes_of(key))[:8]
+    assert [(record.route, record.key, record.key_id) for record in answered(caplog)] == [
+        ("/detect", "line-3", key_id),
+        ("/models", "line-3", key_id),
     ]
     metrics = running.client.get("/metrics", headers=key)
     assert (metrics.status_code, slug(metrics)) == (403, "forbidden")
@@ -98,7 +105,7 @@ def test_a_refusal_is_in_the_log_and_in_the_audit_file(start_closed, keys, tmp_p
     sent = {"X-Request-Id": "mine-1", "X-Forwarded-For": "6.6.6.6", "Forwarded": "for=6.6.6.6"}
     assert detect(running, key | sent).status_code == 403
     wanted = {"why": "scope", "key": "scraper", "route": "/detect", "code": 403, "id": "mine-1"}
-    wanted |= {"caller": "127.0.0.1", "omitted": 0}
+    wanted |= {"caller": "127.0.0.1", "omitted": 0, "key_id": hash_of(bytes_of(key))[:8]}
     (record,) = (one for one in caplog.records if one.message == "access_refused")
     assert {name: getattr(record, name) for name in wanted} == wanted
     (event,) = wait_for_events(tmp_path / "audit.jsonl", 1)
@@ -264,6 +271,40 @@ def test_without_keys_no_page_may_send_one(start, repository):
     asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
     asked["Access-Control-Request-Headers"] = "authorization"
     assert running.client.options("/models/reload", headers=asked).status_code == 400
+
+
+def test_a_token_of_the_issuer_is_accepted_and_others_are_not(start_closed, tmp_path, caplog):
+    private = ec.generate_private_key(ec.SECP256R1())
+    public = jwt.get_algorithm_by_name("ES256").to_jwk(private.public_key(), as_dict=True)
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [{**public, "kid": "a"}]}))
+    access = AccessSettings(jwks_file=tmp_path / "jwks.json", jwt_issuer="me", jwt_audience="you")
+    running = start_closed(access=access)
+
+    def status(**more):
+        said = {"iss": "me", "aud": "you", "exp": time.time() + 60, "sub": "line 3", "scope": "detect"} | more
+        token = jwt.encode(said, private, "ES256", {"kid": "a"})
+        return detect(running, {"Authorization": f"Bearer {token}"}).status_code
+
+    assert status() == 200
+    (record,) = answered(caplog)
+    assert (record.key, record.key_id) == ("token", "line 3")
+    assert status(exp=time.time() - 60) == 401
+    assert status(aud="other") == 401
+    assert status(scope="metrics") == 403
+    assert detect(running, {"X-Api-Key": new_key()}).status_code == 401
+
+
+def test_a_full_disk_fails_no_request(start_closed, keys):
+    key, scraper = keys.new("ops", "admin"), keys.new("scraper", "metrics")
+    access = AccessSettings(keys_file=keys.file, audit_file="/dev/full")
+    running = start_closed(access=access)
+    assert running.client.post("/models/reload", headers=key).status_code == 200
+    assert detect(running).status_code == 401
+    assert detect(running, key).status_code == 200
+    end = time.monotonic() + 5
+    while "sparsight_audit_lost_total 2.0" not in running.client.get("/metrics", headers=scraper).text:
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_websocket_is_refused(start_closed):

@@ -31,6 +31,13 @@ def test_triton_s_client_is_imported_only_where_triton_is_wanted():
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
+def test_what_checks_tokens_is_imported_only_where_tokens_are_wanted():
+    script = (
+        "import sys, service.app, service.__main__; sys.exit(bool({'jwt', 'cryptography'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+
+
 def test_behind_triton_no_engine_is_imported():
     script = "import sys, service.app, service.serving.triton_models; print(*sys.modules)"
     done = subprocess.run(

@@ -81,7 +81,7 @@ def test_a_key_can_expire(keys, file):
     "wrong",
     [
         ("--name", "Line 3"), ("--name", "admin-token"), ("--name", "token"), ("--name", ""), ("--rate", "0"),
-        ("--rate", "100001"), ("--quota", "0"),
+        ("--rate", "10001"), ("--quota", "0"),
     ],
 )  # fmt: skip
 def test_what_a_key_cannot_be_is_refused(keys, file, wrong):

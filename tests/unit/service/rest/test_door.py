@@ -3,6 +3,8 @@
 import asyncio
 from time import perf_counter
 
+import pytest
+
 from service.rest.door import IMAGE_PATHS, Patience
 from service.rest.images import router as images_router
 from service.rest.routes import detect_router, router
@@ -43,8 +45,9 @@ def ask(*callers):
     asyncio.run(all_at_once())
 
 
-def test_refusals_within_the_rate_are_not_held():
-    door = Patience(answering(429), free_per_s=3, hold_s=0.2)
+@pytest.mark.parametrize("status", [401, 403, 429])
+def test_refusals_within_the_rate_are_not_held(status):
+    door = Patience(answering(status), free_per_s=3, hold_s=0.2)
     callers = [Caller(door) for _ in range(4)]
     ask(*callers)
     assert [caller.free_s > 0.15 for caller in callers] == [False, False, False, True]
