@@ -143,6 +143,15 @@ def test_a_fault_behind_a_sound_request_ends_the_connection_after_the_answer(ser
         assert read_all(connection) == b""
 
 
+def test_a_damaged_body_behind_another_request_leaves_that_ones_answer_whole(served):
+    with connect(served) as connection:
+        connection.sendall(head(len(RED)) + RED + POST + CHUNKS + b"1\r\nxy\r\n")
+        first, _, answer = read_answer(connection)
+        assert first == "HTTP/1.1 200 OK"
+        assert answer["model"]["name"] == "tiny"
+        assert read_all(connection) == b""
+
+
 # ---- size --------------------------------------------------------------------------------------------
 
 

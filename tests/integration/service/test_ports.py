@@ -107,7 +107,8 @@ def test_requests_of_both_ports_have_ids_and_are_counted(two_ports):
 
 
 def test_while_it_stops_the_admin_port_answers_until_the_main_port_has_ended(repository):
-    with process(SPARSIGHT_REPOSITORY=repository) as (running, main, operator):
+    admin = {"SPARSIGHT_ADMIN_TOKEN": TOKEN}
+    with process(SPARSIGHT_REPOSITORY=repository, **admin) as (running, main, operator):
         address = (main.base_url.host, main.base_url.port)
         with socket.create_connection(address, timeout=10) as connection:
             connection.sendall(head(len(RED)) + RED[:10])
@@ -117,6 +118,8 @@ def test_while_it_stops_the_admin_port_answers_until_the_main_port_has_ended(rep
             time.sleep(0.5)
             assert operator.get("/healthz").status_code == 200
             assert operator.get("/readyz").status_code == 503
+            token = {"Authorization": f"Bearer {TOKEN}"}
+            assert operator.post("/models/reload", headers=token).status_code == 503
             assert "sparsight_inflight_requests 2.0" in operator.get("/metrics").text
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(address, timeout=10)
