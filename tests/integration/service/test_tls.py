@@ -163,11 +163,11 @@ def test_a_handshake_that_does_not_end_is_ended(encrypted, monkeypatch, caplog, 
 
 
 def test_a_handshake_that_ends_in_time_is_fine(encrypted, monkeypatch):
-    monkeypatch.setattr(handshake, "HANDSHAKE_S", 0.9)
+    monkeypatch.setattr(handshake, "HANDSHAKE_S", 1.5)
     with encrypted.connect_plain() as plain:
-        time.sleep(0.5)
+        time.sleep(0.9)
         with encrypted.context.wrap_socket(plain, server_hostname="localhost") as connection:
-            time.sleep(0.7)  # the limit does not hold for what follows
+            time.sleep(0.9)  # the limit does not hold for what follows
             connection.sendall(GET)
             assert read_answer(connection)[0] == "HTTP/1.1 200 OK"
 
