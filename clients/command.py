@@ -94,7 +94,7 @@ def _rest(args: argparse.Namespace) -> None:
         backend=args.backend,
         version=args.version,
         timeout_s=args.timeout,
-        tls=None if args.ca is None else Tls(ca_file=args.ca),
+        tls=_tls(args),
         api_key=_api_key(args.key_file),
     ) as client:
         ask: Callable[..., Answer] = getattr(client, "detect_oriented" if args.task == "obb" else args.task)
@@ -115,9 +115,15 @@ def _triton(args: argparse.Namespace) -> None:
         target=args.target,
         protocol=args.protocol,
         timeout_s=args.timeout,
-        tls=Tls(ca_file=args.ca) if args.tls or args.ca else None,
+        tls=_tls(args) or (Tls() if args.tls else None),
     ) as client:
         _ask_all(args, client.predict)
+
+
+def _tls(args: argparse.Namespace) -> Tls | None:
+    if args.ca is args.cert is args.key is None:
+        return None
+    return Tls(ca_file=args.ca, cert_file=args.cert, key_file=args.key)
 
 
 def _ask_all(args: argparse.Namespace, ask: Callable[..., Answer]) -> None:
@@ -232,6 +238,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=float, default=10.0, help="seconds for one image (default: %(default)s)"
     )
     parser.add_argument("--ca", type=Path, metavar="FILE", help="encrypt, and trust the certificates in FILE")
+    parser.add_argument(
+        "--cert", type=Path, metavar="FILE", help="certificate to show to the server, with --key"
+    )
+    parser.add_argument("--key", type=Path, metavar="FILE", help="private key of the certificate")
 
 
 def _add_service(parser: argparse.ArgumentParser) -> None:

@@ -86,7 +86,7 @@ class Certificates:
         self._seen = _look(self._files)
         try:
             self.pair = await asyncio.to_thread(load, self._files)
-        except SettingsInvalid as error:
+        except (SettingsInvalid, OSError) as error:  # OSError: a file was removed in the midst of it
             log.error("certificate_refused", extra={"why": str(error)})
             return
         self._metrics.set_certificate_expiry(self.pair.expires_s)
@@ -125,12 +125,11 @@ def _prove(files: TlsSettings, context: ssl.SSLContext) -> float:
     trusts = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusts.check_hostname = False
     trusts.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # whoever signed it
-    trusts.load_verify_locations(files.cert)
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = trusts.wrap_bio(to_client, to_server)
-    server = context.wrap_bio(to_server, to_client, server_side=True)
-    waiting = [client, server]
     try:
+        trusts.load_verify_locations(files.cert)
+        client = trusts.wrap_bio(to_client, to_server)
+        waiting = [client, context.wrap_bio(to_server, to_client, server_side=True)]
         while waiting:
             side = waiting.pop(0)
             try:

@@ -79,4 +79,4 @@ class Doorstep:
         headers, body = self._door.refuse(error, request_id)
         self._recorder.begin()
         self._recorder.record(path, TOO_MANY, request_id, started, key)
-        return [*headers, *self._recorder.headers_besides(headers, request_id)], body
+        return [*headers, *self._recorder.headers_besides([], request_id)], body

@@ -91,8 +91,8 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self._untold_bytes > LARGEST_HEAD:  # also for the lines between the chunks of a body
             self.refuse(TOO_LARGE)
-        elif self.timeout_keep_alive_task is None and not self.is_busy():
-            self._start_clock()
+        elif self._in_head or (self.timeout_keep_alive_task is None and not self.is_busy()):
+            self._start_clock()  # only here, as most heads arrive at once
 
     def is_busy(self) -> bool:
         """Return whether a request is being received or answered."""
@@ -106,14 +106,16 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         super().on_message_begin()
         self._in_head = True
-        self._start_clock()
         if self._port.is_admin:
             self.scope["state"][IS_ADMIN_PORT] = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; drop fields behind a body, which the app would take for headers."""
-        if self._in_head and not self._deaf:
-            super().on_header(name, value)
+        """Take a header, as uvicorn does; drop fields behind a body, which the app would take for headers."""
+        if self._in_head:
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Take a request, or refuse it."""

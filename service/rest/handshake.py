@@ -50,14 +50,18 @@ class Handshakes:
     async def accept(self, listener: socket.socket) -> None:
         """Accept connections until cancelled; then end the handshakes, too."""
         loop = asyncio.get_running_loop()
+        is_logged = False
         try:
             while True:
                 try:
                     connection, address = await loop.sock_accept(listener)
-                except OSError as error:  # too many open files, or the client has left already
-                    log.warning("connection_not_accepted", extra={"why": str(error)})
+                except OSError as error:  # too many open files, for example
+                    if not is_logged:
+                        log.warning("connection_not_accepted", extra={"why": str(error)})
+                    is_logged = True
                     await asyncio.sleep(_NO_ROOM_S)
                     continue
+                is_logged = False
                 if self._is_full():
                     self._metrics.connection_refused("too-many")
                     connection.close()

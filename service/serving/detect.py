@@ -251,10 +251,12 @@ class DetectService:
         """Read the local repository again, and serve the new versions; return what has changed.
 
         Raises:
-            NotReady: the models are not loaded yet, or could not be loaded.
+            NotReady: the models are not loaded yet, could not be loaded, or the service is stopping.
             ReloadIncomplete: a model is broken, so its old version stays; all other changes are made.
         """
         self.ready_models()
+        if self.stopping:
+            raise NotReady("it is stopping")
         assert self.read_again is not None
         return await self.read_again()
 

@@ -1,10 +1,10 @@
 """Heads that are faulty, late or too large never reach the app, and nothing is taken behind them."""
 
+import contextlib
 import json
 import re
 import threading
 import time
-from contextlib import ExitStack
 
 import pytest
 
@@ -143,6 +143,15 @@ def test_a_fault_behind_a_sound_request_ends_the_connection_after_the_answer(ser
         assert read_all(connection) == b""
 
 
+def test_a_damaged_body_behind_another_request_leaves_that_ones_answer_whole(served):
+    with connect(served) as connection:
+        connection.sendall(head(len(RED)) + RED + POST + CHUNKS + b"1\r\nxy\r\n")
+        first, _, answer = read_answer(connection)
+        assert first == "HTTP/1.1 200 OK"
+        assert answer["model"]["name"] == "tiny"
+        assert read_all(connection) == b""
+
+
 # ---- size --------------------------------------------------------------------------------------------
 
 
@@ -192,11 +201,12 @@ def hasty(monkeypatch):
     monkeypatch.setattr(guarded, "HEAD_S", 0.5)
 
 
-def test_a_head_that_arrives_in_time_is_answered(start, repository, hasty):
+def test_a_head_that_arrives_in_time_is_answered(start, repository, monkeypatch):
+    monkeypatch.setattr(guarded, "HEAD_S", 1.5)
     with connect(start(repository=repository)) as connection:
-        for _ in range(3):  # the clock begins anew
+        for _ in range(2):  # the clock begins anew
             connection.sendall(SECOND[:20])
-            time.sleep(0.35)
+            time.sleep(0.9)
             connection.sendall(SECOND[20:])
             assert read_answer(connection)[0] == "HTTP/1.1 200 OK"
 
@@ -209,9 +219,10 @@ def test_a_head_that_does_not_end_is_a_408(start, repository, hasty, before):
             connection.sendall(before)
             read_answer(connection)
         began = time.monotonic()
-        for byte in SECOND[:20]:
-            connection.sendall(bytes([byte]))
-            time.sleep(0.02)
+        with contextlib.suppress(OSError):  # if this machine is slow, and the time is over
+            for byte in SECOND[:10]:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.03)
         first, headers, problem = read_answer(connection)
         assert 0.45 < time.monotonic() - began < 2
         assert first == "HTTP/1.1 408 Request Timeout"
@@ -293,7 +304,7 @@ def test_a_body_in_chunks_of_one_byte_is_limited_in_time(start, repository, monk
 
 
 def test_a_service_that_stops_takes_no_request_behind_a_refused_body(repository, caplog):
-    service = ExitStack()
+    service = contextlib.ExitStack()
     running, _ = service.enter_context(full(repository=repository))
     with connect(running) as connection:
         connection.sendall(head(1000))
@@ -304,5 +315,5 @@ def test_a_service_that_stops_takes_no_request_behind_a_refused_body(repository,
         connection.sendall(bytes(1000) + head(len(RED)) + RED + SECOND)
         assert read_all(connection) == b""
     stopped.join()
+    assert [line for line in caplog.records if getattr(line, "route", "") in {"/models", "other"}] == []
     assert "Exception" not in caplog.text
-    assert "Traceback" not in caplog.text

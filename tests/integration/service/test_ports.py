@@ -1,19 +1,24 @@
 """The operator's routes on a port of their own, in a real process."""
 
+import os
 import re
+import resource
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
 from service.rest.ports import OPERATORS
 from tests.builders import golden_image, image_bytes
-from tests.integration.service.ports import listen
+from tests.integration.service.ports import Files, listen, trusting
 from tests.integration.service.test_doorstep import head, read_answer
 from tests.integration.service.test_process import command, fails
 
@@ -22,7 +27,7 @@ TOKEN = "t" * 16
 
 
 @contextmanager
-def process(**environment):
+def process(context=None, **environment):
     """Run the service with two ports; yield the process, and clients for the main and the admin port."""
     wanted = {"PORT": 0, "SPARSIGHT_ADMIN_PORT": 0, **environment}
     with subprocess.Popen(**command(**wanted)) as running:
@@ -32,10 +37,11 @@ def process(**environment):
                 said.append(running.stderr.readline())
                 assert said[-1]
             admin = next(line for line in said if "operator's routes" in line).split()[-1]
+            options = {"trust_env": False, "verify": context or True}
             threading.Thread(target=running.stderr.read, daemon=True).start()
             with (
-                httpx.Client(base_url=said[-1].split()[-1], trust_env=False) as main,
-                httpx.Client(base_url=admin, trust_env=False) as operator,
+                httpx.Client(base_url=said[-1].split()[-1], **options) as main,
+                httpx.Client(base_url=admin, **options) as operator,
             ):
                 yield running, main, operator
         finally:
@@ -101,7 +107,8 @@ def test_requests_of_both_ports_have_ids_and_are_counted(two_ports):
 
 
 def test_while_it_stops_the_admin_port_answers_until_the_main_port_has_ended(repository):
-    with process(SPARSIGHT_REPOSITORY=repository) as (running, main, operator):
+    admin = {"SPARSIGHT_ADMIN_TOKEN": TOKEN}
+    with process(SPARSIGHT_REPOSITORY=repository, **admin) as (running, main, operator):
         address = (main.base_url.host, main.base_url.port)
         with socket.create_connection(address, timeout=10) as connection:
             connection.sendall(head(len(RED)) + RED[:10])
@@ -111,6 +118,8 @@ def test_while_it_stops_the_admin_port_answers_until_the_main_port_has_ended(rep
             time.sleep(0.5)
             assert operator.get("/healthz").status_code == 200
             assert operator.get("/readyz").status_code == 503
+            token = {"Authorization": f"Bearer {TOKEN}"}
+            assert operator.post("/models/reload", headers=token).status_code == 503
             assert "sparsight_inflight_requests 2.0" in operator.get("/metrics").text
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(address, timeout=10)
@@ -160,6 +169,39 @@ def test_connections_beyond_the_limit_are_refused_until_others_end(repository):
             assert read_answer(further)[0] == "HTTP/1.1 200 OK"
         for one in open_ones:
             one.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the files of another process")
+@pytest.mark.parametrize("encrypts", [False, True])
+def test_without_descriptors_it_waits_and_recovers(repository, tmp_path, encrypts):
+    context, tls = None, {}
+    if encrypts:
+        ca = trustme.CA()
+        files = Files(tmp_path, ca)
+        files.issue()
+        context = trusting(ca)
+        tls = {"SPARSIGHT_TLS__CERT": files.cert, "SPARSIGHT_TLS__KEY": files.key}
+    with process(context, SPARSIGHT_REPOSITORY=repository, **tls) as (running, main, operator):
+        open_files = len(list(Path(f"/proc/{running.pid}/fd").iterdir()))
+        _, hard = resource.prlimit(running.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (open_files + 4, hard))
+        address = (main.base_url.host, main.base_url.port)
+        connections = [socket.create_connection(address, timeout=10) for _ in range(20)]
+        time.sleep(0.2)
+        before = processor_s(running)
+        time.sleep(1)
+        assert processor_s(running) - before < 0.3  # it does not try again and again
+        for connection in connections:
+            connection.close()
+        time.sleep(0.5)
+        assert main.get("/healthz").status_code == 200
+        assert operator.get("/healthz").status_code == 200
+
+
+def processor_s(running):
+    """Return the seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_certificate_that_is_not_there_is_one_sentence(tmp_path):

@@ -89,6 +89,17 @@ def test_tls_is_a_switch_or_a_file(transport, photo, tmp_path):
     assert [tls.ca_file for _, _, tls in transport.opened] == [None, tmp_path / "ca.pem"]
 
 
+def test_a_certificate_to_show_needs_its_key(transport, photo, tmp_path, capsys):
+    for name in ("me.pem", "me.key"):
+        (tmp_path / name).touch()
+    shown = ["triton", str(photo), "--model", "tiny", "--cert", str(tmp_path / "me.pem")]
+    assert main([*shown, "--key", str(tmp_path / "me.key")]) == 0
+    ((_, _, tls),) = transport.opened
+    assert (tls.cert_file, tls.key_file) == (tmp_path / "me.pem", tmp_path / "me.key")
+    assert main(shown) == 1
+    assert "cert_file and key_file belong together" in capsys.readouterr().err
+
+
 def test_a_refusal_is_one_line_on_stderr(transport, photo, capsys):
     transport.refusals = [Busy("Triton's queue is full")]
     assert main(["triton", str(photo), "--model", "tiny"]) == 1
