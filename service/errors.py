@@ -202,6 +202,14 @@ class NotReady(ServiceError):
         self.retry_after_s = retry_after_s
 
 
+class OutOfResources(ServiceError):
+    """The operating system gives this process no more memory or threads now."""
+
+    def __init__(self, what: str, retry_after_s: int = 2) -> None:
+        super().__init__(f"the service has no {what} left for this request; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
 class BackendBusy(ServiceError):
     """The backend's queue is full. The backend is healthy, and the service does not retry the request."""
 

@@ -31,6 +31,10 @@ def add_problem_handlers(app: FastAPI) -> None:
             headers["WWW-Authenticate"] = "Bearer"
         return _response(to_problem(error, request.state.request_id), headers)
 
+    @app.exception_handler(MemoryError)
+    async def on_memory_error(request: Request, error: MemoryError) -> Response:
+        return await on_service_error(request, errors.OutOfResources("memory"))
+
     @app.exception_handler(RequestValidationError)
     async def on_invalid_query(request: Request, error: RequestValidationError) -> Response:
         service_of(request).metrics.rejected(slug_of(errors.InvalidParameter))
