@@ -31,12 +31,10 @@ class Threads:
             try:
                 # wrap_future passes a cancellation on to queued work; running work runs to its end.
                 return await asyncio.wrap_future(self._executor.submit(work))
-            except MemoryError as error:
-                raise OutOfResources("memory") from error
-            except RuntimeError as error:
-                if "start new thread" not in str(error):
+            except (MemoryError, RuntimeError) as error:
+                if (lack := OutOfResources.of(error)) is None:
                     raise
-                raise OutOfResources("thread") from error
+                raise lack from error
 
     def close(self) -> None:
         """Wait for the work that is running, and drop the work that is queued."""
