@@ -53,6 +53,7 @@ PROBLEMS: Mapping[str, type[ClientError]] = {
     "backend-busy": Busy,
     "not-ready": Unavailable,
     "backend-unavailable": Unavailable,
+    "out-of-resources": Unavailable,
     "deadline-exceeded": DeadlineExceeded,
     "backend-failed": ServerFailed,
     "internal": ServerFailed,

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Self
 
 
 class ServiceError(Exception):
@@ -291,6 +292,23 @@ class NotReady(ServiceError):
     def __init__(self, why: str, retry_after_s: int = 5) -> None:
         super().__init__(f"the service is not ready: {why}")
         self.retry_after_s = retry_after_s
+
+
+class OutOfResources(ServiceError):
+    """The operating system gives this process no more memory or threads now."""
+
+    def __init__(self, what: str, retry_after_s: int = 2) -> None:
+        super().__init__(f"the service has no {what} left for this request; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+    @classmethod
+    def of(cls, error: Exception) -> Self | None:
+        """Return the error for a lack of memory or threads that Python reports; None for another failure."""
+        if isinstance(error, MemoryError):
+            return cls("memory")
+        if isinstance(error, RuntimeError) and "start new thread" in str(error):
+            return cls("thread")
+        return None
 
 
 class BackendBusy(ServiceError):

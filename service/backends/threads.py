@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from service.errors import OutOfResources
 from service.request import RequestContext
 
 T = TypeVar("T")
@@ -24,10 +25,16 @@ class Threads:
 
         Raises:
             DeadlineExceeded: `work` did not finish before the deadline.
+            OutOfResources: there was too little memory for `work`, or no thread could be started for it.
         """
         async with context.in_time():
-            # wrap_future passes a cancellation on to queued work; work that runs in a thread runs to its end.
-            return await asyncio.wrap_future(self._executor.submit(work))
+            try:
+                # wrap_future passes a cancellation on to queued work; running work runs to its end.
+                return await asyncio.wrap_future(self._executor.submit(work))
+            except (MemoryError, RuntimeError) as error:
+                if (lack := OutOfResources.of(error)) is None:
+                    raise
+                raise lack from error
 
     def close(self) -> None:
         """Wait for the work that is running, and drop the work that is queued."""

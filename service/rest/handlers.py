@@ -22,14 +22,8 @@ _CLIENT_CLOSED_REQUEST = 499  # the caller is gone, so only the metrics show thi
 def add_problem_handlers(app: FastAPI) -> None:
     """Make an app answer every failure with a problem, also for unknown routes and errors of FastAPI."""
 
-    @app.exception_handler(errors.ServiceError)
-    async def on_service_error(request: Request, error: errors.ServiceError) -> Response:
-        service_of(request).metrics.rejected(slug_of(type(error)))
-        retry_after_s = getattr(error, "retry_after_s", None)
-        headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-        if isinstance(error, errors.Unauthorized):
-            headers["WWW-Authenticate"] = "Bearer"
-        return _response(to_problem(error, request.state.request_id), headers)
+    app.exception_handlers |= {errors.ServiceError: _on_service_error}
+    app.exception_handlers |= {MemoryError: _on_lack, RuntimeError: _on_lack}
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid_query(request: Request, error: RequestValidationError) -> Response:
@@ -78,6 +72,22 @@ def not_found(request: Request) -> Response:
     """Return the answer for a path at which there is nothing."""
     detail = f"there is nothing at {request.url.path!r}; /openapi.json lists the addresses"
     return _response(problem("not-found", HTTPStatus.NOT_FOUND, detail, request.state.request_id))
+
+
+async def _on_service_error(request: Request, error: errors.ServiceError) -> Response:
+    service_of(request).metrics.rejected(slug_of(type(error)))
+    retry_after_s = getattr(error, "retry_after_s", None)
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    if isinstance(error, errors.Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    return _response(to_problem(error, request.state.request_id), headers)
+
+
+async def _on_lack(request: Request, error: Exception) -> Response:
+    lack = errors.OutOfResources.of(error)
+    if lack is None:
+        raise error
+    return await _on_service_error(request, lack)
 
 
 def _response(described: Problem, headers: Mapping[str, str] | None = None) -> Response:

@@ -40,6 +40,7 @@ STATUS: Mapping[type[errors.ServiceError], HTTPStatus] = {
     errors.BackendFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BackendUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.OutOfResources: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
 }
 

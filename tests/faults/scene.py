@@ -87,7 +87,8 @@ class Scene:
     def check_settled(self, gateway: Gateway, before: Used) -> None:
         """Check that the gateway uses no more than before, and that nothing is in flight."""
         if gateway.has_ended():
-            self.complaints.append("the gateway has ended")
+            code = gateway.end_code()
+            self.complaints.append(f"the gateway has ended with {code}: {gateway.log()[-3500:]}")
             return
 
         def is_as_before() -> bool:

@@ -48,6 +48,8 @@ def swap_in_triton(folder: Path, times: int) -> Repeated:
                 one.triton.load(MODEL)
                 await_version(one.gateway, str(version))
                 took_s.append(time.monotonic() - began_s)
+                for place in (one.repository, one.local):  # Triton serves the last two versions
+                    shutil.rmtree(place / MODEL / str(version - 2), ignore_errors=True)
         proved = one.gateway.log().count("triton_version_proved")
         golden = one.gateway.log().count('proof="golden sample"')
     if golden < times:

@@ -59,7 +59,10 @@ def test_a_wrong_parameter_is_named():
     assert fails(422, problem("backend-not-offered")).parameter == "backend"
 
 
-@pytest.mark.parametrize(("slug", "kind"), [("backend-busy", Busy), ("backend-unavailable", Unavailable)])
+@pytest.mark.parametrize(
+    ("slug", "kind"),
+    [("backend-busy", Busy), ("backend-unavailable", Unavailable), ("out-of-resources", Unavailable)],
+)
 @pytest.mark.parametrize(
     ("header", "wait_s"), [({"Retry-After": "3"}, 3.0), ({}, None), ({"Retry-After": "Mon"}, None)]
 )
