@@ -47,16 +47,16 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:
-        status = HTTPStatus(error.status_code)
+        status, path = HTTPStatus(error.status_code), request.url.path[:200]
         match status:
             case HTTPStatus.NOT_FOUND:
-                detail = f"there is nothing at {request.url.path!r}; /openapi.json lists the addresses"
+                detail = f"there is nothing at {path!r}; /openapi.json lists the addresses"
             case HTTPStatus.METHOD_NOT_ALLOWED:
                 allowed = (error.headers or {}).get("Allow", "another method")
                 if allowed == "GET":
                     allowed = "GET, HEAD"
                     error.headers = {**(error.headers or {}), "Allow": allowed}
-                detail = f"{request.method} is not allowed at {request.url.path!r}; use {allowed}"
+                detail = f"{request.method} is not allowed at {path!r}; use {allowed}"
             case _:
                 detail = error.detail
         slug = status.phrase.lower().replace(" ", "-")
