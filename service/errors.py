@@ -164,7 +164,7 @@ class UnknownModel(ServiceError):
     """The service has no model with the requested name."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"there is no model {name!r}; the models are {', '.join(known)}")
+        super().__init__(f"there is no model {name[:80]!r}; the models are {', '.join(known)}")
 
 
 class UnknownVersion(ServiceError):

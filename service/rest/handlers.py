@@ -41,7 +41,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:
-        status = HTTPStatus(error.status_code)
+        status, path = HTTPStatus(error.status_code), request.url.path[:200]
         match status:
             case HTTPStatus.NOT_FOUND:
                 return not_found(request)
@@ -50,7 +50,7 @@ def add_problem_handlers(app: FastAPI) -> None:
                 if allowed == "GET":
                     allowed = "GET, HEAD"
                     error.headers = {**(error.headers or {}), "Allow": allowed}
-                detail = f"{request.method} is not allowed at {request.url.path!r}; use {allowed}"
+                detail = f"{request.method} is not allowed at {path!r}; use {allowed}"
             case _:
                 detail = error.detail
         slug = status.phrase.lower().replace(" ", "-")
@@ -70,7 +70,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 def not_found(request: Request) -> Response:
     """Return the answer for a path at which there is nothing."""
-    detail = f"there is nothing at {request.url.path!r}; /openapi.json lists the addresses"
+    detail = f"there is nothing at {request.url.path[:200]!r}; /openapi.json lists the addresses"
     return _response(problem("not-found", HTTPStatus.NOT_FOUND, detail, request.state.request_id))
 
 

@@ -279,4 +279,5 @@ def refuse_repeated(request: Request) -> None:
     counts = Counter(name for name, _ in request.query_params.multi_items())
     for name, count in counts.items():
         if count > 1:
-            raise InvalidParameter(name, f"{name} is given {count} times; give it once")
+            shown = name[:40]
+            raise InvalidParameter(shown, f"{shown} is given {count} times; give it once")

@@ -1,5 +1,6 @@
 """Check a service against service/rest/openapi.json, with requests that schemathesis makes from it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -29,7 +30,10 @@ def run(folder: Path, examples: int, seed: int) -> bool:
         print(
             f"api: up to {examples:,} requests for each operation; {report} has the report", file=sys.stderr
         )
-        status = subprocess.run(command, cwd=folder, stdout=file, stderr=file, check=False).returncode
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}  # for the hooks
+        status = subprocess.run(
+            command, cwd=folder, env=environment, stdout=file, stderr=file, check=False
+        ).returncode
         alive, complaints = service.process.poll() is None, service.complaints()
     text = report.read_text()
     tested, cases = _TESTED.search(text), _CASES.search(text)

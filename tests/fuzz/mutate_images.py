@@ -37,6 +37,11 @@ NUMBERS = (
 )
 _LARGE = (0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _LONGEST_PIXELS = 100_000  # bytes of unpacked pixels of a PNG that are changed and packed again
+_TIFF_VALUES = {  # kinds of compression, of colours and of planes, to libtiff
+    259: (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946, 34676, 34677, 34925, 50000, 50001),
+    262: (0, 1, 2, 3, 4, 5, 6, 8, 32803, 32844, 32845),
+    284: (1, 2),
+}
 _NO_LENGTH = {0x01, *range(0xD0, 0xDA)}  # markers of a JPEG without a length
 
 
@@ -252,6 +257,7 @@ def _in_tiff(data: bytes, random: Random) -> bytes:
         case 2:
             number = chosen
         case 3 | 4 | 5:
+            chosen = random.choice(_TIFF_VALUES.get(tag, (chosen,)))
             # A short value is at the begin of its four bytes, in either byte order.
             value = chosen % 65_536 << 16 if kind == 3 and order == ">" else chosen
         case _:

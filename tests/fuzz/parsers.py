@@ -177,7 +177,7 @@ def _check_body(header: bytes, body: bytes, *, packed: bool) -> None:
 
 def _check_text(written: str) -> None:
     """Check what a caller would get: short JSON that can be sent."""
-    if len(written.encode()) > 20_000:
+    if len(written.encode()) > 4000:
         raise BrokenPromise("problem", f"{len(written)} characters")
     json.loads(written)
 

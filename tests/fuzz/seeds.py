@@ -90,6 +90,8 @@ def _tiffs() -> Iterator[tuple[str, bytes]]:
     image, grey = Image.fromarray(_pixels()), _pixels()[..., 0].copy()
     for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
         yield f"TIFF {compression}", _saved(image, "TIFF", compression=compression)
+    yield "TIFF big", _saved(image, "TIFF", big_tiff=True)
+    yield "TIFF JPEG in colour", _saved(image.convert("YCbCr"), "TIFF", compression="jpeg")
     yield "TIFF group4", _saved(image.convert("1"), "TIFF", compression="group4")
     yield "TIFF float", _saved(Image.fromarray(grey.astype(np.float32)), "TIFF")
     yield "TIFF 12 bits", tiff_bytes((deep(400, 17), {}), bits=12)
@@ -97,9 +99,16 @@ def _tiffs() -> Iterator[tuple[str, bytes]]:
     yield "TIFF two pages", tiff_bytes((grey[:4].copy(), {254: 1}), (grey, {}), (grey, {}))
     yield "TIFF white is zero", tiff_bytes((deep(400, 17), {262: 0}))
     tile = zlib.compress(bytes(range(256)))
-    tags = {256: 12, 257: 9, 258: 8, 259: 8, 262: 1, 277: 1, 322: 16, 323: 16, 324: 134, 325: len(tile)}
-    rows = b"".join(struct.pack("<HHII", tag, LONG, 1, value) for tag, value in tags.items())
-    yield "TIFF tiles", b"II*\0" + struct.pack("<IH", 8, len(tags)) + rows + bytes(4) + tile
+    tiled = {256: 12, 257: 9, 258: 8, 259: 8, 262: 1, 277: 1, 322: 16, 323: 16, 324: 134, 325: len(tile)}
+    yield "TIFF tiles", _tiff("<", tiled, tile)
+    strip = {256: 12, 257: 9, 258: 16, 259: 1, 262: 1, 273: 134, 274: 3, 277: 1, 278: 9, 279: 216}
+    yield "TIFF big-endian", _tiff(">", strip, bytes(range(216)))
+
+
+def _tiff(order: str, tags: dict[int, int], body: bytes) -> bytes:
+    rows = b"".join(struct.pack(order + "HHII", tag, LONG, 1, value) for tag, value in tags.items())
+    begin = b"II*\0" if order == "<" else b"MM\0*"
+    return begin + struct.pack(order + "IH", 8, len(tags)) + rows + bytes(4) + body
 
 
 def _interlaced() -> bytes:

@@ -1,6 +1,7 @@
 """Which requests are refused, with which status and message."""
 
 import asyncio
+import re
 import socket
 import threading
 import time
@@ -202,3 +203,20 @@ def test_at_many_times_the_capacity_every_request_is_answered(start, repository)
     codes = [answer.status_code for answer in asyncio.run(ask_all())]
     assert set(codes) <= {200, 429}
     assert codes.count(200) >= 4
+
+
+@pytest.mark.parametrize(
+    ("path", "quoted"),
+    [
+        ("/detect?{0}=1&{0}=2", 40),
+        ("/detect?{0}=1", 40),
+        ("/detect?model={0}", 80),
+        ("/detect?classes={0}", 40),
+        ("/detect?conf={0}", 40),
+        ("/{0}", 199),  # and the slash
+    ],
+)
+def test_a_problem_quotes_only_the_begin_of_what_is_long(served, path, quoted):
+    answer = served.client.post(path.format("x" * 5000), content=RED)
+    assert max(map(len, re.findall("x+", answer.json()["detail"]))) == quoted
+    assert len(answer.content) < 1500
