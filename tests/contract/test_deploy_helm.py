@@ -178,7 +178,7 @@ def sample(schema):
         case "array":
             return [sample(schema["items"])]
         case _:
-            return schema.get("minimum", schema.get("maximum", 8))
+            return max(schema.get("minimum", 1), 1)  # port 0 is none in a cluster
 
 
 def test_every_setting_reaches_the_gateway():
