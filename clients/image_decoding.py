@@ -6,10 +6,8 @@ reduced_jpeg, which are copied with it.
 """
 
 import io
-import mmap
 import re
 import struct
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,7 +25,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from .image_formats import FORMATS, INSTEAD, name_format
-from .image_guards import check_samples, plain_png, webp_size
+from .image_guards import check_memory, check_samples, plain_png, webp_size
 from .reduced_jpeg import WHOLE, Fit, Reduced, decode_jpeg, eighths_for, mirrored, reduced_hw, upright
 
 _OPENERS: Mapping[str, Callable[[io.BytesIO], ImageFile]] = {
@@ -84,10 +82,6 @@ class UnsupportedFormat(ImageFileError):
     """A file has no format that is decoded; the message names its format, if that is known."""
 
 
-_COPIES = 8  # of the pixels: two for each of the few threads that decode at once
-_NO_RESERVE = 0x4000  # MAP_NORESERVE: only the limit of the process counts, not the machine's free memory
-
-
 @dataclass(frozen=True)
 class _Header:
     size: tuple[int, int]  # width and height
@@ -139,7 +133,7 @@ def decode_image(
     header = _read_header(name, data, check_pixels)
     if check_pixels is not None:
         check_pixels(max(header.size[0] * header.size[1], header.tile_pixels))
-    _check_memory(header)
+    check_memory(header.size[0] * header.size[1], 2 if header.depth > 8 else 1)
     eighths = eighths_for(header.upright_hw, fit) if name == "JPEG" else WHOLE
     try:
         stored, damage = _decode(name, data, header, eighths)
@@ -155,19 +149,6 @@ def decode_image(
     pixels, dropped = _to_8_bits(stored, header, bits)
     notes = (*header.notes, *dropped, *damage, *transparency)
     return Decoded(np.ascontiguousarray(pixels), header.orientation, notes, reduced)
-
-
-def _check_memory(header: _Header) -> None:
-    """Raise MemoryError if this process may hardly use more memory.
-
-    OpenCV does not survive it if it gets no memory, or takes the image for damaged.
-    """
-    if sys.platform == "linux":
-        wanted = _COPIES * 3 * header.size[0] * header.size[1] * (2 if header.depth > 8 else 1)
-        try:
-            mmap.mmap(-1, max(1, wanted), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE).close()
-        except OSError as error:
-            raise MemoryError(f"there is no room for {wanted} bytes") from error
 
 
 def _unsupported(name: str) -> UnsupportedFormat:

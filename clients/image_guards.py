@@ -4,10 +4,14 @@ Copies of this file are beside the copies of image_decoding, byte for byte the s
 package.
 """
 
+import mmap
 import struct
+import sys
 
 _NEEDED = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}  # chunks of a PNG on which the pixels depend
 _MOST_CHUNKS = 65_536
+_COPIES = 8  # of the pixels: two for each of the few threads that decode at once
+_NO_RESERVE = 0x4000  # MAP_NORESERVE: only the limit of the process counts, not the machine's free memory
 _SAMPLES = {2: 3, 5: 4, 6: 3, 8: 3}  # values of a pixel that the colours of a TIFF need; all others need 1
 
 
@@ -70,3 +74,16 @@ def check_samples(colours: int, samples: int) -> None:
     """
     if samples < _SAMPLES.get(colours, 1):
         raise ValueError("too few values for each pixel")
+
+
+def check_memory(pixels: int, value_bytes: int) -> None:
+    """Raise MemoryError if this process may hardly use more memory than it does.
+
+    OpenCV does not survive it if it gets no memory, or takes the image for damaged.
+    """
+    if sys.platform == "linux":
+        wanted = _COPIES * 3 * pixels * value_bytes
+        try:
+            mmap.mmap(-1, max(1, wanted), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE).close()
+        except OSError as error:
+            raise MemoryError(f"there is no room for {wanted} bytes") from error

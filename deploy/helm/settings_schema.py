@@ -27,9 +27,9 @@ _KEPT = {
 _FILE = {"type": "string"}
 # Settings that this chart sets and that the service is about to get.
 _COMING: dict[str, Any] = {
-    "access": {"keys_file": _FILE, "jwks_file": _FILE},
+    "access": dict.fromkeys(("keys_file", "jwks_file", "jwt_issuer", "jwt_audience", "audit_file"), _FILE),
     "tls": {"cert": _FILE, "key": _FILE, "client_ca": _FILE},
-    "admin_port": {"type": "integer", "minimum": 1, "maximum": 65535},
+    "admin_port": {"type": "integer", "minimum": 0, "maximum": 65535},
     "admin_host": {"type": "string"},
 }
 

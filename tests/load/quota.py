@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
@@ -30,11 +31,14 @@ PAUSE_S = 0.3  # between two measurements, so that one does not pay for the time
 
 
 @contextmanager
-def quota(cores: float) -> Iterator[None]:
-    """Let this process use only so many cores until the block ends."""
+def control_group(cores: float, name: str = "quota") -> Iterator[Path]:
+    """Have a group whose processes together use only so many cores, until the block ends.
+
+    The processes must have left or ended before. Yields the group's folder.
+    """
     version_2 = (CONTROL_GROUPS / "cgroup.controllers").exists()
     top = CONTROL_GROUPS if version_2 else CONTROL_GROUPS / "cpu"
-    group = top / f"sparsight-quota-{os.getpid()}"
+    group = top / f"sparsight-{name}-{os.getpid()}"
     group.mkdir()
     quota_us = str(round(cores * PERIOD_US))
     try:
@@ -43,11 +47,20 @@ def quota(cores: float) -> Iterator[None]:
         else:
             (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
             (group / "cpu.cfs_quota_us").write_text(quota_us)
-        (group / "cgroup.procs").write_text(str(os.getpid()))
-        yield
+        yield group
     finally:
-        (top / "cgroup.procs").write_text(str(os.getpid()))
         group.rmdir()
+
+
+@contextmanager
+def quota(cores: float) -> Iterator[None]:
+    """Let this process use only so many cores until the block ends."""
+    with control_group(cores) as group:
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+        try:
+            yield
+        finally:
+            (group.parent / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def measure(threads: Sequence[int], rounds: int, seconds: float) -> dict[int, list[list[float]]]:

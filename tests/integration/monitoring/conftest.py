@@ -59,14 +59,22 @@ def start_prometheus(folder: Path, **targets: str):
         folder: for the changed configuration and the data.
         targets: host:port by job; other jobs keep their production addresses.
     """
-    port = _free_port()
     config = yaml.safe_load((PROMETHEUS_FOLDER / "prometheus.yml").read_text())
     config["global"] = dict.fromkeys(config["global"], f"{int(SCRAPE_S * 1000)}ms")
+    shutil.copy(PROMETHEUS_FOLDER / "alerts.yml", folder)
+    port = _free_port()
     for job in config["scrape_configs"]:
         if address := {**targets, "prometheus": f"127.0.0.1:{port}"}.get(job["job_name"]):
             job["static_configs"] = [{"targets": [address]}]
+    with run_prometheus(folder, config, port) as prometheus:
+        yield prometheus
+
+
+@contextmanager
+def run_prometheus(folder: Path, config: dict, port: int | None = None):
+    """Run Prometheus with a configuration; its files are named from the folder, which also holds the data."""
+    port = port or _free_port()
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    shutil.copy(PROMETHEUS_FOLDER / "alerts.yml", folder)
     command = [
         "prometheus",
         f"--config.file={folder / 'prometheus.yml'}",
