@@ -201,13 +201,13 @@ def test_keys_come_and_go_without_a_restart(start_closed, keys):
     began = time.monotonic()
     key = keys.new()
     while detect(running, key).status_code != 200:
-        assert time.monotonic() < began + 2
+        assert time.monotonic() < began + 5  # a second, and more on a busy machine
         time.sleep(0.05)
     keys._listed.clear()
     keys._write()
     began = time.monotonic()
     while detect(running, key).status_code != 401:
-        assert time.monotonic() < began + 2
+        assert time.monotonic() < began + 5
         time.sleep(0.05)
 
 
