@@ -1,4 +1,4 @@
-"""Say who may use which address. This table is the only place that says it.
+"""Say who may use which address, and on which port. This table is the only place that says it.
 
 An address that is not in the table is closed to every caller without the scope `admin`; so a new route is
 closed until somebody has thought about it. The keys are the paths of the routes, as FastAPI has them; a
@@ -19,14 +19,20 @@ Need = Literal["open", "detect", "metrics", "admin"]
 """What a caller needs to use an address: nothing, or a key with a scope."""
 
 
+Place = Literal["callers", "operator", "both"]
+"""The port that answers an address, if there is one for the operator: theirs, the callers', or both."""
+
+
 @dataclass(frozen=True)
 class Rule:
-    """What is asked of the callers of one address."""
+    """What is asked of the callers of one address, and where it is."""
 
     need: Need
+    place: Place = "callers"
 
 
-_OPEN, _DETECT, _METRICS, _ADMIN = Rule("open"), Rule("detect"), Rule("metrics"), Rule("admin")
+_OPEN, _PROBE, _DETECT = Rule("open"), Rule("open", "both"), Rule("detect")
+_METRICS, _ADMIN = Rule("metrics", "operator"), Rule("admin", "operator")
 
 RULES: Mapping[str, Rule] = {
     "/detect": _DETECT,
@@ -39,8 +45,8 @@ RULES: Mapping[str, Rule] = {
     "/models/reload": _ADMIN,
     "/metrics": _METRICS,
     # For the probes of an orchestrator, which have no key; without one, /readyz gives no reasons.
-    "/healthz": _OPEN,
-    "/readyz": _OPEN,
+    "/healthz": _PROBE,
+    "/readyz": _PROBE,
     # The files of the web page, so that a person can open it to enter a key. They are the same in every
     # gateway.
     "/": _OPEN,
@@ -60,8 +66,8 @@ RULES: Mapping[str, Rule] = {
     "/openapi.json": _OPEN,
 }
 
-CLOSED = _ADMIN
-"""The rule of every path that is not in the table."""
+CLOSED = Rule("admin", "both")
+"""The rule of every path that is not in the table; both ports say alike that there is nothing."""
 
 _PATTERNS = [
     (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), path, rule) for path, rule in RULES.items() if "{" in path

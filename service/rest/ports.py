@@ -1,4 +1,4 @@
-"""Say which routes are the operator's, and answer them only on the operator's port, if there is one."""
+"""Answer the operator's routes only on the operator's port, if there is one."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -8,10 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-OPERATORS = frozenset({"/metrics", "/models/reload"})
-"""The routes for whoever runs the service, not for callers."""
+from service.access.table import rule_of
 
-_ON_BOTH = frozenset({"/healthz", "/readyz"})
 IS_ADMIN_PORT = "is_admin_port"
 """Name of the entry that the server puts into the state of a request that came in on the admin port."""
 
@@ -31,15 +29,17 @@ class Ports:
         return self._app(scope, receive, send)
 
     def _has(self, scope: Scope) -> bool:
-        path = scope["path"].rstrip("/")  # the router would send a caller from /metrics/ to /metrics
-        if scope["state"].get(IS_ADMIN_PORT, False):
-            return path in OPERATORS or path in _ON_BOTH
-        return path not in OPERATORS
+        here = "operator" if scope["state"].get(IS_ADMIN_PORT, False) else "callers"
+        return rule_of(scope["path"])[1].place in (here, "both")
 
 
 def without_operators(document: dict[str, Any]) -> dict[str, Any]:
     """Return an OpenAPI document without the operator's routes, and without schemas that only they use."""
-    paths = {path: described for path, described in document["paths"].items() if path not in OPERATORS}
+    paths = {
+        path: described
+        for path, described in document["paths"].items()
+        if rule_of(path)[1].place != "operator"
+    }
     left, schemas = {**document, "paths": paths}, document["components"]["schemas"]
     while True:
         text = json.dumps(left | {"components": {"schemas": schemas}})

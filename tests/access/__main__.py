@@ -16,8 +16,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         repository = build_artifact(folder / "repository").repository
-        with running(folder, repository) as gateway:
-            rows = list(walk(gateway, create_app(Settings.model_construct())))
+        app = create_app(Settings.model_construct())
+        with running(folder, repository, SPARSIGHT_ADMIN_PORT=0) as gateway:
+            rows = list(walk(gateway, app))
     lines = [("port", "method", "address", "needs", *KINDS)]
     lines += [(row.port, row.method, row.path, row.need, *map(str, row.statuses)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

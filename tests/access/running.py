@@ -17,7 +17,7 @@ from service.access.table import SCOPES, Scope
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN_TOKEN = "the operator's own words"
-PUBLIC = "public"
+CALLERS, OPERATOR = "callers", "operator"  # as service/access/table.py names the ports
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Running:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.ports[PUBLIC]}"
+        return f"http://127.0.0.1:{self.ports[CALLERS]}"
 
     def ask(
-        self, method: str, target: str, *headers: str, body: bytes = b"", port: str = PUBLIC, host: str = "x"
+        self, method: str, target: str, *headers: str, body: bytes = b"", port: str = CALLERS, host: str = "x"
     ) -> Answer:
         """Send a request exactly as it is written here; a library would tidy it up."""
         lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close", *headers]
@@ -105,8 +105,9 @@ def running(folder: Path, repository: Path, **settings: object) -> Iterator[Runn
             raise RuntimeError("the service did not start:\n" + "".join(log))
         rest = threading.Thread(target=lambda lines=process.stderr: log.extend(lines))
         rest.start()
-        port = int(log[-1].rstrip("/\n").rpartition(":")[2])
-        yield Running(process, {PUBLIC: port}, texts, folder, log)
+        ports = {CALLERS: _port_in(log[-1])}
+        ports |= {OPERATOR: _port_in(line) for line in log if "the operator's routes are at" in line}
+        yield Running(process, ports, texts, folder, log)
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
         rest.join()
@@ -115,6 +116,10 @@ def running(folder: Path, repository: Path, **settings: object) -> Iterator[Runn
         process.wait()
         if process.stderr is not None:
             process.stderr.close()
+
+
+def _port_in(line: str) -> int:
+    return int(line.rstrip("/\n").rpartition(":")[2])
 
 
 def _listed(name: str, text: str, scope: Scope) -> Key:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.access.table import Scope, rule_of
-from tests.access.running import PUBLIC, Running
+from tests.access.running import CALLERS, Running
 from tests.builders import golden_image, image_bytes
 
 IMAGE = image_bytes(golden_image())
@@ -24,6 +24,7 @@ class Row:
     path: str
     method: str
     need: str
+    is_here: bool  # whether the port answers the address at all
     statuses: tuple[int, ...]  # in the order of KINDS
 
     @property
@@ -31,7 +32,9 @@ class Row:
         """Return what is not as the table in service/access/table.py says."""
         found = []
         for kind, status in zip(KINDS, self.statuses, strict=True):
-            if self.need == "open" or kind == "right scope":
+            if not self.is_here and (self.need == "open" or kind == "right scope"):
+                is_right, wanted = status == 404, "404"
+            elif self.need == "open" or kind == "right scope":
                 is_right, wanted = status not in REFUSALS and status < 500, "an answer"
             else:
                 code = 403 if kind == "wrong scope" else 401
@@ -59,16 +62,18 @@ def _routes(routes: Iterable[Any]) -> Iterator[tuple[str, set[str]]]:
 
 
 def walk(gateway: Running, app: FastAPI) -> Iterator[Row]:
-    """Yield a row for every route and method, also for methods that the route does not have."""
-    for path, methods in routes_of(app).items():
-        target = path.replace("{name}", "tiny")
-        for method in sorted({*methods, "GET", "HEAD", "OPTIONS", "POST"}):
-            yield ask_with_all(gateway, method, target, path)
+    """Yield a row for every port, route and method, also for methods that the route does not have."""
+    for port in gateway.ports:
+        for path, methods in routes_of(app).items():
+            target = path.replace("{name}", "tiny")
+            for method in sorted({*methods, "GET", "HEAD", "OPTIONS", "POST"}):
+                yield ask_with_all(gateway, method, target, path, port)
 
 
-def ask_with_all(gateway: Running, method: str, target: str, path: str, port: str = PUBLIC) -> Row:
+def ask_with_all(gateway: Running, method: str, target: str, path: str, port: str = CALLERS) -> Row:
     """Return the row of one address, which is written as `target`; `path` is what it means."""
-    need = rule_of(path)[1].need
+    rule = rule_of(path)[1]
+    need, is_here = rule.need, len(gateway.ports) == 1 or rule.place in (port, "both")
     keys = {
         "no key": None,
         "wrong scope": gateway.keys[WRONG[need]],
@@ -80,4 +85,4 @@ def ask_with_all(gateway: Running, method: str, target: str, path: str, port: st
     for kind in KINDS:
         headers = () if keys[kind] is None else (f"Authorization: Bearer {keys[kind]}",)
         statuses.append(gateway.ask(method, target, *headers, body=body, port=port).status)
-    return Row(port, path, method, need, tuple(statuses))
+    return Row(port, path, method, need, is_here, tuple(statuses))

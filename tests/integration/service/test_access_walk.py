@@ -11,7 +11,7 @@ from service.access.keys import read_keys
 from service.access.table import RULES
 from service.app import create_app
 from service.settings import Settings
-from tests.access.running import ADMIN_TOKEN, running
+from tests.access.running import ADMIN_TOKEN, CALLERS, OPERATOR, running
 from tests.access.walk import IMAGE, KINDS, ask_with_all, routes_of, walk
 
 APP = create_app(Settings.model_construct())
@@ -57,6 +57,16 @@ def test_every_route_asks_for_what_the_table_says(gateway):
     rows = list(walk(gateway, APP))
     assert {row.path for row in rows} == set(routes_of(APP)) == set(RULES)
     assert [fault for row in rows for fault in row.faults] == []
+
+
+def test_with_a_port_for_the_operator_both_ports_ask(repository, tmp_path):
+    with running(tmp_path, repository, SPARSIGHT_ADMIN_PORT=0) as gateway:
+        rows = list(walk(gateway, APP))
+    for port in (CALLERS, OPERATOR):
+        assert {row.path for row in rows if row.port == port} == set(RULES)
+    assert [fault for row in rows for fault in row.faults] == []
+    found = {(row.port, row.path): row.statuses[-1] for row in rows if row.method in ("GET", "POST")}
+    assert found[CALLERS, "/metrics"] == found[OPERATOR, "/detect"] == found[OPERATOR, "/"] == 404
 
 
 def test_a_new_route_would_be_found_and_closed(gateway):

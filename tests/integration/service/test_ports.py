@@ -16,13 +16,14 @@ import httpx
 import pytest
 import trustme
 
-from service.rest.ports import OPERATORS
+from service.access.table import RULES
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.ports import Files, listen, trusting
 from tests.integration.service.test_doorstep import head, read_answer
 from tests.integration.service.test_process import command, fails
 
 RED = image_bytes(golden_image())
+OPERATORS = {path for path, rule in RULES.items() if rule.place == "operator"}
 TOKEN = "t" * 16
 
 
