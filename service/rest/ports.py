@@ -33,13 +33,13 @@ class Ports:
         return rule_of(scope["path"])[1].place in (here, "both")
 
 
+def _is_operators(path: str) -> bool:
+    return rule_of(path)[1].place == "operator"
+
+
 def without_operators(document: dict[str, Any]) -> dict[str, Any]:
     """Return an OpenAPI document without the operator's routes, and without schemas that only they use."""
-    paths = {
-        path: described
-        for path, described in document["paths"].items()
-        if rule_of(path)[1].place != "operator"
-    }
+    paths = {path: described for path, described in document["paths"].items() if not _is_operators(path)}
     left, schemas = {**document, "paths": paths}, document["components"]["schemas"]
     while True:
         text = json.dumps(left | {"components": {"schemas": schemas}})

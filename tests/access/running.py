@@ -106,7 +106,9 @@ def running(folder: Path, repository: Path, **settings: object) -> Iterator[Runn
         rest = threading.Thread(target=lambda lines=process.stderr: log.extend(lines))
         rest.start()
         ports = {CALLERS: _port_in(log[-1])}
-        ports |= {OPERATOR: _port_in(line) for line in log if "the operator's routes are at" in line}
+        of_operator = [line for line in log if "the operator's routes are at" in line]
+        if of_operator:
+            ports[OPERATOR] = _port_in(of_operator[0])
         yield Running(process, ports, texts, folder, log)
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
