@@ -123,10 +123,6 @@ class Scene:
             wrong.append(f"well only after {self.recovery_s:.2f} s, over {fault.recovers_s:g} s")
         return wrong
 
-    def failed(self) -> int:
-        """Return how many requests had no 200."""
-        return sum(one.how != OK for seen in self.seen.values() for one in seen)
-
     def disturbed_s(self) -> float:
         """Return the seconds from the fault to the last failed or late answer to protected callers."""
         protected = self.seen.get("others", [])
