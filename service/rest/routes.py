@@ -19,6 +19,7 @@ from service.rest.describe import DETECT, NOT_READY, PROBLEMS, RELOAD
 from service.rest.disconnect import unless_caller_leaves
 from service.rest.fetched import images_of
 from service.rest.formats.choose import format_of
+from service.rest.formats.coco import CocoAnswer
 from service.rest.formats.protocol import Format, Outcome
 from service.rest.query import DetectQuery, read_query, refuse_repeated
 from service.rest.service_of import service_of
@@ -43,14 +44,14 @@ detect_router = APIRouter(route_class=_Plain)
 
 @detect_router.post(
     "/detect",
-    response_model=Answer | Results,
+    response_model=Answer | Results | CocoAnswer,
     response_description="The predictions for the image, and the experts that ran.",
     responses={200: {"content": {"image/jpeg": {}}}, **PROBLEMS},
     openapi_extra=DETECT,
     summary="Detect objects or classify an image, and report the experts that ran.",
     tags=["detection"],
 )
-@detect_router.post("/v1/detect", response_model=Answer | Results, include_in_schema=False)
+@detect_router.post("/v1/detect", response_model=Answer | Results | CocoAnswer, include_in_schema=False)
 async def detect_route(request: Request) -> Response:
     """Return the predictions for one image, or a list of answers for a form with several files."""
     query = read_query(request)
@@ -59,14 +60,14 @@ async def detect_route(request: Request) -> Response:
 
 @detect_router.post(
     "/detect/batch",
-    response_model=Results,
+    response_model=Results | CocoAnswer,
     response_description="A list of answers and problems, one for each image, in the order sent.",
     responses=PROBLEMS,
     openapi_extra=DETECT,
     summary="As /detect, for one or more images; the answer is always a list.",
     tags=["detection"],
 )
-@detect_router.post("/v1/detect/batch", response_model=Results, include_in_schema=False)
+@detect_router.post("/v1/detect/batch", response_model=Results | CocoAnswer, include_in_schema=False)
 async def batch_route(request: Request) -> Response:
     """Return a list of answers, even for one image."""
     return await _detect(request, read_query(request), several=True)

@@ -1,10 +1,10 @@
 """Write answers for `format=coco`: COCO results, with the images and categories that they refer to."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.artifact.manifest import Manifest
 from service.errors import BackendUnavailable, InvalidParameter, ServiceError
@@ -47,10 +47,12 @@ class CocoResult(BaseModel):
 class CocoAnswer(BaseModel):
     """Results for `COCO.loadRes`, with the images and categories that the results refer to."""
 
-    images: list[CocoImage] = []
-    categories: list[CocoCategory] = []
-    results: list[CocoResult] = []
-    problems: dict[int, Problem] = {}  # by image id, for images without an answer
+    images: list[CocoImage]
+    categories: list[CocoCategory]
+    results: list[CocoResult]
+    problems: Annotated[
+        dict[int, Problem], Field(description="By image id, for images without an answer; left out if empty.")
+    ] = {}
 
 
 class CocoFormat:
@@ -73,7 +75,7 @@ class CocoFormat:
 
     def write(self, outcomes: Sequence[Outcome], *, several: bool, moe: str) -> Response:
         """Return a response with one list that holds the results of every image."""
-        answer = CocoAnswer()
+        answer = CocoAnswer(images=[], categories=[], results=[])
         for image_id, outcome in enumerate(outcomes, 1):
             if isinstance(outcome.found, ServiceError):
                 answer.problems[image_id] = to_problem(outcome.found, outcome.request_id, outcome.file)
