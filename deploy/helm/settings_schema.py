@@ -24,14 +24,6 @@ _KEPT = {
     "minItems",
     "items",
 }
-_FILE = {"type": "string"}
-# Settings that this chart sets and that the service is about to get.
-_COMING: dict[str, Any] = {
-    "access": dict.fromkeys(("keys_file", "jwks_file", "jwt_issuer", "jwt_audience", "audit_file"), _FILE),
-    "tls": {"cert": _FILE, "key": _FILE, "client_ca": _FILE},
-    "admin_port": {"type": "integer", "minimum": 0, "maximum": 65535},
-    "admin_host": {"type": "string"},
-}
 
 
 def settings_schema() -> dict[str, Any]:
@@ -41,9 +33,6 @@ def settings_schema() -> dict[str, Any]:
 
     document = Settings.model_json_schema(by_alias=False)
     rows = _reduced(document, document)
-    for name, row in _COMING.items():
-        if name not in rows["properties"]:
-            rows["properties"][name] = row if "type" in row else _closed(row)
     for name in FROM_SECRETS:
         rows["properties"].pop(name, None)
     return rows

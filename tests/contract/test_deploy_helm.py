@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from deploy.helm.settings_schema import _COMING, FROM_SECRETS, SCHEMA, settings_schema
+from deploy.helm.settings_schema import FROM_SECRETS, SCHEMA, settings_schema
 from service.settings import Settings
 from tests.chart import (
     CHART,
@@ -163,10 +163,6 @@ def test_the_schema_has_every_setting_of_the_service():
     )
 
 
-def test_what_the_service_has_is_not_kept_as_coming():
-    assert not set(_COMING) & set(Settings.model_fields), "take it out of _COMING"
-
-
 def sample(schema):
     if "enum" in schema:
         return schema["enum"][0]
@@ -189,22 +185,16 @@ def test_every_setting_reaches_the_gateway():
         for name, each in schema.items()
     }  # fmt: skip
     env = container(render({"gateway": {"settings": values}}), "gateway").env
-    coming = {name.upper() for name in set(_COMING) - set(Settings.model_fields)}
-    reached = {
-        name for name in env if not any(name.startswith(f"SPARSIGHT_{each}") for each in coming)
-    }  # fmt: skip
     secret = {f"SPARSIGHT_{name.upper()}" for name in FROM_SECRETS}
-    assert reached == set(environment_names()) - secret
+    assert set(env) == set(environment_names()) - secret
     large = container(render({"gateway": {"settings": {"max_inflight_bytes": 10**9}}}), "gateway").env
     assert large["SPARSIGHT_MAX_INFLIGHT_BYTES"] == "1000000000"  # not 1e+09, which is no integer
 
 
 def test_the_service_accepts_what_the_chart_gives_it(objects, monkeypatch):
     given = container(objects, "gateway").env
-    coming = tuple(f"SPARSIGHT_{name.upper()}" for name in set(_COMING) - set(Settings.model_fields))
     for name, value in given.items():
-        if not name.startswith(coming):
-            monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, value)
     settings = Settings()
     assert settings.port == container(objects, "gateway").ports["http"]
 
