@@ -22,7 +22,7 @@ from service.descriptors import connections_of, raise_limit
 from service.errors import ServiceError, SettingsInvalid
 from service.logs import log_to_stderr, write_to_stderr
 from service.memory import limit_arenas, skip_imports
-from service.rest.server import server_of
+from service.server.server import server_of
 from service.settings import ENV_PREFIX, Settings
 
 log = logging.getLogger("service")  # the name __main__ would mean nothing in the log

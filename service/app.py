@@ -19,12 +19,12 @@ from service.pipeline.decode import silence_decoders
 from service.rest.handlers import add_problem_handlers, not_found
 from service.rest.heads import HeadAnswers
 from service.rest.images import router as images_router
-from service.rest.middleware import wrap
-from service.rest.ports import without_operators
+from service.rest.middleware.ports import without_operators
+from service.rest.middleware.security import SecurityHeaders
+from service.rest.middleware.wrap import wrap
 from service.rest.problems import STATUS
 from service.rest.routes import detect_router, router
 from service.rest.secured import describe_keys
-from service.rest.security import SecurityHeaders
 from service.serving.detect import DetectService
 from service.serving.models import Models
 from service.serving.open import open_models

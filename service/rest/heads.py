@@ -9,9 +9,9 @@ from http import HTTPStatus
 
 from service.metrics import Metrics, RefusedConnection
 from service.rest.ids import new_id
+from service.rest.middleware.refusal import RawHeaders
+from service.rest.middleware.security import SecurityHeaders
 from service.rest.problems import MEDIA_TYPE, problem
-from service.rest.refusal import RawHeaders
-from service.rest.security import SecurityHeaders
 
 LARGEST_HEAD = 65_536  # bytes of target and headers; browsers and proxies send at most half of it
 

@@ -11,7 +11,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.errors import InvalidParameter, NotReady, ServiceError
 from service.request import RequestContext
-from service.rest.access import is_told_reasons
 from service.rest.admin import check_admin
 from service.rest.answer import to_model_list
 from service.rest.body import read_upload
@@ -21,6 +20,7 @@ from service.rest.fetched import images_of
 from service.rest.formats.choose import format_of
 from service.rest.formats.coco import CocoAnswer
 from service.rest.formats.protocol import Format, Outcome
+from service.rest.middleware.access import is_told_reasons
 from service.rest.query import DetectQuery, read_query, refuse_repeated
 from service.rest.service_of import service_of
 from service.rest.wire import Answer, Health, ModelList, Readiness, ReloadReport, Results

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access.gate import Gate
 from service.access.keys import Key, as_text, hash_of, new_key
 from service.metrics import Metrics
-from service.rest.access import AccessCheck
+from service.rest.middleware.access import AccessCheck
 from service.settings import AccessSettings, Settings
 from tests.load.machine import describe_machine
 

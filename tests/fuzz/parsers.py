@@ -19,12 +19,12 @@ from starlette.types import Message
 from service.artifact.manifest import Manifest, parse_manifest
 from service.errors import ServiceError
 from service.rest.body import read_upload
-from service.rest.door import Door
 from service.rest.handlers import _fault
 from service.rest.length import announced_bytes
+from service.rest.middleware.door import Door
+from service.rest.middleware.recorder import request_id_of
 from service.rest.problems import STATUS, to_problem
 from service.rest.query import DetectQuery, read_query, refuse_repeated
-from service.rest.recorder import request_id_of
 from service.settings import Settings
 from service.tasks.resolve import resolve
 from tests.fuzz.mutate_text import mutate_text

@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.rest.protocol import DoorProtocol
+from service.server.protocol import DoorProtocol
 from service.settings import Settings
 from tests.builders import build_artifact
 

@@ -10,7 +10,7 @@ import httpx
 import trustme
 
 from service.app import create_app
-from service.rest.server import server_of
+from service.server.server import server_of
 from service.settings import Settings
 from tests.integration.service.conftest import Served, wait_until_ready
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.access.keys import Key, as_text, hash_of, new_key
 from service.guard_settings import AccessSettings
-from service.rest.doorstep import Doorstep
+from service.rest.middleware.doorstep import Doorstep
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.integration.service.test_doorstep import connect, head, read_answer

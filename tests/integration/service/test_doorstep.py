@@ -10,9 +10,10 @@ from functools import partial
 
 import pytest
 
-from service.rest import middleware, protocol
-from service.rest.door import Patience
-from service.rest.doorstep import Doorstep
+from service.rest.middleware import wrap as middleware
+from service.rest.middleware.door import Patience
+from service.rest.middleware.doorstep import Doorstep
+from service.server import protocol
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 

@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 
-from service.rest import middleware
+from service.rest.middleware import wrap as middleware
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.integration.service.test_refusals import refused

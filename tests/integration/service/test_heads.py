@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from service.rest import guarded, middleware
 from service.rest.heads import LARGEST_HEAD
+from service.server import guarded, middleware
 from service.serving import stages
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.test_doorstep import connect, full, head, read_answer

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from service.rest.security import SecurityHeaders
+from service.rest.middleware.security import SecurityHeaders
 from service.settings import Settings
 from tests.browser import open_browser
 from tests.builders import golden_image, image_bytes

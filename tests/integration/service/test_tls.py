@@ -11,7 +11,7 @@ import trustme
 from cryptography import x509
 
 from clients.command import main
-from service.rest import handshake, protocol
+from service.server import handshake, protocol
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.ports import GET, Files, listen, trusting
 from tests.integration.service.test_doorstep import head, read_answer

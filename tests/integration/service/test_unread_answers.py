@@ -3,7 +3,7 @@
 import socket
 import time
 
-from service.rest import protocol
+from service.server import protocol
 
 ASKED = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 400  # answers of 40 kB: more than sockets hold
 

@@ -1,6 +1,6 @@
 """Name the headers with which every answer tells browsers what they may do with it; only here."""
 
-from service.rest.refusal import RawHeaders
+from service.rest.middleware.refusal import RawHeaders
 from service.settings import Settings
 
 # A day: browsers then use https for every port of the host name, so a mistake must not last for months.

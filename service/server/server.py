@@ -18,10 +18,10 @@ from fastapi import FastAPI
 from service.access.gate import Gate
 from service.descriptors import OF_ADMIN
 from service.errors import ServiceError
-from service.rest.certificates import Certificates
-from service.rest.guarded import Port
-from service.rest.handshake import Handshakes
-from service.rest.protocol import DoorProtocol
+from service.server.certificates import Certificates
+from service.server.guarded import Port
+from service.server.handshake import Handshakes
+from service.server.protocol import DoorProtocol
 from service.serving.detect import DetectService
 from service.settings import Settings
 

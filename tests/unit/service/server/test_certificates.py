@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 
 from service.errors import SettingsInvalid
 from service.guard_settings import TlsSettings
-from service.rest.certificates import load
+from service.server.certificates import load
 
 NOW = datetime.datetime.now(datetime.UTC)
 

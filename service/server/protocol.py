@@ -17,10 +17,10 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.rest.door import TOO_MANY
-from service.rest.doorstep import Doorstep
-from service.rest.guarded import GuardedProtocol, Port
-from service.rest.middleware import DROP_S, SILENT_S
+from service.rest.middleware.door import TOO_MANY
+from service.rest.middleware.doorstep import Doorstep
+from service.rest.middleware.wrap import DROP_S, SILENT_S
+from service.server.guarded import GuardedProtocol, Port
 from service.serving.detect import DetectService
 
 _READ_FIRST_S = 0.01  # for one turn of the event loop

@@ -7,8 +7,8 @@ from fastapi import FastAPI
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from service.rest import protocol
-from service.rest.protocol import DoorProtocol
+from service.server import protocol
+from service.server.protocol import DoorProtocol
 
 ANSWER = bytes(1_000_000)
 

@@ -9,7 +9,7 @@ from service.access.gate import Caller, Gate
 from service.access.table import rule_of
 from service.errors import ACCESS_ERRORS, ServiceError, Unauthorized
 from service.metrics import Metrics
-from service.rest.refusal import Refusal
+from service.rest.middleware.refusal import Refusal
 
 _NO_ROOM = {429, 503}
 

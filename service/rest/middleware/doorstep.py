@@ -2,16 +2,16 @@
 
 Under overload, most requests are refused. Through the app, each would cost a task, a copy of its body and
 every layer of middleware, several times as much as the refusal itself. So a server that can, such as
-protocol.py, asks here first. All that is not plain is left to the app, which gives the same refusals.
+server/protocol.py, asks here first. All that is not plain is left to the app, which gives the same refusals.
 """
 
 from time import perf_counter
 
 from service.access.gate import Gate
 from service.errors import Forbidden, Overloaded, Unauthorized
-from service.rest.door import IMAGE_PATHS, TOO_MANY, Door, Patience
-from service.rest.recorder import RequestRecorder, request_id_of
-from service.rest.refusal import RawHeaders
+from service.rest.middleware.door import IMAGE_PATHS, TOO_MANY, Door, Patience
+from service.rest.middleware.recorder import RequestRecorder, request_id_of
+from service.rest.middleware.refusal import RawHeaders
 
 _PATHS = {path.encode(): path for path in IMAGE_PATHS}
 # The body may never come (expect) or end (transfer-encoding), or the answer needs CORS headers (origin).

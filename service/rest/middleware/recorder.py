@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
 from service.rest.ids import new_id
-from service.rest.refusal import REFUSALS, RawHeaders
-from service.rest.security import SecurityHeaders
+from service.rest.middleware.refusal import REFUSALS, RawHeaders
+from service.rest.middleware.security import SecurityHeaders
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.gate import Gate
-from service.rest.access import AccessCheck
-from service.rest.door import Door, Patience
-from service.rest.doorstep import Doorstep
 from service.rest.length import announced_bytes
-from service.rest.ports import Ports
-from service.rest.recorder import RequestRecorder
-from service.rest.security import SecurityHeaders
+from service.rest.middleware.access import AccessCheck
+from service.rest.middleware.door import Door, Patience
+from service.rest.middleware.doorstep import Doorstep
+from service.rest.middleware.ports import Ports
+from service.rest.middleware.recorder import RequestRecorder
+from service.rest.middleware.security import SecurityHeaders
 from service.serving.detect import DetectService
 
 DROP_S, SILENT_S = 30.0, 5.0  # as nginx's lingering_time and lingering_timeout

@@ -26,7 +26,7 @@ from service.rest.heads import (
     HeadAnswers,
     fault_of,
 )
-from service.rest.ports import IS_ADMIN_PORT
+from service.rest.middleware.ports import IS_ADMIN_PORT
 
 HEAD_S = 10.0  # how long a head may take, from its first byte, or from the begin of the connection
 LINGER_S = 1.0  # after a 431, so that a client that is still sending its head can read the answer

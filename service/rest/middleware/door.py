@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import Overloaded
 from service.request import DetectParams, Priority
 from service.rest.length import announced_bytes
-from service.rest.refusal import REFUSALS, RawHeaders, Refusal
+from service.rest.middleware.refusal import REFUSALS, RawHeaders, Refusal
 from service.serving.detect import DetectService
 
 _DETECT_PATHS = {"/detect", "/v1/detect", "/detect/batch", "/v1/detect/batch"}

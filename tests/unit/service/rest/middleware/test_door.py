@@ -5,8 +5,8 @@ from time import perf_counter
 
 import pytest
 
-from service.rest.door import IMAGE_PATHS, Patience
 from service.rest.images import router as images_router
+from service.rest.middleware.door import IMAGE_PATHS, Patience
 from service.rest.routes import detect_router, router
 
 SCOPE = {"type": "http", "method": "POST", "path": "/detect"}

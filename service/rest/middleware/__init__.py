@@ -1,0 +1,1 @@
+"""The middleware: what every request and every answer passes, before and after its route."""
