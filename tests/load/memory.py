@@ -220,10 +220,11 @@ def print_table(before: list[Memory], now: list[Memory]) -> None:
 
 
 def print_row(name: str, before: list[float], now: list[float]) -> None:
-    """Print one row of the table."""
-    ratios = [b / a for a, b in zip(before, now, strict=True)]
-    cells = [f"{statistics.median(before):.1f}", f"{statistics.median(now):.1f}"]
-    print(f"| {name} | {' | '.join(cells)} | {statistics.median(ratios):.2f} |")
+    """Print one row of the table; there is no ratio to nothing, such as pages of unmapped files."""
+    ratio = "–"
+    if all(before):
+        ratio = f"{statistics.median(b / a for a, b in zip(before, now, strict=True)):.2f}"
+    print(f"| {name} | {statistics.median(before):.1f} | {statistics.median(now):.1f} | {ratio} |")
 
 
 if __name__ == "__main__":
