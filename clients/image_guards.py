@@ -70,3 +70,14 @@ def check_samples(colours: int, samples: int) -> None:
     """
     if samples < _SAMPLES.get(colours, 1):
         raise ValueError("too few values for each pixel")
+
+
+def pixels_of_tile(width: int | None, height: int | None) -> int:
+    """Return the number of pixels of a TIFF's tile, for which OpenCV makes room; 0 if the file has no tiles.
+
+    Raises:
+        ValueError: the file gives one side only; OpenCV would take something else for the other one.
+    """
+    if (width is None) != (height is None):
+        raise ValueError("a tile with one side")
+    return (width or 0) * (height or 0)
