@@ -138,7 +138,7 @@ def decode_image(
         transparency = _transparency(name, data, header)
     except Exception as error:  # decoders raise many kinds of errors for damaged bytes
         raise _undecodable(f"the {name} image is truncated, damaged, or of an unusual type") from error
-    if stored.dtype.kind != "u":
+    if stored.dtype not in (np.uint8, np.uint16):
         raise _without_range("floating-point")
     reduced = None
     if sorted(stored.shape[:2]) != sorted(header.size):
