@@ -25,7 +25,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from .image_formats import FORMATS, INSTEAD, name_format
-from .image_guards import check_memory, check_samples, plain_png, webp_size
+from .image_guards import check_memory, check_samples, pixels_of_tile, plain_png, webp_size
 from .reduced_jpeg import WHOLE, Fit, Reduced, decode_jpeg, eighths_for, mirrored, reduced_hw, upright
 
 _OPENERS: Mapping[str, Callable[[io.BytesIO], ImageFile]] = {
@@ -140,6 +140,8 @@ def decode_image(
         transparency = _transparency(name, data, header)
     except Exception as error:  # decoders raise many kinds of errors for damaged bytes
         raise _undecodable(f"the {name} image is truncated, damaged, or of an unusual type") from error
+    if stored.dtype not in (np.uint8, np.uint16):
+        raise _without_range("floating-point")
     reduced = None
     if sorted(stored.shape[:2]) != sorted(header.size):
         if eighths == WHOLE or stored.shape[:2] != reduced_hw(header.upright_hw, eighths):
@@ -155,6 +157,11 @@ def _unsupported(name: str) -> UnsupportedFormat:
     what = f"{name} is not decoded here" if name else "this is not an image in a supported format"
     instead = INSTEAD.get(name, "give an image file")
     return UnsupportedFormat(f"{what}; {instead}. Supported are {', '.join(FORMATS)}")
+
+
+def _without_range(kind: str) -> UnsupportedFormat:
+    sentence = f"this TIFF has {kind} values, and does not say which of them are black and white"
+    return UnsupportedFormat(f"{sentence}; save it with 8 or 16 unsigned bits per value")
 
 
 def _undecodable(what: str) -> ImageFileError:
@@ -231,9 +238,7 @@ def _tiff_header(data: bytes) -> _Header:
     if colours in _RAW_COLOURS or (not whole and any(_SUB_DIRECTORIES in each for each in pages)):
         raise _unsupported("RAW")
     if depth > 16 or sample_formats - {1, 4}:  # 1: unsigned, 4: not said
-        kind = "floating-point" if 3 in sample_formats else f"signed or {depth}-bit"
-        sentence = f"this TIFF has {kind} values, and does not say which of them are black and white"
-        raise UnsupportedFormat(f"{sentence}; save it with 8 or 16 unsigned bits per value")
+        raise _without_range("floating-point" if 3 in sample_formats else f"signed or {depth}-bit")
     if depth > 8 and page.get(284) == (2,) and page.get(277, (1,))[0] > 1:  # OpenCV garbles these
         sentence = f"TIFF with {depth} bits per value and a plane for each colour is not decoded here"
         raise UnsupportedFormat(f"{sentence}; save it with the colours of a pixel side by side (contiguous)")
@@ -252,7 +257,7 @@ def _tiff_header(data: bytes) -> _Header:
         notes=tuple(notes),
         transparency=bool({1, 2} & set(page.get(338, ()))),  # kinds of extra values
         inverted=colours == 0 and depth > 8,  # OpenCV inverts only the others
-        tile_pixels=page.get(322, (0,))[0] * page.get(323, (0,))[0],
+        tile_pixels=pixels_of_tile(page.get(322, (None,))[0], page.get(323, (None,))[0]),
         darkened=2 in page.get(338, ()) and depth <= 8,
     )
 

@@ -87,3 +87,14 @@ def check_memory(pixels: int, value_bytes: int) -> None:
             mmap.mmap(-1, max(1, wanted), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE).close()
         except OSError as error:
             raise MemoryError(f"there is no room for {wanted} bytes") from error
+
+
+def pixels_of_tile(width: int | None, height: int | None) -> int:
+    """Return the number of pixels of a TIFF's tile, for which OpenCV makes room; 0 if the file has no tiles.
+
+    Raises:
+        ValueError: the file gives one side only; OpenCV would take something else for the other one.
+    """
+    if (width is None) != (height is None):
+        raise ValueError("a tile with one side")
+    return (width or 0) * (height or 0)

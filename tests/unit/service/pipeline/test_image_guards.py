@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.errors import ImageTooLarge, UndecodableImage
+from service.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
 from service.pipeline.decode import decode
 from service.pipeline.image_decoding import ImageFileError, decode_image
-from service.pipeline.image_guards import check_samples, plain_png, webp_size
+from service.pipeline.image_guards import check_samples, pixels_of_tile, plain_png, webp_size
 from tests.builders import image_bytes
-from tests.image_files import LONG, deep, png_with_chunk, tiff_bytes
+from tests.image_files import LONG, SHORT, deep, png_with_chunk, tiff_bytes
 
 SIGNED_LONG = 9
+SGI_LOG = 34676
 GREY = np.arange(240, dtype=np.uint8).reshape(12, 20)
 COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
 
@@ -114,6 +115,30 @@ def test_a_tile_of_a_tiff_counts_if_it_is_larger_than_the_image(tile, announced)
     with pytest.raises(ImageFileError, match="TIFF image"):  # it has strips, too
         decode_image(data, check_pixels=counts.append)
     assert counts == [announced]
+
+
+def test_a_tile_of_a_tiff_has_two_sides():
+    assert pixels_of_tile(None, None) == 0
+    assert pixels_of_tile(16, 32) == 512
+    for sides in ((16, None), (None, 16)):
+        with pytest.raises(ValueError, match="one side"):
+            pixels_of_tile(*sides)
+
+
+def test_a_tiff_with_one_side_of_a_tile_is_refused_from_its_header():
+    with pytest.raises(UndecodableImage, match="TIFF header") as refused:
+        decode(tiff_bytes((GREY[:0], {322: 16})), 10**6)
+    assert str(refused.value.__cause__.__cause__) == "a tile with one side"
+
+
+@pytest.mark.parametrize("tag", [339, 65_000])  # with and without saying that the values are floating-point
+def test_a_tiff_whose_values_become_floating_point_is_refused(tag):
+    grey = np.full((4, 4, 3), 0.5, np.float32)
+    log_luv = cv2.imencode(".tiff", grey, [cv2.IMWRITE_TIFF_COMPRESSION, SGI_LOG])[1].tobytes()
+    assert log_luv.count(struct.pack("<HH", 339, SHORT)) == 1
+    data = log_luv.replace(struct.pack("<HH", 339, SHORT), struct.pack("<HH", tag, SHORT))
+    with pytest.raises(UnsupportedImage, match="save it with 8 or 16 unsigned bits per value"):
+        decode(data, 10**6)
 
 
 def test_numbers_of_a_tiff_may_be_signed():
