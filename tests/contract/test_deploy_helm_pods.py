@@ -216,7 +216,8 @@ def test_probes_and_metrics_follow_the_admin_port_and_tls():
     ]
     assert token["valueFrom"]["secretKeyRef"] == {"name": "sparsight-admin", "key": "token"}
     (public,) = [each for each in of_kind(closed, "Service") if each["spec"].get("type") == "LoadBalancer"]
-    assert [port["targetPort"] for port in public["spec"]["ports"]] == ["http"]
+    (port,) = public["spec"]["ports"]
+    assert (port["targetPort"], port["appProtocol"]) == ("http", "https")
 
 
 def policies(given):
