@@ -138,6 +138,10 @@ def test_a_mistake_deep_inside_is_found(kind, spoil):
         ({"layout": "apart", "triton": {"sharedMemory": True}}, "sharedMemory"),
         ({"httpRoute": {"enabled": True}}, "parentRefs"),
         ({"autoscaling": {"kind": "hpa"}}, "monitoring.rules"),
+        (
+            {"gateway": {"access": {"secret": "keys"}}, "monitoring": {"serviceMonitor": True}},
+            "monitoring.accessKey",
+        ),
         ({"autoscaling": {"kind": "keda", "min": 9}}, "autoscaling.min"),
     ],
 )

@@ -203,6 +203,8 @@ def test_probes_and_metrics_follow_the_admin_port_and_tls():
         assert monitor["spec"]["endpoints"][0]["scheme"] == "https"
         assert gateway.ports[monitor["spec"]["endpoints"][0]["port"]] == port
         assert gateway.env["SPARSIGHT_TLS__CERT"] == "/etc/sparsight/tls/tls.crt"
+    asks = monitor["spec"]["endpoints"][0]["authorization"]
+    assert asks == {"type": "Bearer", "credentials": {"name": "prometheus-key", "key": "key"}}
     env = container(closed, "gateway").env
     assert env["SPARSIGHT_ADMIN_PORT"] == "9000"
     assert env["SPARSIGHT_ADMIN_HOST"] == "0.0.0.0"  # probes come from outside the pod
@@ -214,7 +216,8 @@ def test_probes_and_metrics_follow_the_admin_port_and_tls():
     ]
     assert token["valueFrom"]["secretKeyRef"] == {"name": "sparsight-admin", "key": "token"}
     (public,) = [each for each in of_kind(closed, "Service") if each["spec"].get("type") == "LoadBalancer"]
-    assert [port["targetPort"] for port in public["spec"]["ports"]] == ["http"]
+    (port,) = public["spec"]["ports"]
+    assert (port["targetPort"], port["appProtocol"]) == ("http", "https")
 
 
 def policies(given):

@@ -15,6 +15,9 @@
 {{- if and (eq .Values.autoscaling.kind "hpa") (not .Values.monitoring.rules) }}
   {{- fail "autoscaling.kind hpa needs monitoring.rules: Prometheus records there what is scaled by" }}
 {{- end }}
+{{- if and .Values.gateway.access.secret .Values.monitoring.serviceMonitor (not .Values.monitoring.accessKey.secret) }}
+  {{- fail "gateway.access.secret closes /metrics: name a Secret with a key of the scope metrics in monitoring.accessKey" }}
+{{- end }}
 {{- if gt (int .Values.autoscaling.min) (int .Values.autoscaling.max) }}
   {{- fail "autoscaling.min is larger than autoscaling.max" }}
 {{- end }}
