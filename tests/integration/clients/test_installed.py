@@ -18,7 +18,7 @@ def test_the_wheel_holds_the_client_alone(installed):
     assert {"sparsight_client/py.typed", "sparsight_client/tasks/detect.py"} <= set(names)
     needs = {line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist: ")}
     plain = {need for need in needs if "extra ==" not in need}
-    assert plain == {"httpx", "numpy", "opencv-python-headless", "pillow", "simplejpeg", "tabulate"}
+    assert plain == {"httpx", "numpy", "opencv-python-headless", "pillow>=12.3", "simplejpeg", "tabulate"}
 
 
 def test_the_package_detects_at_a_real_service(installed, served, photo, tmp_path):

@@ -21,12 +21,12 @@ def file(tmp_path):
 
 
 @pytest.fixture
-def keys(file, capsys):
+def keys(file, capfd):
     """Return a function that runs a command; it returns the exit code, the output and what was said."""
 
     def run(verb, *more):
         code = main(["keys", verb, "--file", str(file), *more])
-        return (code, *capsys.readouterr())
+        return (code, *capfd.readouterr())
 
     return run
 

@@ -43,7 +43,7 @@ def claims(**more):
     said = {
         "iss": ISSUER,
         "aud": AUDIENCE,
-        "exp": time.time() + 60,
+        "exp": time.time() + 3600,
         "sub": "line-3",
         "scope": "detect",
     } | more
