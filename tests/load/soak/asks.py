@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tests.builders import image_bytes
 from tests.image_files import tiff_bytes
 
+KEY, SLOW_KEY = "key-of-the-soak", "key-with-a-rate"  # known to all who read this
 NUMBER = b"@NUMBER@"  # in a head; each request puts its own number there
 BUSY = frozenset((429, 503))  # any image may be refused while others wait, or while models are loaded
 GOOD = frozenset((200,)) | BUSY
@@ -171,16 +172,21 @@ def of_mistakes(files: Mapping[str, bytes]) -> Iterator[Ask]:
         "too many pixels": ("/detect", image_bytes(np.zeros((4000, 4000), np.uint8)), 413),
         "unknown model": (f"/detect?model=none-{name}", png, 404),
         "unknown version": (f"/detect?model=tiny&version={name}", png, 404),
-        "unknown address": (f"/nothing-{name}", png, 404),
+        "unknown address": (f"/nothing-{name}", png, 403),
         "unknown parameter": (f"/detect?p{name}=1", png, 422),
         "foreign parameter": ("/detect?confidence=0.5", png, 422),
         "wrong value": ("/detect?conf=-1", png, 422),
         "wrong class": (f"/detect?model=tiny&classes=c{name}", png, 422),
         "backend without the model": ("/detect?backend=openvino&model=segment", png, 404),
-        "reload without a token": ("/models/reload", b"", 403),
+        "reload without the scope": ("/models/reload", b"", 403),
     }
     for kind, (path, body, status) in mistakes.items():
         yield post(kind, path, body, share=8, expected=BUSY | {status})
+    for kind, key in {"no key": "", "unknown key": f"k{name}", "no token": f"e30.{name}.e30"}.items():
+        head = _head("POST", "/detect", f"Content-Length: {len(png)}\r\n", key)
+        yield Ask(kind, head, png, frozenset((401,)), 8)
+    head = _head("POST", "/detect", f"Content-Length: {len(png)}\r\n", SLOW_KEY)
+    yield Ask("key with a rate", head, png, GOOD, 8)
     large = _head("POST", "/detect", "Content-Length: 900000000\r\n")
     yield Ask("too large", large, b"", frozenset((413,)), 5, Manner.LEAVE)
     yield post("25 MB", "/detect", bytes(25_000_000), share=0.5, expected=BUSY | {413})
@@ -247,9 +253,10 @@ def _part(name: str, file: str | None, content: bytes) -> bytes:
     return f'--x\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'.encode() + content + b"\r\n"
 
 
-def _head(method: str, path: str, headers: str = "") -> bytes:
+def _head(method: str, path: str, headers: str = "", key: str = KEY) -> bytes:
     # The id and the user agent differ each time, so that whatever keeps them grows.
     own = f"X-Request-Id: soak-{NUMBER.decode()}\r\nUser-Agent: soak/{NUMBER.decode()}\r\n"
+    own += f"Authorization: Bearer {key}\r\n" if key else ""
     return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{own}{headers}\r\n".encode()
 
 

@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
+from service.access.keys import Key, as_text, hash_of
 from tests.builders import build_artifact, build_classifier
 from tests.load.costs import ROOT, wait_until_ready
 from tests.load.services import free_port
-from tests.load.soak.asks import Ask, burst_ask, drawing_ask, every_ask
+from tests.load.soak.asks import KEY, SLOW_KEY, Ask, burst_ask, drawing_ask, every_ask
 from tests.load.soak.callers import Answers, send_all
 from tests.load.soak.samples import Folders, Sample, take
 from tests.shaped_models import build_shaped
@@ -53,6 +54,7 @@ class Place:
     newer: Path
     folders: Folders  # of the service
     results: Path
+    keys: Path  # file with the keys of the callers
 
 
 def build_place(scratch: Path, results: Path) -> Place:
@@ -69,7 +71,7 @@ def build_place(scratch: Path, results: Path) -> Place:
     folders = Folders(scratch / "temporary", scratch / "used.json")
     folders.temporary.mkdir()
     results.mkdir(parents=True, exist_ok=True)
-    return Place(repository, newer, folders, results)
+    return Place(repository, newer, folders, results, scratch / "keys.json")
 
 
 @contextmanager
@@ -81,6 +83,9 @@ def running(
     settings = {**SETTINGS, "SPARSIGHT_REPOSITORY": str(place.repository)}
     settings |= {"HOST": "127.0.0.1", "PORT": str(port), "TMPDIR": str(place.folders.temporary)}
     settings["SOAK_USED"] = str(place.folders.used)
+    settings["SPARSIGHT_ACCESS__KEYS_FILE"] = str(place.keys)
+    settings["SPARSIGHT_ACCESS__AUDIT_FILE"] = str(place.results / "audit.jsonl")
+    write_keys(place.keys, 0)
     if triton is not None:
         settings |= {"SPARSIGHT_BACKENDS": "triton,openvino,onnx", "SPARSIGHT_TRITON__URL": triton.grpc_url}
         settings |= {"SPARSIGHT_TRITON__SHARED_MEMORY": "true"}
@@ -92,6 +97,18 @@ def running(
     finally:
         process.terminate()
         process.wait(timeout=60)
+
+
+def write_keys(file: Path, number: int) -> None:
+    """Write the keys of the callers, and one that is new each time."""
+    keys = [
+        Key(name="soak", sha256=hash_of(KEY.encode()), scopes=("detect", "metrics")),
+        Key(name="slow", sha256=hash_of(SLOW_KEY.encode()), scopes=("detect",), rate=1, quota=1000),
+        Key(name=f"caller-{number}", sha256=hash_of(str(number).encode()), scopes=("detect",)),
+    ]
+    beside = file.with_suffix(".new")
+    beside.write_text(as_text(keys))
+    beside.replace(file)
 
 
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -146,6 +163,7 @@ class Soak:
                 self._triton.stop()  # kills it, and removes its shared memory
                 self._triton.restart()
             self._triton.load(RENEWED)
+        write_keys(self._place.keys, part)
         os.kill(self._pid, signal.SIGHUP)
 
     def _sample(self, requests: int, file: TextIO) -> None:

@@ -5,10 +5,11 @@ import os
 import re
 import signal
 import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.load.costs import get
+from tests.load.soak.asks import KEY
 from tests.triton_server import TritonServer
 
 SHARED = Path("/dev/shm")
@@ -61,10 +62,10 @@ def take(
     """
     shared = [f"sparsight-{pid}-*", *([f"{triton.shm_prefix}*"] if triton else [])]
     end_s = time.monotonic() + REST_S
-    while (in_flight := in_flight_of(get(f"{url}/metrics"))) and time.monotonic() < end_s:
+    while (in_flight := in_flight_of(_metrics(url))) and time.monotonic() < end_s:
         time.sleep(0.1)
     time.sleep(SETTLE_S)
-    series = sum(not line.startswith("#") for line in get(f"{url}/metrics").splitlines())
+    series = sum(not line.startswith("#") for line in _metrics(url).splitlines())
     time.sleep(0.1)  # until this connection is closed
     used = used_of(pid, folders.used)
     process = Path(f"/proc/{pid}")
@@ -89,6 +90,13 @@ def take(
         series=series,
         triton_mb=family_mb(triton.process.pid) if triton and triton.process else 0.0,
     )
+
+
+def _metrics(url: str) -> str:
+    request = urllib.request.Request(f"{url}/metrics", headers={"Authorization": f"Bearer {KEY}"})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+        text: str = answer.read().decode()
+    return text
 
 
 def used_of(pid: int, file: Path) -> dict[str, int]:
