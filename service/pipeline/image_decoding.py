@@ -25,7 +25,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from .image_formats import FORMATS, INSTEAD, name_format
-from .image_guards import check_samples, pixels_of_tile, plain_png, webp_size
+from .image_guards import check_samples, gif_size, has_frames, pixels_of_tile, plain_png, webp_size
 from .reduced_jpeg import WHOLE, Fit, Reduced, decode_jpeg, eighths_for, mirrored, reduced_hw, upright
 
 _OPENERS: Mapping[str, Callable[[io.BytesIO], ImageFile]] = {
@@ -170,8 +170,8 @@ def _undecodable(what: str) -> ImageFileError:
 
 
 def _read_header(name: str, data: bytes, check_pixels: Callable[[int], None] | None) -> _Header:
-    if name == "WEBP" and check_pixels is not None:
-        width, height = _webp_size(data)
+    if name in ("WEBP", "GIF") and check_pixels is not None:
+        width, height = _size_before_pillow(name, data)
         check_pixels(width * height)
     try:
         if name == "TIFF":
@@ -185,16 +185,16 @@ def _read_header(name: str, data: bytes, check_pixels: Callable[[int], None] | N
         raise _undecodable(f"the {name} header is truncated or damaged") from error
 
 
-def _webp_size(data: bytes) -> tuple[int, int]:
+def _size_before_pillow(name: str, data: bytes) -> tuple[int, int]:
     try:
-        return webp_size(data)
+        return webp_size(data) if name == "WEBP" else gif_size(data)
     except (ValueError, struct.error) as error:
-        raise _undecodable("the WEBP header is truncated or damaged") from error
+        raise _undecodable(f"the {name} header is truncated or damaged") from error
 
 
 def _other_header(name: str, data: bytes, image: ImageFile) -> _Header:
     notes, depth, bits = [], 8, None
-    if getattr(image, "is_animated", False):
+    if has_frames(data) if name == "GIF" else getattr(image, "is_animated", False):
         notes.append(Note("further-images", "only the first frame of the animation is looked at"))
     if name == "PNG":
         depth, bits = data[24], _png_significant_bits(data)
