@@ -24,8 +24,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from . import image_guards
 from .image_formats import FORMATS, INSTEAD, name_format
-from .image_guards import check_memory, check_samples, pixels_of_tile, plain_png, webp_size
 from .reduced_jpeg import WHOLE, Fit, Reduced, decode_jpeg, eighths_for, mirrored, reduced_hw, upright
 
 _OPENERS: Mapping[str, Callable[[io.BytesIO], ImageFile]] = {
@@ -133,7 +133,7 @@ def decode_image(
     header = _read_header(name, data, check_pixels)
     if check_pixels is not None:
         check_pixels(max(header.size[0] * header.size[1], header.tile_pixels))
-    check_memory(header.size[0] * header.size[1], 2 if header.depth > 8 else 1)
+    image_guards.check_memory(header.size[0] * header.size[1], 2 if header.depth > 8 else 1)
     eighths = eighths_for(header.upright_hw, fit) if name == "JPEG" else WHOLE
     try:
         stored, damage = _decode(name, data, header, eighths)
@@ -172,8 +172,8 @@ def _undecodable(what: str) -> ImageFileError:
 
 
 def _read_header(name: str, data: bytes, check_pixels: Callable[[int], None] | None) -> _Header:
-    if name == "WEBP" and check_pixels is not None:
-        width, height = _webp_size(data)
+    if name in ("WEBP", "GIF") and check_pixels is not None:
+        width, height = _size_before_pillow(name, data)
         check_pixels(width * height)
     try:
         if name == "TIFF":
@@ -187,16 +187,16 @@ def _read_header(name: str, data: bytes, check_pixels: Callable[[int], None] | N
         raise _undecodable(f"the {name} header is truncated or damaged") from error
 
 
-def _webp_size(data: bytes) -> tuple[int, int]:
+def _size_before_pillow(name: str, data: bytes) -> tuple[int, int]:
     try:
-        return webp_size(data)
+        return image_guards.webp_size(data) if name == "WEBP" else image_guards.gif_size(data)
     except (ValueError, struct.error) as error:
-        raise _undecodable("the WEBP header is truncated or damaged") from error
+        raise _undecodable(f"the {name} header is truncated or damaged") from error
 
 
 def _other_header(name: str, data: bytes, image: ImageFile) -> _Header:
     notes, depth, bits = [], 8, None
-    if getattr(image, "is_animated", False):
+    if image_guards.has_frames(data) if name == "GIF" else getattr(image, "is_animated", False):
         notes.append(Note("further-images", "only the first frame of the animation is looked at"))
     if name == "PNG":
         depth, bits = data[24], _png_significant_bits(data)
@@ -242,7 +242,7 @@ def _tiff_header(data: bytes) -> _Header:
     if depth > 8 and page.get(284) == (2,) and page.get(277, (1,))[0] > 1:  # OpenCV garbles these
         sentence = f"TIFF with {depth} bits per value and a plane for each colour is not decoded here"
         raise UnsupportedFormat(f"{sentence}; save it with the colours of a pixel side by side (contiguous)")
-    check_samples(colours, page.get(277, (1,))[0])
+    image_guards.check_samples(colours, page.get(277, (1,))[0])
     if not whole:
         notes.append(Note("preview-only", "the file calls its only image a reduced version of another image"))
     if len(whole) > 1:
@@ -257,7 +257,7 @@ def _tiff_header(data: bytes) -> _Header:
         notes=tuple(notes),
         transparency=bool({1, 2} & set(page.get(338, ()))),  # kinds of extra values
         inverted=colours == 0 and depth > 8,  # OpenCV inverts only the others
-        tile_pixels=pixels_of_tile(page.get(322, (None,))[0], page.get(323, (None,))[0]),
+        tile_pixels=image_guards.pixels_of_tile(page.get(322, (None,))[0], page.get(323, (None,))[0]),
         darkened=2 in page.get(338, ()) and depth <= 8,
     )
 
@@ -327,7 +327,7 @@ def _decode(name: str, data: bytes, header: _Header, eighths: int) -> tuple[NDAr
         with AvifImageFile(io.BytesIO(data)) as image:
             rgb = image if image.mode == "RGBA" else image.convert("RGB")  # without colours, it is "L"
             return upright(np.asarray(rgb)[..., :3], header.orientation), ()
-    data = plain_png(data) if name == "PNG" else data
+    data = image_guards.plain_png(data) if name == "PNG" else data
     return cv2.cvtColor(_opencv(data, _BGR, header.page), cv2.COLOR_BGR2RGB), ()
 
 

@@ -22,7 +22,7 @@ AT_ONCE = 16
 _IDLE_S = 3.0  # without a byte of an answer; then the request was not whole
 _LONGEST_S = 60.0  # of one connection that does answer
 GROWN = Use(memory_mb=64, threads=8, descriptors=12)
-"""Most that a process may have more after the last request than after the first; a pool has 6 threads."""
+"""Most that a process may have more at the end than after the first batch; a pool has 6 threads."""
 
 
 class Sender:

@@ -5,6 +5,7 @@ package.
 """
 
 import mmap
+import re
 import struct
 import sys
 
@@ -12,6 +13,8 @@ _NEEDED = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}  # chunks of a 
 _MOST_CHUNKS = 65_536
 _COPIES = 8  # of the pixels: two for each of the few threads that decode at once
 _NO_RESERVE = 0x4000  # MAP_NORESERVE: only the limit of the process counts, not the machine's free memory
+_BLOCK = re.compile(b"[!,;]")  # how an extension, a frame and the end of a GIF begin
+_MOST_BLOCKS = 200_000  # that are looked at: 50 MB in blocks of the usual size
 _SAMPLES = {2: 3, 5: 4, 6: 3, 8: 3}  # values of a pixel that the colours of a TIFF need; all others need 1
 
 
@@ -98,3 +101,48 @@ def pixels_of_tile(width: int | None, height: int | None) -> int:
     if (width is None) != (height is None):
         raise ValueError("a tile with one side")
     return (width or 0) * (height or 0)
+
+
+def gif_size(data: bytes) -> tuple[int, int]:
+    """Return the width and height of a GIF: its own, or more if its first frame reaches beyond them.
+
+    Pillow makes room for all pixels when it opens the file, so the size must be checked before.
+
+    Raises:
+        ValueError: there are very many blocks.
+        struct.error: the header is cut short.
+    """
+    sides = [struct.unpack_from("<HH", data, 6), *_ends_of_frames(data)[:1]]
+    return max(width for width, _ in sides), max(height for _, height in sides)
+
+
+def has_frames(gif: bytes) -> bool:
+    """Return whether a GIF has more than one frame; damage ends the search.
+
+    Pillow makes room for every frame that it counts, and a frame can be larger than the image.
+    """
+    return len(_ends_of_frames(gif)) > 1
+
+
+def _ends_of_frames(gif: bytes) -> list[tuple[int, int]]:
+    """Return the right and lower end of the first frame, and of the second one, if there is one."""
+    ends = list[tuple[int, int]]()
+    at, inside = 13 + (_colours_bytes(gif[10]) if len(gif) > 10 else 0), False
+    for _ in range(_MOST_BLOCKS):
+        if inside and at < len(gif):
+            inside = gif[at] > 0
+            at += 1 + gif[at]
+            continue
+        begin = _BLOCK.search(gif, at)  # Pillow, too, passes over what is between blocks
+        if len(ends) > 1 or begin is None or begin[0] == b";" or begin.end() + 9 > len(gif):
+            return ends
+        at, inside = begin.end() + 1, True
+        if begin[0] == b",":
+            left, top, width, height, flags = struct.unpack_from("<4HB", gif, at - 1)
+            ends.append((left + width, top + height))
+            at += 9 + _colours_bytes(flags)
+    raise ValueError("too many blocks")
+
+
+def _colours_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0

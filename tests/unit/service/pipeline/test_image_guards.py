@@ -11,7 +11,14 @@ from PIL import Image
 from service.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
 from service.pipeline.decode import decode
 from service.pipeline.image_decoding import ImageFileError, decode_image
-from service.pipeline.image_guards import check_samples, pixels_of_tile, plain_png, webp_size
+from service.pipeline.image_guards import (
+    check_samples,
+    gif_size,
+    has_frames,
+    pixels_of_tile,
+    plain_png,
+    webp_size,
+)
 from tests.builders import image_bytes
 from tests.image_files import LONG, SHORT, deep, png_with_chunk, tiff_bytes
 
@@ -163,3 +170,31 @@ def test_an_orientation_that_does_not_exist_counts_as_upright(stated, read):
 def test_an_avif_without_colours_is_grey():
     decoded = decode(saved("AVIF", GREY, subsampling="4:0:0", quality=100), 10**6)
     assert np.array_equal(decoded.pixels, np.repeat(GREY[..., None], 3, axis=-1))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_frames_of_a_gif_are_counted_without_pillow(frames):
+    others = [Image.fromarray(COLOUR + np.uint8(10 * step)) for step in range(1, frames)]
+    data = saved("GIF", save_all=True, append_images=others)
+    assert has_frames(data) == (frames > 1)
+    assert has_frames(data[:-1]) == (frames > 1)  # damage
+    assert not has_frames(data[:40])
+    assert [note.kind for note in decode(data, 10**6).notes] == ["further-images"] * (frames > 1)
+
+
+def test_a_gif_is_refused_for_its_first_frame_before_pillow_opens_it():
+    assert gif_size(saved("GIF")) == (20, 12)
+    frame = b"," + struct.pack("<4H", 999, 0, 1001, 1000) + b"\0\x02\0;"
+    data = b"GIF89a" + struct.pack("<HH", 20, 12) + bytes(3) + frame
+    assert gif_size(data) == (2000, 1000)
+    with pytest.raises(ImageTooLarge, match="2,000,000 pixels"):
+        decode(data, 1_999_999)
+    with pytest.raises(UndecodableImage, match="GIF header"):
+        decode(b"GIF89a\x14\0\x0c", 10**6)
+
+
+def test_a_gif_has_at_most_200000_blocks_before_its_second_frame():
+    head = b"GIF89a" + struct.pack("<HH", 20, 12) + bytes(3)
+    assert gif_size(head + b"!\xff" + b"\x01x" * 199_997 + b"\0;" + bytes(9)) == (20, 12)
+    with pytest.raises(ValueError, match="too many blocks"):
+        gif_size(head + b"!\xff" + b"\x01x" * 199_998 + b"\0;" + bytes(9))
