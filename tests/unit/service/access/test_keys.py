@@ -207,6 +207,12 @@ def test_a_file_has_at_most_a_million_bytes(file):
         read_keys(file)
 
 
+def test_who_gives_a_key_instead_of_the_file_with_hashes_is_told_what_makes_it(file):
+    file.write_text(new_key())
+    with pytest.raises(AccessFileInvalid, match=r"Invalid JSON.*; `python -m service keys new` makes it"):
+        read_keys(file)
+
+
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
 def test_what_is_no_file_is_refused(file, make):
     make(file)
