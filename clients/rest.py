@@ -162,10 +162,10 @@ class _Call:
 
     def unreached(self, reason: str) -> Unreachable:
         """Return the error to raise if the service cannot be reached, with the reason in its message."""
-        return Unreachable(
-            f"cannot reach the service at {self.url}: {reason};"
-            " check that it runs, and the URL's port and scheme"
-        )
+        check = "check that it runs, and the URL's port and scheme"
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
+            check = "give the CA of its certificate (in Python: tls=Tls(ca_file=…); in a shell: --ca)"
+        return Unreachable(f"cannot reach the service at {self.url}: {reason}; {check}")
 
 
 def _checked(url: str) -> str:
@@ -192,7 +192,9 @@ def _key_header(api_key: str | None) -> dict[str, str]:
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         # The message does not show the key, as messages are logged.
         raise BadParameter(
-            "api_key", "api_key cannot be used: it is empty, or has characters that no key has"
+            "api_key",
+            "api_key cannot be used: it is empty, or has spaces or other characters that no key has;"
+            " give the key alone, without 'Bearer'",
         )
     return {"Authorization": f"Bearer {key}"}
 

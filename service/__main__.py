@@ -160,11 +160,14 @@ def _read_settings() -> Settings:
         first = error.errors(include_url=False)[0]
         # A number in the location is the index of a list item; the whole list is one environment variable.
         parts = [str(part).upper().removeprefix(ENV_PREFIX) for part in first["loc"] if isinstance(part, str)]
+        why = first["msg"].removeprefix("Value error, ")
         if not parts:
-            raise SettingsInvalid(f"the settings contradict each other: {first['msg']}") from error
+            raise SettingsInvalid(f"the settings contradict each other: {why}") from error
         name = ENV_PREFIX + "__".join(parts)
+        if name not in known:  # a group, whose settings do not fit together
+            raise SettingsInvalid(f"the settings {name}__… do not fit together: {why}") from error
         value = "" if name.endswith("_TOKEN") else f"={first['input']!r}"  # a secret is not printed
-        raise SettingsInvalid(f"{name}{value} cannot be used: {first['msg']}") from error
+        raise SettingsInvalid(f"{name}{value} cannot be used: {why}") from error
 
 
 def _list_settings() -> Iterator[tuple[str, object, str]]:

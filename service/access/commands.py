@@ -15,6 +15,7 @@ from service.access.keys import Key, as_text, hash_of, new_key, read_keys
 from service.access.table import SCOPES
 from service.errors import AccessFileInvalid
 
+_NAMES = "up to 64 of a-z, 0-9 and . _ -, beginning with a letter or digit"
 _EXAMPLES = """
 examples:
   python -m service keys new --file keys/keys.json --name line-3 --scope detect --rate 10 --quota 100000
@@ -39,7 +40,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     new = verbs.add_parser("new", help="make a key and print it, once")
     _add_file(new)
-    new.add_argument("--name", required=True, help="name for logs and metrics: lower case, digits and . _ -")
+    new.add_argument("--name", required=True, help=f"name for logs and metrics: {_NAMES}")
     new.add_argument(
         "--scope",
         action="append",
@@ -95,13 +96,14 @@ def _new(path: Path, args: argparse.Namespace, say: Callable[[str], None]) -> st
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise AccessFileInvalid(
-            f"--{first['loc'][0]} {first['input']} cannot be used: {first['msg']}"
-        ) from None
+        why = _NAMES if first["type"] == "string_pattern_mismatch" else first["msg"]
+        raise AccessFileInvalid(f"--{first['loc'][0]} {first['input']} cannot be used: {why}") from None
     with _changing(path, may_be_missing=True) as keys:
         same = sum(other.name == key.name and other.revoked is None for other in keys)
         keys.append(key)
     say(f"added key {key.id} of {key.name} to {path}; this is the only time that the key is shown:")
+    if key.expires is not None and key.expires <= datetime.now(UTC):
+        say(f"this key has expired already: {key.expires:%Y-%m-%d %H:%M} UTC is over")
     if same:
         say(f"{key.name} has older keys too ({same}); revoke those that are no longer needed")
     return text
@@ -134,7 +136,10 @@ def _table(keys: Sequence[Key]) -> str:
 def _changing(path: Path, *, may_be_missing: bool = False) -> Iterator[list[Key]]:
     """Yield the keys of a file; write them after the block. Other commands wait until then."""
     path = path.resolve()  # what a link leads to is replaced, not the link
-    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        raise AccessFileInvalid(f"there is no folder {path.parent}; make it first") from None
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)  # on the folder, as the file itself is replaced
         keys = [] if may_be_missing and not path.exists() else read_keys(path)

@@ -30,6 +30,7 @@ _LOOK_EVERY_S = 1.0
 _LONGEST = 8192  # bytes of a key or token that are looked at
 _OF_ADMIN, _OF_TOKENS = OTHERS
 _SEND = "send your key, as in: Authorization: Bearer KEY"
+_BEARER = "the header Authorization does not begin with Bearer; write: Authorization: Bearer KEY"
 
 
 @dataclass(frozen=True)
@@ -220,16 +221,18 @@ class Gate:
 
 
 def _key_in(headers: RawHeaders) -> bytes:
-    found = []
+    found, how = [], _SEND
     for name, value in headers:
         if name == b"authorization":
             scheme, _, rest = value.partition(b" ")
             if scheme.lower() == b"bearer":
                 found.append(rest.strip())
+            else:
+                how = _BEARER
         elif name == b"x-api-key":
             found.append(value.strip())
     if not found:
-        raise Unauthorized(_SEND, "missing")
+        raise Unauthorized(how, "missing")
     if len(found) > 1:  # which of them counts would be a guess, and another program may guess differently
         raise Unauthorized("send one key, in one header", "unclear")
     if not found[0] or len(found[0]) > _LONGEST:

@@ -87,8 +87,11 @@ def read_keys(path: Path) -> list[Key]:
         keys = _File.model_validate_json(read_file(path)).keys
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise AccessFileInvalid(f"{path} cannot be used: {where}: {first['msg']}") from None
+        where = ".".join(map(str, first["loc"]))
+        why = f"{where}: {first['msg']}"
+        if not where:
+            why = f"{first['msg']}; `python -m service keys new` makes it"
+        raise AccessFileInvalid(f"{path} cannot be used: {why}") from None
     if len({key.sha256 for key in keys}) < len(keys):
         raise AccessFileInvalid(f"{path} cannot be used: it lists a key twice")
     return keys

@@ -1,5 +1,10 @@
-"""Prints who may use which address: `python -m tests.access` asks a real gateway."""
+"""Prints who may use which address: `python -m tests.access` asks a real gateway.
 
+Each row is an address and a method. The last columns are the statuses of the answers: without a key, with
+rubbish instead of a key, and with keys that are expired, revoked, for something else, and right.
+"""
+
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +18,11 @@ from tests.builders import build_artifact
 
 def main() -> int:
     """Print the table; return 1 if it is not as service/access/table.py says."""
+    argparse.ArgumentParser(
+        "python -m tests.access",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         repository = build_artifact(folder / "repository").repository

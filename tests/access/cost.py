@@ -3,6 +3,7 @@
 Only the check runs, around an app that answers at once. So the figures are what access adds to a request.
 """
 
+import argparse
 import asyncio
 import json
 import logging
@@ -35,6 +36,7 @@ PRIVATE = {
 
 def main() -> int:
     """Print the table."""
+    argparse.ArgumentParser("python -m tests.access.cost", description=__doc__).parse_args()
     logging.disable()
     with tempfile.TemporaryDirectory() as scratch:
         gate = gate_in(Path(scratch))

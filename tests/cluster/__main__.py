@@ -63,10 +63,14 @@ def run(*, smallest: bool = False) -> list[Outcome]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the cluster, and print what its callers noticed; return 1 if a request failed."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m tests.cluster",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--sum", action="store_true", help="also compare three gateways with one")
-    parser.add_argument("--rounds", type=int, default=1, help="(default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="how often to do all steps (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     if reason := why_no_cluster():
         print(reason, file=sys.stderr)

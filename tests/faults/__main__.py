@@ -103,7 +103,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--list", action="store_true", help="only list the faults")
     names = [one.name for one in FAULTS]
-    made.add_argument("--only", action="append", choices=names, metavar="NAME", help="run only this fault")
+    made.add_argument(
+        "--only",
+        action="append",
+        choices=names,
+        metavar="NAME",
+        help="run only this fault; may be given several times",
+    )
     commands = made.add_subparsers(dest="command", metavar="COMMAND")
     for name, what in (
         ("restarts", "restart two gateways in turns behind HAProxy, under load"),

@@ -1,4 +1,7 @@
-"""Print whether what an older version has made and documented works with this one."""
+"""Print whether what an older version has made and documented works with this one.
+
+This takes minutes. On stderr, the command says what it checks just now.
+"""
 
 import argparse
 import sys
@@ -13,7 +16,7 @@ from tests.upgrade.trees import BEFORE, Versions, why_not
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.upgrade", description=__doc__)
+    parser = argparse.ArgumentParser("python -m tests.upgrade", description=__doc__)
     parser.add_argument("commit", nargs="?", default=BEFORE, help="the older version (default: %(default)s)")
     commit = parser.parse_args().commit
     if why := why_not(commit):
@@ -24,6 +27,7 @@ def main() -> int:
         versions = Versions(commit, Path(folder))
         for name, check in CHECKS.items():
             started = perf_counter()
+            print(f"tests.upgrade: {name} …", file=sys.stderr, flush=True)
             try:
                 works, seen = "yes", check(versions)
             except AssertionError as error:

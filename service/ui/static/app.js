@@ -124,6 +124,7 @@ function query(all) {
 function showAddress() {
   byId("with-key").hidden = !hasKey();
   byId("address").textContent = `${location.origin}/detect${query(false)}`;
+  byId("as-json").hidden = false;
 }
 
 async function chooseExample() {

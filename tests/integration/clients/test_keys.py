@@ -86,6 +86,11 @@ def test_what_is_no_key_is_refused_before_anything_is_sent(key):
     assert key not in str(error.value) or not key.strip()
 
 
+def test_a_key_with_the_word_bearer_is_answered_with_what_to_leave_out():
+    with pytest.raises(BadParameter, match="without 'Bearer'"):
+        RestClient("http://127.0.0.1:9", api_key="Bearer sparsight_a")
+
+
 def test_the_command_takes_a_key_from_the_environment_or_a_file(url, photo, tmp_path, monkeypatch, capsys):
     command = ["detect", str(photo), "--url", url]
     assert main(command) == 1

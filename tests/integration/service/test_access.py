@@ -84,6 +84,17 @@ def test_a_caller_without_a_key_is_told_what_to_send(start_closed):
     assert "Authorization: Bearer KEY" in answer.json()["detail"]
 
 
+def test_a_key_without_the_word_bearer_is_answered_with_what_is_missing(start_closed, keys):
+    key = bytes_of(keys.new()).decode()
+    running = start_closed()
+    for value in (key, f"Basic {key}", f"Bearer{key}"):
+        answer = detect(running, {"Authorization": value})
+        assert answer.status_code == 401
+        assert "does not begin with Bearer" in answer.json()["detail"]
+    assert detect(running, {"Authorization": f"bearer {key}"}).status_code == 200
+    assert detect(running, {"Authorization": "Basic eDp5", "X-Api-Key": key}).status_code == 200
+
+
 def test_a_caller_with_a_key_is_answered_and_named_in_the_log(start_closed, keys, caplog):
     key = keys.new()
     running = start_closed()

@@ -37,6 +37,7 @@ def test_the_page_asks_for_a_key_and_then_works(page, tmp_path):
     assert page.find_element("id", "key").get_attribute("type") == "password"
     assert not page.find_element("id", "key-problem").is_displayed()
     assert "tiny" not in page.page_source  # a stranger learns no model's name
+    assert page.find_element("css selector", "footer").text == "API"  # no command that would not work yet
     enter(page, "not a key")
     assert page.find_element("id", "key").is_displayed()  # it has spaces, so it is not even sent
     page.find_element("id", "key").clear()

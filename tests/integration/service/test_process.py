@@ -173,6 +173,7 @@ def test_a_certificate_that_is_not_there_is_one_sentence(tmp_path):
         ({"SPARSIGHT_BACKENDS": "triton,cuda"}, "SPARSIGHT_BACKENDS='cuda' cannot be used"),
         ({"SPARSIGHT_TRITON__URL": "http://t:1"}, "SPARSIGHT_TRITON__URL='http://t:1' cannot be used"),
         ({"SPARSIGHT_TRITON__TLS_KEY": "k"}, "tls_cert and tls_key belong together"),
+        ({"SPARSIGHT_TLS__KEY": "k"}, "settings SPARSIGHT_TLS__… do not fit together: cert and key belong"),
         ({"SPARSIGHT_ACCESS__JWKS_FILE": "j"}, "jwks_file, jwt_issuer and jwt_audience belong together"),
         ({"SPARSIGHT_ACCESS__KEY_FILE": "k"}, "did you mean SPARSIGHT_ACCESS__KEYS_FILE?"),
         ({"SPARSIGHT_BACKENDS": "triton,triton"}, "backends must name each backend once"),

@@ -242,6 +242,8 @@ def test_the_client_shows_its_certificate(ca, files, repository, tmp_path, capsy
         assert json.loads(capsys.readouterr().out)["model"]["name"] == "tiny"
         assert main(asks) == 1  # without its certificate
         assert "Traceback" not in capsys.readouterr().err
+        assert main(asks[:-2]) == 1  # without the CA that signed the gateway's certificate
+        assert "give the CA of its certificate" in capsys.readouterr().err
 
 
 def test_on_the_admin_port_nobody_needs_a_certificate(ca, files, repository, tmp_path):

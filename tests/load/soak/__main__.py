@@ -89,15 +89,24 @@ def strange(answers: Answers, log: Path) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m tests.load.soak",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--requests", type=int, default=200_000, help="in all (default: %(default)s)")
-    add("--every", type=int, default=2000, help="requests of a part (default: %(default)s)")
-    add("--callers", type=int, default=12, help="at the same time (default: %(default)s)")
-    add("--limit-mb", type=float, default=LIMIT_MB, help=f"of growth each {PER} (default: %(default)s)")
+    add("--requests", type=int, default=200_000, help="how many requests in all (default: %(default)s)")
+    add("--every", type=int, default=2000, help="how many requests a part has (default: %(default)s)")
+    add("--callers", type=int, default=12, help="how many callers at the same time (default: %(default)s)")
+    add(
+        "--limit-mb",
+        type=float,
+        default=LIMIT_MB,
+        help=f"most growth for each {PER} requests (default: %(default)s)",
+    )
     add("--test-triton", action="store_true", help="let the tritonserver of the tests run models")
-    add("--folder", type=Path, default=Path("runs/soak"), help="of the results (default: %(default)s)")
+    add(
+        "--folder", type=Path, default=Path("runs/soak"), help="folder for the results (default: %(default)s)"
+    )
     return parser
 
 

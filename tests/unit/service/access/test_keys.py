@@ -77,6 +77,25 @@ def test_a_key_can_expire(keys, file):
     assert keys("list")[1].splitlines()[2].split()[-1] == "expired"
 
 
+def test_who_makes_a_key_that_has_expired_is_told(keys):
+    assert "expired" not in keys("new", "--name", "a", "--scope", "detect", "--expires", "1d")[2]
+    code, _, said = keys("new", "--name", "a", "--scope", "detect", "--expires", "2020-01-31")
+    assert code == 0
+    assert "this key has expired already: 2020-01-31 00:00 UTC is over" in said
+
+
+def test_a_name_that_cannot_be_used_is_answered_with_what_can(keys):
+    assert "a-z, 0-9 and . _ -" in keys("new", "--name", "Line 3", "--scope", "detect")[2]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path, capfd):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "missing", tmp_path / "file"):
+        wrong = ["--file", str(folder / "keys.json"), "--name", "a", "--scope", "detect"]
+        assert main(["keys", "new", *wrong]) == 2
+        assert f"there is no folder {folder}; make it first" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -185,6 +204,12 @@ def test_a_file_has_at_most_a_million_bytes(file):
     assert read_keys(file) == []
     file.write_text(text.ljust(1_000_001))
     with pytest.raises(AccessFileInvalid, match="1,000,000"):
+        read_keys(file)
+
+
+def test_who_gives_a_key_instead_of_the_file_with_hashes_is_told_what_makes_it(file):
+    file.write_text(new_key())
+    with pytest.raises(AccessFileInvalid, match=r"Invalid JSON.*; `python -m service keys new` makes it"):
         read_keys(file)
 
 
