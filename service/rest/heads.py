@@ -31,6 +31,10 @@ TOO_MANY_CONNECTIONS: Fault = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     "there are too many connections (SPARSIGHT_MAX_CONNECTIONS); try again in 1 s",
 )
+TOO_MANY_REQUESTS: Fault = (
+    HTTPStatus.BAD_REQUEST,
+    "too many requests wait on this connection; send them after the answers to others",
+)
 
 
 def fault_of(target: bytes, headers: RawHeaders, version: str, *, upgrades: bool) -> Fault | None:

@@ -21,6 +21,7 @@ from service.rest.heads import (
     NOT_HTTP,
     TOO_LARGE,
     TOO_MANY_CONNECTIONS,
+    TOO_MANY_REQUESTS,
     TOO_SLOW,
     Fault,
     HeadAnswers,
@@ -29,6 +30,7 @@ from service.rest.heads import (
 from service.rest.middleware.ports import IS_ADMIN_PORT
 
 HEAD_S = 10.0  # how long a head may take, from its first byte, or from the begin of the connection
+MOST_WAITING = 100  # requests behind one that is being answered; each takes a hundred times its own bytes
 LINGER_S = 1.0  # after a 431, so that a client that is still sending its head can read the answer
 
 
@@ -129,6 +131,9 @@ class GuardedProtocol(HttpToolsProtocol):
         fault = fault_of(self.url, self.headers, self.parser.get_http_version(), upgrades=upgrades)
         if fault is not None:
             self.refuse(fault)
+            return
+        if len(self.pipeline) >= MOST_WAITING:
+            self.refuse(TOO_MANY_REQUESTS)
             return
         self.on_request()
         if upgrades:  # what follows would be in the other protocol
