@@ -70,7 +70,8 @@ class _Watched:
         """Return what changes when somebody writes the file or puts another in its place."""
         with suppress(OSError):
             found = os.stat(self.path)  # noqa: PTH116  # of the file that a link leads to
-            return found.st_mtime_ns, found.st_size, found.st_ino
+            # The time of change too: nobody can set it back, and it tells of permissions that were given.
+            return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
         return ()
 
 
@@ -170,15 +171,15 @@ class Gate:
         state = await asyncio.to_thread(watched.state)  # in a thread: a network drive may hang
         if only_changed and state == watched.seen:
             return
-        watched.seen = state
         try:
             watched.use(await asyncio.to_thread(watched.read))
         except AccessFileInvalid as error:
             log.error("access_file_broken", extra={"why": str(error), "kept": "what it said before"})
             self._metrics.set_access_file_broken(watched.name, True)
-            return
-        self._metrics.set_access_file_broken(watched.name, False)
-        self.audit.changed({"file": str(watched.path), "keys": sorted(self._names())})
+        else:
+            self._metrics.set_access_file_broken(watched.name, False)
+            self.audit.changed({"file": str(watched.path), "keys": sorted(self._names())})
+        watched.seen = state  # not before: after a defect, it is read again
 
     def _read_keys(self) -> list[Key]:
         assert self._access.keys_file is not None

@@ -35,7 +35,10 @@ def _not_taken(name: str) -> str:
 def _with_zone(time: datetime | None) -> datetime | None:
     if time is not None and time.tzinfo is None:
         raise ValueError("write a time with its zone, as in 2027-01-31T00:00:00Z")
-    return None if time is None else time.astimezone(UTC)
+    try:
+        return None if time is None else time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("this time is not between the years 1 and 9999 (UTC)") from None
 
 
 _Time = Annotated[datetime | None, AfterValidator(_with_zone)]

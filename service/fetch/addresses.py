@@ -17,6 +17,7 @@ _UNICAST = IPv6Network("2000::/3")  # of IPv6, only these addresses are given to
 _NOT_PUBLIC = (
     IPv4Network("192.0.0.0/24"),  # protocols
     IPv4Network("192.88.99.0/24"),  # 6to4 relays
+    IPv4Network("168.63.129.16/32"),  # the metadata service of a cloud, at an address like any other
     IPv6Network("2001::/23"),  # protocols, among them Teredo, which embeds an IPv4 address
     IPv6Network("2002::/16"),  # 6to4, which embeds an IPv4 address
     IPv6Network("3fff::/20"),  # documentation
@@ -66,6 +67,7 @@ class Lookups:
 
         Raises:
             OSError: there are none.
+            RuntimeError: there is no thread left for the lookup.
         """
         await self._free.acquire()
         loop = asyncio.get_running_loop()
@@ -84,10 +86,14 @@ class Lookups:
             error, texts = None, list[str]()
             try:
                 texts = list(self._resolver(host))
-            except OSError as raised:
-                error = raised
+            except (OSError, ValueError, RuntimeError, MemoryError) as raised:  # its place must become free
+                error = raised if isinstance(raised, OSError) else OSError(repr(raised))
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(end, error, texts)
 
-        threading.Thread(target=look_up, name="lookup", daemon=True).start()
+        try:
+            threading.Thread(target=look_up, name="lookup", daemon=True).start()
+        except BaseException:
+            self._free.release()
+            raise
         return list(dict.fromkeys(map(ip_address, await found)))

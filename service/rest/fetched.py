@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
-from service.errors import DeadlineExceeded, FetchFailed, FetchOff, FetchRefused, FetchTooLarge, ServiceError
+from service.errors import (
+    DeadlineExceeded,
+    FetchFailed,
+    FetchOff,
+    FetchRefused,
+    FetchTooLarge,
+    OutOfResources,
+    ServiceError,
+)
 from service.fetch.room import Room
 from service.request import RequestContext
 from service.rest.body import Upload
@@ -56,6 +64,11 @@ async def _fetch_all(
             return await fetcher.fetch(url, context, room)
         except (FetchRefused, FetchFailed, FetchTooLarge, DeadlineExceeded) as error:
             return error
+        except (MemoryError, RuntimeError) as error:
+            lack = OutOfResources.of(error)
+            if lack is None:
+                raise
+            return lack
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(url)) for url in urls]

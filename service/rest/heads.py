@@ -7,9 +7,10 @@ the service sees two, and a caller could hide the second one from the proxy.
 
 from http import HTTPStatus
 
+from service.errors import NotReady
 from service.metrics import Metrics, RefusedConnection
 from service.rest.ids import new_id
-from service.rest.middleware.refusal import RawHeaders
+from service.rest.middleware.refusal import RawHeaders, Refusal
 from service.rest.middleware.security import SecurityHeaders
 from service.rest.problems import MEDIA_TYPE, problem
 
@@ -30,6 +31,10 @@ NOT_HTTP: Fault = (HTTPStatus.BAD_REQUEST, "this is not a valid HTTP/1.1 request
 TOO_MANY_CONNECTIONS: Fault = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     "there are too many connections (SPARSIGHT_MAX_CONNECTIONS); try again in 1 s",
+)
+TOO_MANY_REQUESTS: Fault = (
+    HTTPStatus.BAD_REQUEST,
+    "too many requests wait on this connection; send them after the answers to others",
 )
 
 
@@ -81,12 +86,19 @@ _REASONS: dict[HTTPStatus, RefusedConnection] = {
 
 
 class HeadAnswers:
-    """Answers the requests that never reach the app."""
+    """Answers the requests that never reach the app, and those that the app has no time left to answer."""
 
     def __init__(self, metrics: Metrics, security: SecurityHeaders) -> None:
         """Count the refusals in `metrics`; answers have the headers of `security`."""
         self._metrics = metrics
         self._security = security
+        self._stopping = Refusal(NotReady)
+
+    def cut(self, request_id: str) -> tuple[RawHeaders, bytes]:
+        """Return the headers and the body of the 503 for a request that was not answered before the end."""
+        headers, body = self._stopping.answer(NotReady("it is stopping"), request_id)
+        more = [(b"connection", b"close"), (b"x-request-id", request_id.encode())]
+        return [*headers, *more, *self._security.of_problems], body
 
     def refuse(self, fault: Fault) -> tuple[RawHeaders, bytes]:
         """Count a refusal; return the headers and the body of its answer."""

@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -11,6 +12,9 @@ from service.errors import EmptyImage, UndecodableImage, UnsupportedImage
 from service.pipeline.image_formats import FORMATS, name_format
 
 _SHORTEST = 64  # bytes; every longer image file has a zero byte
+# Small values and escapes take up to sixty times the memory of their text, if a large text is read at once.
+_MOST_VALUES = 100_000  # in JSON; URLs may hold commas, but base64 holds nothing that begins a value
+_PIECE = 65_536  # characters of a text that are unescaped at once
 _URL = re.compile(r"(https?|ftp|s3|gs|file)://", re.IGNORECASE)
 _FORM_FIELD = "image="
 _FORM = re.compile(rb"--[^\r\n]{1,70}\r?\nContent-Disposition:", re.IGNORECASE)  # how a multipart form begins
@@ -68,6 +72,8 @@ def unwrap(body: bytes) -> bytes | Urls:
 
 
 def _from_json(text: str) -> bytes | Urls:
+    if sum(map(text.count, ",[{")) > _MOST_VALUES:
+        raise UnsupportedImage(f"this is JSON with over {_MOST_VALUES:,} values; {_SEND}")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -96,14 +102,15 @@ def _from_text(text: str) -> bytes:
     if text[:5].lower() == "data:":
         head, _, content = text.partition(",")
         if not head.lower().replace(" ", "").endswith(";base64"):
-            return unquote_to_bytes(content.encode(errors="replace"))
-        text = unquote(content)
+            return b"".join(unquote_to_bytes(piece.encode(errors="replace")) for piece in _pieces(content))
+        text = content
     if _URL.match(text):
         raise UnsupportedImage(
             "this is a URL; send the file's bytes: curl URL | curl --data-binary @- …/detect;"
             f" or, if the operator allows the URL's host, JSON: {_SEND_URL}"
         )
-    text = "".join(unquote(text).split()).translate(str.maketrans("-_", "+/")).rstrip("=")
+    text = "".join("".join(unquote(piece).split()) for piece in _pieces(text))
+    text = text.translate(str.maketrans("-_", "+/")).rstrip("=")
     if not text:
         raise EmptyImage
     if not name_format(_decoded(text[:1000])):
@@ -114,6 +121,17 @@ def _from_text(text: str) -> bytes:
     if not decoded:
         raise UndecodableImage("the base64 of the image is damaged or cut short; send it again")
     return decoded
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield a text in pieces, without cutting through an escape such as %2B."""
+    begin = 0
+    while begin < len(text):
+        end = begin + _PIECE
+        cut = text.find("%", end - 2, end)
+        end = end if cut < 0 else cut
+        yield text[begin:end]
+        begin = end
 
 
 def _decoded(text: str) -> bytes:

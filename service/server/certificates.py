@@ -20,8 +20,8 @@ _INVALID_NOW = {  # the codes X509_V_ERR_CERT_HAS_EXPIRED and X509_V_ERR_CERT_NO
     9: "is not valid yet; is the clock of this machine right?",
 }
 
-_Seen = tuple[tuple[int, int, int], ...]
-"""Inode, size and time of change of each file."""
+_Seen = tuple[tuple[int, ...], ...]
+"""Inode, size and times of change of each file."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Certificates:
         """
         self._files = files
         self._metrics = metrics
+        self._reading = asyncio.Lock()  # what was read first must not be used last
         self._seen = _look(files)
         self.pair = load(files)
         metrics.set_certificate_expiry(self.pair.expires_s)
@@ -78,19 +79,25 @@ class Certificates:
             await asyncio.sleep(_LOOK_EVERY_S)
             seen = _look(self._files)
             if seen == before != self._seen:
-                await self.renew()
+                try:
+                    await self.renew()
+                except Exception:
+                    log.exception("certificate_watch_failed")
             before = seen
 
     async def renew(self) -> None:
         """Read the files; keep the pair in force, and log why, if they cannot be used."""
-        self._seen = _look(self._files)
-        try:
-            self.pair = await asyncio.to_thread(load, self._files)
-        except (SettingsInvalid, OSError) as error:  # OSError: a file was removed in the midst of it
-            log.error("certificate_refused", extra={"why": str(error)})
-            return
-        self._metrics.set_certificate_expiry(self.pair.expires_s)
-        log.info("certificate_in_force", extra={"expires_s": int(self.pair.expires_s)})
+        async with self._reading:
+            seen = _look(self._files)
+            try:
+                pair = await asyncio.to_thread(load, self._files)
+            except (SettingsInvalid, OSError) as error:  # OSError: a file was removed in the midst of it
+                log.error("certificate_refused", extra={"why": str(error)})
+            else:
+                self.pair = pair
+                self._metrics.set_certificate_expiry(pair.expires_s)
+                log.info("certificate_in_force", extra={"expires_s": int(pair.expires_s)})
+            self._seen = seen
 
 
 def _context(files: TlsSettings) -> ssl.SSLContext:
@@ -164,5 +171,6 @@ def _look(files: TlsSettings) -> _Seen:
             facts = path.stat() if path else None
         except OSError:
             facts = None
-        found.append((facts.st_ino, facts.st_size, facts.st_mtime_ns) if facts else (0, 0, 0))
+        # The time of change (ctime) too: nobody can set it back, and it tells of permissions that were given.
+        found.append((facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns) if facts else ())
     return tuple(found)

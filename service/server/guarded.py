@@ -7,10 +7,12 @@ further request. Fields behind a body in chunks, it adds to the headers.
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Any, cast
 
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -21,6 +23,7 @@ from service.rest.heads import (
     NOT_HTTP,
     TOO_LARGE,
     TOO_MANY_CONNECTIONS,
+    TOO_MANY_REQUESTS,
     TOO_SLOW,
     Fault,
     HeadAnswers,
@@ -28,7 +31,10 @@ from service.rest.heads import (
 )
 from service.rest.middleware.ports import IS_ADMIN_PORT
 
+log = logging.getLogger(__name__)
+
 HEAD_S = 10.0  # how long a head may take, from its first byte, or from the begin of the connection
+MOST_WAITING = 100  # requests behind one that is being answered; each takes a hundred times its own bytes
 LINGER_S = 1.0  # after a 431, so that a client that is still sending its head can read the answer
 
 
@@ -130,6 +136,9 @@ class GuardedProtocol(HttpToolsProtocol):
         if fault is not None:
             self.refuse(fault)
             return
+        if len(self.pipeline) >= MOST_WAITING:
+            self.refuse(TOO_MANY_REQUESTS)
+            return
         self.on_request()
         if upgrades:  # what follows would be in the other protocol
             self.cycle.keep_alive = False
@@ -216,4 +225,23 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await app(scope, receive, send)  # type: ignore[arg-type]
+            except asyncio.CancelledError:  # only at the end of the time that a service has to stop
+                await self._cut(cycle)
+
+        super()._start_asgi_task(cycle, cast("ASGI3Application", answer))
+
+    async def _cut(self, cycle: RequestResponseCycle) -> None:
+        """End a request that has no time left; uvicorn would write a traceback, as if it were a defect."""
+        request_id: str = cycle.scope["state"].get("request_id", "")
+        log.warning("request_cut", extra={"path": cycle.scope["path"][:200], "id": request_id})
+        if not cycle.response_started:
+            headers, body = self._answers.cut(request_id)
+            await cycle.send({"type": "http.response.start", "status": 503, "headers": headers})
+            await cycle.send({"type": "http.response.body", "body": body, "more_body": False})
+        elif not cycle.response_complete:
+            cycle.disconnected = True
+            self.transport.close()

@@ -1,5 +1,6 @@
 """Give each request an id, and record its status and duration in the metrics and the log."""
 
+import asyncio
 import logging
 import math
 import re
@@ -45,12 +46,12 @@ class RequestRecorder:
             return
         request_id = request_id_of(scope["headers"])
         scope.setdefault("state", {})["request_id"] = request_id
-        code = 500  # the server sends this if the app sends nothing
+        code, begun = 500, False  # the server sends a 500 if the app sends nothing
 
         async def send_and_note(message: Message) -> None:
-            nonlocal code
+            nonlocal code, begun
             if message["type"] == "http.response.start":
-                code = message["status"]
+                code, begun = message["status"], True
                 own = message.get("headers", ())
                 message["headers"] = [*own, *self.headers_besides(own, request_id)]
             await send(message)
@@ -59,6 +60,9 @@ class RequestRecorder:
         self.begin()
         try:
             await self._app(scope, receive, send_and_note)
+        except asyncio.CancelledError:
+            code = code if begun else 503  # as the server answers what it has no time left for
+            raise
         finally:
             route = scope.get("route")
             path: str = scope["path"] if route is None else route.path  # /models/{name}/example, for example

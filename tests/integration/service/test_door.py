@@ -1,16 +1,19 @@
 """What comes when the queue is full is refused before its body is read, and the preferred is still served."""
 
 import asyncio
+import gzip
 import re
 import socket
+import time
 
 import httpx
 import numpy as np
 
-from tests.builders import image_bytes
+from tests.builders import golden_image, image_bytes
 
 # Shorter than the server's 5 s, so that no connection ends at the moment when the client uses it again.
 LIMITS = httpx.Limits(keepalive_expiry=2)
+SMALL = image_bytes(golden_image())
 SLOW = image_bytes(np.zeros((3000, 3000, 3), np.uint8))  # takes long to decode, and is a small file
 
 
@@ -90,6 +93,21 @@ def test_a_body_over_the_bytes_in_flight_is_refused_from_its_header(start, repos
         answer = second.recv(2000)
         assert answer.startswith(b"HTTP/1.1 429")
         assert b"SPARSIGHT_MAX_INFLIGHT_BYTES" in answer
+
+
+def test_a_packed_body_counts_as_the_largest_that_it_may_become(start, repository):
+    limited = start(repository=repository, max_inflight_bytes=1000)
+    packed = {"content": gzip.compress(SMALL), "headers": {"Content-Encoding": "gzip"}}
+    assert limited.client.post("/detect", **packed).status_code == 200  # alone, every body is taken
+    host, port = limited.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as first:
+        first.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        while limited.metrics()["sparsight_inflight_requests"] < 2:
+            time.sleep(0.01)
+        assert len(packed["content"]) < 900
+        answer = limited.client.post("/detect", **packed)
+        assert answer.status_code == 429
+        assert "SPARSIGHT_MAX_INFLIGHT_BYTES" in answer.text
 
 
 def test_an_image_that_could_not_be_answered_in_time_is_refused_and_not_started(start, repository):

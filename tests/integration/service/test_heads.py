@@ -9,7 +9,8 @@ import time
 import pytest
 
 from service.rest.heads import LARGEST_HEAD
-from service.server import guarded, middleware
+from service.rest.middleware import wrap
+from service.server import guarded
 from service.serving import stages
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.test_doorstep import connect, full, head, read_answer
@@ -284,7 +285,7 @@ def test_a_body_of_single_bytes_is_limited_in_time(start, repository, more):
 
 
 def test_a_body_in_chunks_of_one_byte_is_limited_in_time(start, repository, monkeypatch):
-    monkeypatch.setattr(middleware, "SILENT_S", 0.2)
+    monkeypatch.setattr(wrap, "SILENT_S", 0.2)
     with connect(start(repository=repository, body_timeout_s=0.6)) as connection:
         connection.sendall(POST + CHUNKS)
         connection.settimeout(0.05)

@@ -88,6 +88,31 @@ def test_told_to_stop_it_takes_requests_until_a_load_balancer_has_noticed(reposi
     assert 2 <= took_s < 4
 
 
+def test_what_is_not_answered_in_the_time_to_stop_is_a_503_and_one_line(repository):
+    settings = {"SPARSIGHT_REPOSITORY": repository, "PORT": 0, "SPARSIGHT_SHUTDOWN_TIMEOUT_S": 1}
+    with subprocess.Popen(**command(**settings)) as process:
+        url = next(line for line in process.stderr if "ready: open" in line).split()[-1]
+        port = int(url.rstrip("/").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine\r\n")
+            connection.sendall(b"Content-Length: 9\r\n\r\nabc")  # the rest never comes
+            time.sleep(0.2)
+            process.send_signal(signal.SIGTERM)
+            received = b""
+            while part := connection.recv(65536):
+                received += part
+        log = process.stderr.read()
+        assert process.wait(timeout=30) == 0
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"connection: close" in head
+    assert json.loads(body)["type"].endswith("not-ready")
+    assert json.loads(body)["id"] == "mine"
+    assert "request_cut path=/detect id=mine" in log
+    assert "request_answered route=/detect code=503 id=mine" in log
+    assert "Traceback" not in log
+
+
 def test_with_json_every_line_of_the_log_is_an_event(repository):
     wanted = {"SPARSIGHT_REPOSITORY": repository, "PORT": 0, "SPARSIGHT_LOG_FORMAT": "json"}
     with subprocess.Popen(**command(**wanted)) as process:

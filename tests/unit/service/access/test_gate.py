@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -182,6 +183,38 @@ def test_a_file_that_stays_the_same_is_not_read(gate_of, caplog):
     assert caplog.records == []
     asyncio.run(gate.read_again())
     assert [record.message for record in caplog.records] == ["access_file_read"]
+
+
+def test_a_change_is_noticed_though_size_and_time_stay(gate_of, file):
+    text, other = new_key(), new_key()
+    gate = gate_of(listed(text))
+    before = file.stat()
+    file.write_text(as_text([listed(other)]))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_size == before.st_size
+    asyncio.run(gate.read_again(only_changed=True))
+    assert gate.check("/detect", bearer(other)).name == "line-3"
+    assert why(gate, bearer(text)) == "unknown"
+
+
+def test_a_change_that_could_not_be_read_for_want_of_a_thread_is_read_later(gate_of, file, monkeypatch):
+    text = new_key()
+    gate = gate_of(listed(text))
+    file.write_text(as_text([listed(text, revoked=datetime.now(UTC))]))
+    to_thread = asyncio.to_thread
+
+    def without_threads(function, *given):
+        if function.__name__ == "_read_keys":
+            raise RuntimeError("can't start new thread")
+        return to_thread(function, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "to_thread", without_threads)
+        with pytest.raises(RuntimeError, match="thread"):
+            asyncio.run(gate.read_again(only_changed=True))
+    assert gate.check("/detect", bearer(text)).name == "line-3"
+    asyncio.run(gate.read_again(only_changed=True))
+    assert why(gate, bearer(text)) == "revoked"
 
 
 @pytest.mark.parametrize("broken", ["", None])

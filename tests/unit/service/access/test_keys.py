@@ -100,7 +100,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path, capfd):
     "wrong",
     [
         ("--name", "Line 3"), ("--name", "admin-token"), ("--name", "token"), ("--name", ""), ("--rate", "0"),
-        ("--rate", "10001"), ("--quota", "0"),
+        ("--rate", "10001"), ("--quota", "0"), ("--expires", "9999-12-31 23:59:59-14:00"),
     ],
 )  # fmt: skip
 def test_what_a_key_cannot_be_is_refused(keys, file, wrong):
@@ -167,7 +167,8 @@ def test_a_write_that_fails_leaves_the_old_file(keys, file, monkeypatch):
                 [listed(scopes=["all"])],
                 [listed(name="A")], [listed(name="a" * 65)], [listed(name="token")], [listed(rate=0)],
                 [listed(quota=0)], [listed(expires="2027-01-01T00:00:00")], [listed(key="secret")],
-                [listed(), listed("b")],
+                [listed(), listed("b")], [listed(expires="9999-12-31T23:59:59-14:00")],
+                [listed(revoked="0001-01-01T00:00:00+14:00")],
             )
         ),
     ],

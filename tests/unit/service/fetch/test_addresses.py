@@ -34,6 +34,7 @@ def test_an_address_in_the_internet_is_public(text):
         "192.168.0.0", "192.168.255.255", "198.18.0.0", "198.19.255.255",  # benchmarks
         "198.51.100.1", "203.0.113.1", "224.0.0.1", "224.0.1.1", "239.255.255.255",  # groups
         "240.0.0.0", "255.255.255.255",
+        "168.63.129.16", "::ffff:168.63.129.16",  # a cloud's metadata
         "::", "::1", "::127.0.0.1", "::8.8.8.8", "100::1", "fc00::", "fdff::1", "fe80::1", "fe80::1%eth0",
         "fec0::1", "ff02::1", "ff0e::1", "4000::1", "5f00::1",
         "2001::", "2001:0:7f00:1::1",  # Teredo
@@ -83,6 +84,28 @@ def test_a_lookup_that_hangs_counts_until_it_ends_but_holds_up_nobody():
         assert calls == ["hangs.example"] * 2
         await asyncio.wait_for(asyncio.to_thread(socket.gethostname), 5)  # the loop's own threads are free
         hangs.set()
+        return await asyncio.wait_for(lookups.addresses("a.example"), 5)
+
+    assert list(map(str, asyncio.run(run()))) == ["1.1.1.1"]
+
+
+def test_a_lookup_that_fails_in_any_way_frees_its_place(monkeypatch):
+    def resolver(host):
+        if host == "odd.example":
+            raise ValueError(host)
+        return ["1.1.1.1"]
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    async def run():
+        lookups = Lookups(1, resolver)
+        with pytest.raises(OSError, match="odd"):
+            await asyncio.wait_for(lookups.addresses("odd.example"), 5)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            with pytest.raises(RuntimeError):
+                await lookups.addresses("a.example")
         return await asyncio.wait_for(lookups.addresses("a.example"), 5)
 
     assert list(map(str, asyncio.run(run()))) == ["1.1.1.1"]

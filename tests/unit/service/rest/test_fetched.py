@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import Request
 
 from service.app import create_app
-from service.errors import FetchOff, Overloaded
+from service.errors import FetchOff, OutOfResources, Overloaded
 from service.request import RequestContext
 from service.rest.body import Upload
 from service.rest.fetched import images_of
@@ -55,3 +55,21 @@ def test_without_a_fetcher_there_are_no_urls():
 
     with pytest.raises(FetchOff):
         asyncio.run(run())
+
+
+@pytest.mark.parametrize("lack", [MemoryError(), RuntimeError("can't start new thread")])
+def test_without_memory_or_threads_that_is_the_answer(lack):
+    class Short:
+        async def fetch(self, url, context, room):
+            raise lack
+
+    app = create_app(Settings())
+    app.state.fetcher = Short()
+
+    async def run():
+        request = Request({"type": "http", "app": app}, stays)
+        async with images_of(request, Upload((), (None,), ("a",)), RequestContext.within(10)) as images:
+            return images
+
+    (image,) = asyncio.run(run())
+    assert isinstance(image, OutOfResources)

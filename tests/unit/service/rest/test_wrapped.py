@@ -2,6 +2,8 @@
 
 import base64
 import json
+import tracemalloc
+from contextlib import suppress
 from urllib.parse import quote
 
 import numpy as np
@@ -121,3 +123,40 @@ def test_what_curl_d_leaves_of_a_file_is_told_how_to_send_it(data):
     stripped = data.translate(None, b"\r\n\0")
     with pytest.raises(UndecodableImage, match="write --data-binary"):
         unwrap(stripped)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"%41" * 300_000,
+        b"data:,%20" + b"%41" * 300_000,
+        b"data:image/png;base64," + b"%41" * 300_000,
+        b"A " * 500_000,
+        b"[" + b"{}," * 300_000 + b"{}]",
+        b'{"urls": [' + b'"ab",' * 200_000 + b'"ab"]}',
+    ],
+    ids=lambda body: body[:12].decode(),
+)
+def test_no_text_takes_many_times_its_own_memory(body):
+    tracemalloc.start()
+    try:
+        with suppress(UnsupportedImage, UndecodableImage):
+            unwrap(body)
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(body) + 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("at", range(65_533, 65_540))
+def test_an_escape_may_stand_anywhere(at):
+    data = FILES[1] + bytes(60_000)
+    text = base64_of(data)
+    escaped = text[:at] + f"%{ord(text[at]):02X}" + text[at + 1 :]
+    assert unwrap(f"data:image/png;base64,{escaped}".encode()) == data
+
+
+def test_json_may_have_so_many_values_and_no_more():
+    most = json.dumps({"urls": ["a" + "," * 99_998]}).encode()  # with the brackets, 100,000
+    assert unwrap(most) == Urls(("a" + "," * 99_998,))
+    with pytest.raises(UnsupportedImage, match="over 100,000 values"):
+        unwrap(most.replace(b"a", b"a,"))

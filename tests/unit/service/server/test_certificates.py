@@ -1,15 +1,20 @@
 """Certificate files that cannot be used are refused, with a sentence that names the file and the fault."""
 
+import asyncio
 import datetime
+import os
 import time
 
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
+from prometheus_client import CollectorRegistry
 
 from service.errors import SettingsInvalid
 from service.guard_settings import TlsSettings
-from service.server.certificates import load
+from service.metrics import Metrics
+from service.server import certificates
+from service.server.certificates import Certificates, load
 
 NOW = datetime.datetime.now(datetime.UTC)
 
@@ -101,3 +106,74 @@ def test_a_damaged_certificate_is_refused(write):
     lines = files["cert"].read_bytes().splitlines(keepends=True)
     files["cert"].write_bytes(b"".join([*lines[:3], *lines[6:]]))
     assert "a.crt cannot be used with its key" in refusal(**files)
+
+
+def until_followed(files, monkeypatch, change):
+    """Follow `files`, call `change`, and return the pair that is in force when another one is."""
+    monkeypatch.setattr(certificates, "_LOOK_EVERY_S", 0.02)
+
+    async def run():
+        followed = Certificates(TlsSettings(**files), Metrics(CollectorRegistry()))
+        first, task = followed.pair, asyncio.create_task(followed.follow())
+        await asyncio.sleep(0.05)
+        change()
+        async with asyncio.timeout(10):
+            while followed.pair is first:
+                assert not task.done()
+                await asyncio.sleep(0.01)
+        task.cancel()
+        return first, followed.pair
+
+    return asyncio.run(run())
+
+
+def test_a_change_is_noticed_though_size_and_time_stay(write, monkeypatch):
+    files = write(not_after=NOW + datetime.timedelta(days=3))
+
+    def change():
+        before = {path: path.stat() for path in files.values()}
+        write(not_after=NOW + datetime.timedelta(days=4))
+        for path, facts in before.items():
+            # Spaces at the end change nothing, and the sizes of signatures differ by a few bytes.
+            size = max(facts.st_size, path.stat().st_size)
+            path.write_bytes(path.read_bytes().ljust(size))
+            os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+    first, second = until_followed(files, monkeypatch, change)
+    assert second.expires_s == first.expires_s + 86400
+
+
+def test_it_goes_on_to_look_after_a_defect(write, monkeypatch, caplog):
+    files = write()
+    loads = []
+
+    def load_later(settings):
+        loads.append(settings)
+        if len(loads) == 1:
+            raise RuntimeError("can't start new thread")
+        return load(settings)
+
+    def change():
+        monkeypatch.setattr(certificates, "load", load_later)
+        write(not_after=NOW + datetime.timedelta(days=4))
+
+    until_followed(files, monkeypatch, change)
+    assert "certificate_watch_failed" in caplog.text
+
+
+def test_what_was_read_first_is_not_used_last(write, monkeypatch):
+    followed = Certificates(TlsSettings(**write()), Metrics(CollectorRegistry()))
+    pairs = iter([(0.2, "first"), (0.0, "second")])
+
+    def load_slowly(settings):
+        wait_s, name = next(pairs)
+        time.sleep(wait_s)
+        return certificates.Pair(name, name, 1.0)
+
+    monkeypatch.setattr(certificates, "load", load_slowly)
+
+    async def run():
+        await asyncio.gather(followed.renew(), followed.renew())
+
+    asyncio.run(run())
+    assert followed.pair.of_callers == "second"
