@@ -9,6 +9,8 @@ guards of guarded.py.
 """
 
 import asyncio
+import select
+import sys
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -97,11 +99,22 @@ class DoorProtocol(GuardedProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, unless a request has arrived on it that is only not read yet.
 
-        After a suspension of this process or its machine, uvloop runs the timers that are late before it
-        reads from the sockets (fault gateway-suspended of tests/faults).
+        The timer may be late, after other work or a suspension of this process (fault gateway-suspended of
+        tests/faults), and then runs before the loop reads from the sockets.
         """
-        handler = super().timeout_keep_alive_handler
-        self.timeout_keep_alive_task = self.loop.call_later(_READ_FIRST_S, handler)
+        if self._refused_s is None and self._has_unread():
+            again = self.timeout_keep_alive_handler
+            self.timeout_keep_alive_task = self.loop.call_later(_READ_FIRST_S, again)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _has_unread(self) -> bool:
+        """Return whether the system has something for this connection that the loop has not read."""
+        if self.transport.is_closing() or sys.platform == "win32":
+            return False
+        waiting = select.poll()
+        waiting.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(waiting.poll(0))
 
     def pause_writing(self) -> None:
         """Begin to watch whether the client still reads."""
