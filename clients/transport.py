@@ -65,9 +65,9 @@ class Transport(Protocol):
         deadline: Deadline,
         parameters: Mapping[str, int],
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return, by name, the outputs in `outputs` that the server's answer contains.
+        """Run a model; return those of the wanted `outputs` that the server's answer contains, by name.
 
-        `parameters` are those of the request that are no tensors. An output of text is an array of bytes.
+        `parameters` are named values besides the tensors. An output of text is an array of bytes.
         """
 
     def close(self) -> None:

@@ -58,7 +58,9 @@ class Door:
 
     @contextmanager
     def admit(self, path: str, query: bytes, announced_bytes: int | None) -> Iterator[None]:
-        """Count a request as in flight during the block; `announced_bytes` is None if it gives no size.
+        """Count a request as in flight during the block.
+
+        `announced_bytes` is the size of its body; None if the request does not say it.
 
         Raises:
             Overloaded: the request must be refused.

@@ -110,9 +110,10 @@ def decode_image(
     """Return the upright RGB pixels of an image file.
 
     A file with 16 bits per value often holds 10 to 14 bits of a camera; the upper 8 of these are looked at.
-    How many bits a file holds is stated by `bits`; else by the header (sBIT of a PNG, MaxSampleValue or
-    SignificantBits of a TIFF), unless a value is larger; else it is the first of 8, 10, 12, 14 and 16 that
-    can hold the largest value. Because of this last rule, a very dark image of 16 bits becomes too bright.
+    The number of bits is `bits`, if given. Otherwise it is the number in the header (sBIT of a PNG,
+    MaxSampleValue or SignificantBits of a TIFF), if all values fit into it. Otherwise it is the first of 8,
+    10, 12, 14 and 16 that can hold the largest value. Because of this last rule, a very dark image of 16 bits
+    becomes too bright.
 
     Args:
         bits: number of bits that a file with 16 bits per value holds, 8 to 16; larger values are white.

@@ -34,7 +34,9 @@ class Served:
 
 @dataclass(frozen=True)
 class Built:
-    """A graph on disk and its specification; if a sparse and a dense graph were built, the times of both."""
+    """A graph on disk and its specification.
+
+    It also has the times of the sparse and the dense graph, if both were built."""
 
     path: Path
     spec: GraphSpec
