@@ -80,7 +80,7 @@ def no_threads_at_start(scene: Scene) -> None:
     """Start a gateway that may not start a thread: it says so and ends."""
     repository = build_artifact(scene.folder / "repository").repository
     scene.folder.chmod(0o755)
-    # With threads of its own, OpenBLAS ends the process when numpy is imported, before the gateway's first line.
+    # OpenBLAS wants threads of its own as soon as numpy is imported, and ends the process if it gets none.
     alone = ("env", "OPENBLAS_NUM_THREADS=1", *unprivileged(1))
     gateway = Gateway(scene.folder / "log", {"repository": repository}, prefix=alone)
     scene.breaks()
