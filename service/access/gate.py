@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from service.access.allowance import Allowance
 from service.access.audit import Audit
 from service.access.keys import OTHERS, Key, hash_of, read_keys
-from service.access.table import Scope, rule_of
+from service.access.table import Place, Scope, rule_on
 from service.errors import AccessFileInvalid, Forbidden, Unauthorized
 from service.metrics import Metrics
 from service.settings import Settings
@@ -109,14 +109,21 @@ class Gate:
 
     # ---- requests ----------------------------------------------------------------------------
 
-    def check(self, path: str, headers: RawHeaders) -> Caller | None:
+    def check(self, path: str, headers: RawHeaders, port: Place = "both") -> Caller | None:
         """Return the caller, who may use the address; None if everybody may.
+
+        Of two ports, each treats the other's addresses as it treats one that does not exist.
+
+        Args:
+            path: of the request.
+            headers: of the request.
+            port: the port on which it came; both if there is only one.
 
         Raises:
             Unauthorized: the request has no valid key.
             Forbidden: its key is not for this address.
         """
-        route, rule = rule_of(path)
+        route, rule = rule_on(port, path)
         if rule.need == "open":
             return None
         caller = self.identify(headers)

@@ -74,6 +74,12 @@ _PATTERNS = [
 ]
 
 
+def rule_on(port: Place, path: str) -> tuple[str | None, Rule]:
+    """Return the route of a path, and the rule for it on a port; `both` is the port of a service with one."""
+    route, rule = rule_of(path)
+    return (route, rule) if port == "both" or rule.place in (port, "both") else (None, CLOSED)
+
+
 def rule_of(path: str) -> tuple[str | None, Rule]:
     """Return the route of a path, None if it is not in the table, and the rule for it."""
     rule = RULES.get(path)

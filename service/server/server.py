@@ -25,6 +25,9 @@ from service.server.protocol import DoorProtocol
 from service.serving.detect import DetectService
 from service.settings import Settings
 
+# Longer than the 60 s of common load balancers. So the balancer closes an idle connection, not the gateway, and
+# no request is sent on a connection that is just being closed.
+KEEP_ALIVE_S = 75
 _ADMIN_DRAIN_S = 2  # how long the last answers on the admin port may take
 
 
@@ -47,6 +50,7 @@ def server_of(
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             proxy_headers=False,  # else callers on this machine could choose the address that the log shows
             lifespan=lifespan,
             timeout_graceful_shutdown=drain_s,

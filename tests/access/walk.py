@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.access.table import Scope, rule_of
+from service.access.table import CLOSED, Scope, rule_of
 from tests.access.running import CALLERS, Running
 from tests.builders import golden_image, image_bytes
 
@@ -32,7 +32,7 @@ class Row:
         """Return what is not as the table in service/access/table.py says."""
         found = []
         for kind, status in zip(KINDS, self.statuses, strict=True):
-            if not self.is_here and (self.need == "open" or kind == "right scope"):
+            if not self.is_here and kind == "right scope":
                 is_right, wanted = status == 404, "404"
             elif self.need == "open" or kind == "right scope":
                 is_right, wanted = status not in REFUSALS and status < 500, "an answer"
@@ -73,7 +73,8 @@ def walk(gateway: Running, app: FastAPI) -> Iterator[Row]:
 def ask_with_all(gateway: Running, method: str, target: str, path: str, port: str = CALLERS) -> Row:
     """Return the row of one address, which is written as `target`; `path` is what it means."""
     rule = rule_of(path)[1]
-    need, is_here = rule.need, len(gateway.ports) == 1 or rule.place in (port, "both")
+    is_here = len(gateway.ports) == 1 or rule.place in (port, "both")
+    need = rule.need if is_here else CLOSED.need
     keys = {
         "no key": None,
         "wrong scope": gateway.keys[WRONG[need]],

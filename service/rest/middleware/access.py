@@ -9,6 +9,7 @@ from service.access.gate import Caller, Gate
 from service.access.table import rule_of
 from service.errors import ACCESS_ERRORS, ServiceError, Unauthorized
 from service.metrics import Metrics
+from service.rest.middleware.ports import port_of
 from service.rest.middleware.refusal import Refusal
 
 _NO_ROOM = {429, 503}
@@ -21,8 +22,9 @@ class AccessCheck:
     stranger neither takes a place in the queue nor learns how long it is.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate, metrics: Metrics) -> None:
-        """Wrap `app`."""
+    def __init__(self, app: ASGIApp, gate: Gate, metrics: Metrics, *, two_ports: bool) -> None:
+        """Wrap `app`; with two ports, each has addresses of its own."""
+        self._two_ports = two_ports
         self._app = app
         self._gate = gate
         self._metrics = metrics
@@ -37,7 +39,8 @@ class AccessCheck:
             await self._app(scope, receive, send)
             return
         try:
-            caller = self._gate.check(scope["path"], scope["headers"])
+            port = port_of(scope) if self._two_ports else "both"
+            caller = self._gate.check(scope["path"], scope["headers"], port)
             if caller is None:
                 await self._app(scope, receive, send)
                 return

@@ -8,10 +8,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.access.table import rule_of
+from service.access.table import Place, rule_of
 
 IS_ADMIN_PORT = "is_admin_port"
 """Name of the entry that the server puts into the state of a request that came in on the admin port."""
+
+
+def port_of(scope: Scope) -> Place:
+    """Return the port on which a request came, where there are two."""
+    return "operator" if scope["state"].get(IS_ADMIN_PORT, False) else "callers"
 
 
 class Ports:
@@ -29,8 +34,7 @@ class Ports:
         return self._app(scope, receive, send)
 
     def _has(self, scope: Scope) -> bool:
-        here = "operator" if scope["state"].get(IS_ADMIN_PORT, False) else "callers"
-        return rule_of(scope["path"])[1].place in (here, "both")
+        return rule_of(scope["path"])[1].place in (port_of(scope), "both")
 
 
 def _is_operators(path: str) -> bool:

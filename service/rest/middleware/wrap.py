@@ -44,9 +44,10 @@ def wrap(
         not_found: makes the answer for a path at which there is nothing.
     """
     door, origins = Door(app, service), service.settings.cors_origins
-    app = door if service.settings.admin_port is None else Ports(door, not_found)
+    two_ports = service.settings.admin_port is not None
+    app = Ports(door, not_found) if two_ports else door
     if gate.is_on:
-        app = AccessCheck(app, gate, service.metrics)
+        app = AccessCheck(app, gate, service.metrics, two_ports=two_ports)
     if origins:  # outside of the check: a browser asks for permission before it sends a key
         app = CORSMiddleware(
             app,
