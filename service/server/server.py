@@ -25,8 +25,8 @@ from service.server.protocol import DoorProtocol
 from service.serving.detect import DetectService
 from service.settings import Settings
 
-# Longer than the 60 s of common load balancers. So the balancer closes an idle connection, not the gateway, and
-# no request is sent on a connection that is just being closed.
+# Longer than the 60 s of common load balancers. So the balancer closes an idle connection, not the gateway,
+# and no request is sent on a connection that is just being closed.
 KEEP_ALIVE_S = 75
 _ADMIN_DRAIN_S = 2  # how long the last answers on the admin port may take
 
