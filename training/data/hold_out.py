@@ -25,7 +25,7 @@ class HoldOut(DatasetView):
         Args:
             share: share of the images that are held out, above 0 and below 1. The hash of each image
                 decides, so the true share differs a little.
-            held_out: True: show the images that are held out; False: show all other images.
+            held_out: whether to show the images that are held out; False: show all other images.
 
         Raises:
             DatasetError: an image file cannot be read, or all image files have the same bytes.

@@ -1,4 +1,4 @@
-"""Decodes every image of a data set and measures its objects, to find problems before a training."""
+"""Decodes every image of a data set and measures its objects, to find problems before training."""
 
 import hashlib
 from collections.abc import Sequence

@@ -167,7 +167,7 @@ def cover(placed: Placed, window: Window, outline: Mask | None = None) -> Placed
 
 
 def hidden_shares(placed: Placed, window: Window, outline: Mask | None) -> NDArray[np.float32]:
-    """Return for each object which share of its visible part something in a window would cover, (N,).
+    """Return for each object what share of its visible part something in a window would cover, (N,).
 
     For an object with mask pixels, this is a share of these pixels; otherwise, it is a share of the box's
     area.

@@ -114,6 +114,9 @@ def have_area(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def area_fraction(part_xyxy: NDArray[np.float32], whole_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return area of the part ÷ area of the whole for each pair, (N,); 0 if the whole has no area."""
+    """Return for each pair of boxes the area of the part ÷ the area of the whole, (N,).
+
+    The result is 0 if the whole has no area.
+    """
     part, whole = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (part_xyxy, whole_xyxy))
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

@@ -26,7 +26,7 @@ Values = TypeVar("Values", tuple[Mask, ...], NDArray[np.float32])
 
 
 class Shaped(Protocol):
-    """Objects with shapes; Sample documents the fields."""
+    """Objects with masks, keypoints or oriented boxes; Sample documents the fields."""
 
     @property
     def class_ids(self) -> NDArray[np.int64]:
@@ -50,7 +50,7 @@ class Shaped(Protocol):
 
 
 class Shapes(NamedTuple):
-    """The shapes of N objects; Sample documents the fields."""
+    """The masks, keypoints and oriented boxes of N objects; Sample documents the fields."""
 
     masks: tuple[Mask, ...] | None
     keypoints: NDArray[np.float32] | None  # (N, P, 3)
@@ -58,7 +58,7 @@ class Shapes(NamedTuple):
 
     @classmethod
     def of(cls, objects: Shaped) -> "Shapes":
-        """Return the shapes of the objects of a sample or of an image under construction."""
+        """Return the shapes of the objects of a sample or of an image that is being composed."""
         return cls(objects.masks, objects.keypoints, objects.corners)
 
     @classmethod

@@ -138,6 +138,6 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:
-    """Return the image files directly in a folder; the keys are their names, also in lower case."""
+    """Return the image files directly in a folder, by name as written and by name in lower case."""
     files = list(filter(is_image, folder.iterdir()))
     return {path.name.lower(): path for path in files} | {path.name: path for path in files}

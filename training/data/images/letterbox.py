@@ -14,7 +14,11 @@ from training.data.sample import Sample
 
 @dataclass(frozen=True)
 class Letterbox:
-    """The place of a source image in the model input: x_input = x_source * scale + left; for y, add `top`."""
+    """The scale and place of a source image in the model input.
+
+    A point of the source image lies, in the model input, at x_input = x_source * scale + left and
+    y_input = y_source * scale + top.
+    """
 
     scale: float
     left: int

@@ -66,7 +66,7 @@ def upright_points(points: NDArray[np.float64], turn: int, image_hw: tuple[int, 
 
 
 def upright_bitmap(stored: NDArray[np.bool_], turn: int) -> NDArray[np.bool_]:
-    """Convert a mask of the stored pixels to one (H, W) of the upright image; `turn` is turn_of's result."""
+    """Convert a mask of the stored pixels to a mask (H, W) of the upright image; see turn_of for `turn`."""
     if turn < QUARTER_TURN:
         return stored
     turned = stored.T
@@ -77,8 +77,8 @@ def upright_bitmap(stored: NDArray[np.bool_], turn: int) -> NDArray[np.bool_]:
 def checked_hw(path: Path, stated_hw: Size, boxes: Iterable[Box]) -> Size:
     """Return the stated (height, width) of an image, or the upright image's size if the stated size is wrong.
 
-    Only if a box exceeds the stated size, the image is read. The stated size is then wrong if it is neither
-    the size of the stored pixels nor the size of the upright image.
+    The image is read only if a box exceeds the stated size. In this case, the stated size is wrong if it is
+    neither the size of the stored pixels nor the size of the upright image.
     """
     if stated_hw is None:
         return None

@@ -1,4 +1,4 @@
-"""Counts of the labels and images that a reader left out or changed, so that users hear of them."""
+"""Counts of the labels and images that a reader left out or changed, so that users are told of them."""
 
 from collections.abc import Mapping
 

@@ -54,7 +54,7 @@ class LabelRows:
         Args:
             image: the number of the image.
             box_xyxy: the box as the labels state it; it is clipped when the image is loaded.
-            ignored: why the box is a region to ignore, a text of remarks.py; None: the box is an object.
+            ignored: why the box is a region to ignore, one of the texts in remarks.py; None: it is an object.
             area: the area that the labels state for the object; NaN: use the box's area.
             image_hw: the (height, width) that the labels state for the image; None: they state none.
             shape: the mask, keypoints or corners, packed by object_shapes.py; empty: the labels state none.

@@ -188,7 +188,7 @@ def _end(workers: list[_Worker]) -> None:
 
 
 def _work(own: socket.socket, inherited: Sequence[socket.socket], maker: Maker) -> None:
-    """Make a batch for each job, until the training process is gone.
+    """Make a batch for each job, until the training process has ended.
 
     The worker ignores SIGINT and SIGTERM, because Ctrl-C and service managers send these signals to every
     process. The training process ends its workers itself.

@@ -60,8 +60,8 @@ def read_coco(root: Path, split: str, *, labels: LabelKind = "boxes") -> Labelle
 
     Raises:
         DatasetError: the label file is missing, truncated or of another format, none of its images exists,
-            two images share an id or a file, or no annotation can be used. If `labels` asks for keypoints:
-            there are none, or objects have different numbers of them.
+            two images share an id or a file, or no annotation can be used. It is also raised if `labels`
+            asks for keypoints and there are none, or objects have different numbers of keypoints.
     """
     path = file_of_split(root, split)
     parsed = _Parsed(path, labels)

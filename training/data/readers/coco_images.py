@@ -85,7 +85,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """Return the image files directly in a folder; the keys are their names, also in lower case."""
+    """Return the image files directly in a folder, by name as written and by name in lower case."""
     files = list(filter(is_image, folder.iterdir()))
     return {_folded(path.name): path for path in files} | {path.name: path for path in files}
 

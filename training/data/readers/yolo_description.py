@@ -129,7 +129,8 @@ def tried(places: Iterable[Path]) -> str:
 def without_dots(path: Path) -> Path:
     """Return the path without `..`.
 
-    Symbolic links in the path stay. But if the path without `..` leads to another file, the links are resolved.
+    Symbolic links in the path stay. But if the path without `..` leads to another file, the links
+    are resolved.
     """
     if ".." not in path.parts:
         return path
@@ -184,7 +185,7 @@ class _Loader(yaml.BaseLoader):
     """Reads every YAML value as text, exactly as written, so that classes can be called yes, no or 1.50."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping; raise ConstructorError if it has a key twice."""
+        """Return the mapping; raise ConstructorError if a key occurs twice."""
         keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:

@@ -96,7 +96,10 @@ class DrawnScenes(ABC):
 
 
 class ScenesDataset(DrawnScenes):
-    """Generated scenes whose objects are labelled one by one; scene i is of regime i modulo 3.
+    """Generated scenes whose objects are labelled one by one.
+
+    A regime is a kind of scene. There are three: microscope, aquarium and table. Scene i has regime number
+    i modulo 3.
 
     With labels "masks", the scenes are the same as with "boxes", and each object also has the mask of its
     visible pixels. With "keypoints", the scenes show rays (the fish) seen from above, and each has the
@@ -118,7 +121,7 @@ class ScenesDataset(DrawnScenes):
         self.skeleton = RAY_SKELETON if labels == "keypoints" else None
 
     def regime(self, index: int) -> str:
-        """Return the regime of a scene, which is one of REGIMES."""
+        """Return the regime, which is the kind, of a scene: one of REGIMES."""
         return REGIMES[index % len(REGIMES)]
 
     def _compose(self, index: int, name: str, image_hw: tuple[int, int], rng: Rng) -> Sample:
@@ -154,7 +157,7 @@ class ScenesDataset(DrawnScenes):
 
 
 class ClassScenesDataset(DrawnScenes):
-    """Generated scenes for classifiers; scene i is of class i modulo 5.
+    """Generated scenes for classifiers; scene i has class number i modulo 5.
 
     A scene shows one to three objects, all of its class, on a random background.
     """
