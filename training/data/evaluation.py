@@ -51,7 +51,7 @@ class Truth:
             own = np.array([mask.bitmap.sum() for mask in self.masks], dtype=np.float64)
         elif self.corners is not None:
             one, other = np.moveaxis(self.corners[:, 2:] - self.corners[:, :2], 1, 0).astype(np.float64)
-            own = np.abs(one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]) / 2  # of the diagonals
+            own = np.abs(one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]) / 2  # area by the two diagonals
         else:
             boxes = self.boxes_xyxy.astype(np.float64)
             own = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)

@@ -48,7 +48,7 @@ def _holds(*patterns: str) -> Callable[[Path, str], bool]:
 
 BEYOND_BOXES: tuple[LabelKind, ...] = ("masks", "keypoints", "corners")
 
-# The first format that fits is read. VOC comes late, since looking for xml files may search the whole folder.
+# The first format that fits is read. VOC comes late, because it may search the whole folder for xml files.
 FORMATS = {
     "yolo": Format("data.yaml, obj.data or classes.txt (YOLO)", is_yolo, read_yolo, labels=BEYOND_BOXES),
     "coco": Format(

@@ -4,7 +4,7 @@ Source: Ghiasi et al. 2020, arXiv:2012.07177. In the paper, objects have masks, 
 mask are pasted. This module does the same for objects that have masks. For an object without a mask, it
 pastes the contents of the box. A box also contains background, and a visible seam would show the model where
 an object was pasted. Therefore pasted boxes fade out at their edges. Unlike in the paper, a pasted object
-must not cover more than a small fraction of any other object.
+may cover at most MAX_HIDDEN of any other object.
 """
 
 from dataclasses import dataclass, replace
@@ -24,8 +24,8 @@ from training.data.augmentation.shapes import Shapes, Window, clip_boxes, seen, 
 from training.data.masks import Mask
 from training.data.sample import Sample, no_boxes
 
-MAX_HIDDEN = 0.3  # largest share of an existing object's box that a pasted object may cover
-MAX_OBJECTS = 8  # most objects pasted onto one image; more would cost time and rarely find a place
+MAX_HIDDEN = 0.3  # largest share of another object that a pasted object may cover
+MAX_OBJECTS = 8  # most objects pasted onto one image; more would take time and seldom fit
 PLACES_TRIED = 10  # for each object; if none fits, the object is left out
 SOFT_EDGE_PX = 4  # width of the border around the box over which the patch fades out
 FADE_PX = SOFT_EDGE_PX + 1  # distance from the box at which nothing of the patch is visible
@@ -96,7 +96,7 @@ def cut_outline(source: Sample, index: int) -> Patch | None:
         source,
         boxes_xyxy=source.boxes_xyxy[alone],
         class_ids=source.class_ids[alone],
-        ignored_xyxy=no_boxes(),  # pixels of the object are pasted, none of the regions around it
+        ignored_xyxy=no_boxes(),  # only pixels of the object are pasted, so no ignored region comes along
         ignored_class_ids=None,
         ignored_masks=None,
         areas=None,

@@ -20,7 +20,7 @@ from training.data.labels.label_file import Box
 from training.errors import DatasetError
 
 Size = tuple[float, float] | None  # (height, width) of an image as its labels state it; None: not stated
-QUARTER_TURN = 5  # EXIF orientations from here on are turned by a quarter
+QUARTER_TURN = 5  # EXIF orientations from 5 to 8 turn the image by a quarter
 
 
 def upright_boxes(
@@ -87,7 +87,7 @@ def checked_hw(path: Path, stated_hw: Size, boxes: Iterable[Box]) -> Size:
         return stated_hw
     try:
         image = read_image(path)
-    except DatasetError:  # loading the image will name it
+    except DatasetError:  # loading the image will raise this error again
         return stated_hw
     upright = image.pixels.shape[:2]
     stored = upright[::-1] if image.orientation >= QUARTER_TURN else upright

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-ROUNDING_PX = 1.0  # labels state corners in whole pixels: a rectangle is off by up to this
+ROUNDING_PX = 1.0  # labels state corners in whole pixels, so corners of a rectangle are off by up to this
 
 
 def smallest_rectangle(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -48,7 +48,7 @@ def as_rectangles(corners: NDArray[np.float64]) -> NDArray[np.float64]:
 def _hull(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the corners of the convex hull in order, clockwise on the image."""
     distinct = np.unique(points, axis=0)
-    # OpenCV computes in float32, so only its choice of points is used, and near the origin.
+    # OpenCV computes in float32. So points are moved near the origin, and only OpenCV's choice is used.
     near = (distinct - distinct.mean(axis=0)).astype(np.float32)
     chosen = cv2.convexHull(near, clockwise=False, returnPoints=False)  # OpenCV's y axis points up
     return np.asarray(distinct[chosen[:, 0]])

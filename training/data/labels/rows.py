@@ -12,7 +12,7 @@ from training.data.labels.remarks import CLIPPED, NO_AREA, OUTSIDE, WITHOUT
 from training.data_config import LabelKind
 
 ANY_CLASS = -1  # class id of a region that is ignored for every class
-EDGE_TOLERANCE_PX = 1.0  # a box beyond the edge by at most this much is rounding, not worth a remark
+EDGE_TOLERANCE_PX = 1.0  # a box that exceeds the edge by at most this is only rounded, so no remark
 ROW = np.dtype(
     [
         ("image", np.int64),

@@ -34,6 +34,6 @@ def repeated(factors: NDArray[np.float64], rng: np.random.Generator) -> NDArray[
     """
     times = np.floor(factors).astype(np.int64)
     fraction = factors - times
-    if fraction.any():  # else use no random numbers, so that the shuffle is that of an unbalanced epoch
+    if fraction.any():  # otherwise draw no random numbers, so that an unbalanced epoch stays the same
         times += rng.random(len(factors)) < fraction
     return np.repeat(np.arange(len(factors)), times)

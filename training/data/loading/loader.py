@@ -112,7 +112,7 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
             self._workers = 0
         elif self._workers is None:
             self._workers = default_workers(share.ranks)
-        # Parts are dealt out in turns, so a worker beyond the parts of an epoch would never get one.
+        # Workers get parts in turns, so more workers than an epoch has parts would stay idle.
         self._workers = min(self._workers, len(self) * config.accumulate)
         self._pool: WorkerPool | None = None
 

@@ -37,7 +37,7 @@ from training.errors import DatasetError, LoaderError, TrainingError, in_a_sente
 log = logging.getLogger(__name__)
 
 AHEAD = 2  # batches that each worker makes before they are needed
-ALIGNED = 64  # each array of a batch begins at a multiple of so many bytes
+ALIGNED = 64  # each array of a batch begins at a multiple of this many bytes
 MESSAGE_BYTES = 2**17  # largest message: a job, or the description of a batch
 CHECK_S = 5.0  # seconds between checks that a worker is alive
 SLOW_S = 60.0  # a batch that takes longer is logged once
@@ -90,7 +90,7 @@ class WorkerPool:
         self._workers: list[_Worker] = []
         self._waiting: deque[_Worker] = deque()  # the workers of batches that are not received yet, in order
         self._end = Finalize(self, _end, (self._workers,), exitpriority=1)
-        # No signal may reach a worker before it ignores signals.
+        # Signals are blocked until the worker ignores them.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
         try:
             for _ in range(count):
@@ -126,7 +126,7 @@ class WorkerPool:
 
     def _start(self) -> _Worker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        reading = np.frombuffer(mmap.mmap(-1, 8), dtype=np.int64)  # the memory is shared, as of batches
+        reading = np.frombuffer(mmap.mmap(-1, 8), dtype=np.int64)  # the worker shares this memory
         reading[:] = -1
         self._maker.dataset.reading = reading
         inherited = [ours, *(worker.socket for worker in self._workers)]

@@ -45,7 +45,7 @@ from training.errors import DatasetError
 from training.skeleton import Skeleton
 
 KEYPOINT_BYTES = 24  # x, y, visibility as doubles
-IGNORED = (None, CROWDS, REGIONS)  # why a box is ignored; its number is an index into this
+IGNORED = (None, CROWDS, REGIONS)  # why a box is ignored; the arrays hold an index into this
 
 
 def read_coco(root: Path, split: str, *, labels: LabelKind = "boxes") -> LabelledFiles:

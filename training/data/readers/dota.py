@@ -21,7 +21,7 @@ from training.errors import DatasetError, NoSuchSplit
 
 HEADERS = ("imagesource", "gsd")
 DIFFICULTY = ("0", "1", "2")  # 1 and 2 are difficult
-ONLY_SPLIT = "train"  # of a folder without folders of splits
+ONLY_SPLIT = "train"  # the split of a folder that has no folders of splits
 
 
 class _Object(NamedTuple):

@@ -20,7 +20,7 @@ from training.data.labels.rows import LabelRows
 from training.data.split_choice import entry_of, folder_of_split
 from training.errors import DatasetError, NoSuchSplit
 
-# Folders that part labels from images. Below them, an image and its xml file have the same path.
+# Folders that separate labels from images. Below them, an image and its xml file have the same path.
 PARTING = frozenset({"annotations", "annotation", "labels", "xmls", "xml", "jpegimages", "images", "data"})
 
 Way = tuple[str, ...]  # the path of an image or xml file, without PARTING folders and without suffix

@@ -69,7 +69,7 @@ class Description(NamedTuple):
         absolute = written.is_absolute() or (parts[:1] and parts[0].endswith(":"))
         for place in range(1, len(parts)):
             known = parts[place] == "data" or parts[place - 1] in ("data", self.home.name)
-            last = place == len(parts) - 1  # only the last part is left: too little, unless it names a list
+            last = place == len(parts) - 1  # a bare file name is tried only for a list
             elsewhere = absolute and (not last or written.suffix.lower() in (".txt", *CLASS_LISTS))
             # A list may name files of a missing folder, so only declared paths are tried without a folder.
             renamed = not among and place == 1 and not last and not (self.home / parts[0]).exists()

@@ -301,8 +301,8 @@ def _paint(canvas: NDArray[np.float32], thing: Thing) -> tuple[NDArray[np.bool_]
 def _coverage(outline: NDArray[np.float64], patch_hw: tuple[int, int]) -> NDArray[np.float32]:
     """Return for each pixel the fraction that a polygon covers, (h, w) 0..1."""
     fine = np.zeros((patch_hw[0] * FINER, patch_hw[1] * FINER), dtype=np.uint8)
-    # Drawn larger, then averaged, since OpenCV's own anti-aliasing makes a polygon a pixel too wide. Outlines
-    # refer to pixel edges, OpenCV to pixel centres; shift=4 keeps sixteenths of a pixel.
+    # The polygon is drawn larger and then averaged, because OpenCV's own anti-aliasing makes it a pixel too
+    # wide. Outlines refer to pixel edges, OpenCV to pixel centres. shift=4 keeps sixteenths of a pixel.
     points = np.round((outline * FINER - 0.5) * 16).astype(np.int32)
     cv2.fillPoly(fine, [points], 255, shift=4)
     mean = cv2.resize(fine, patch_hw[::-1], interpolation=cv2.INTER_AREA)
