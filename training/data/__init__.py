@@ -1,1 +1,1 @@
-"""Labelled images: readers, generated scenes, augmentation, loading."""
+"""Labelled images: this package reads or generates them, augments them, and loads batches of them."""

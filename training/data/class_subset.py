@@ -18,10 +18,10 @@ from training.errors import DatasetError
 
 
 class ChosenClasses(DatasetView):
-    """A view of a data set that keeps the objects of some classes only.
+    """A view of a data set that keeps only the objects of some classes.
 
-    Images without objects of these classes stay, as background. If images are labelled as a whole, images of
-    the classes that are not kept are left out.
+    Images without objects of these classes stay in the view, as background. In a data set that labels each
+    image as a whole with one class, the images of all other classes are left out.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class ChosenClasses(DatasetView):
 
         Args:
             class_names: the classes to keep, in the order of their new ids.
-            like: maps a class that is left out to the kept class that it resembles. Objects of the class
-                left out become regions that are ignored for the kept class, so detecting them is no error.
-            whole_images: whether each image has one class as a whole, as a classifier learns.
+            like: maps a class that is left out to the kept class that it resembles. Objects of the first
+                class become regions that are ignored for the second, so detecting them is no error.
+            whole_images: whether the data set labels each image as a whole with one class, for a classifier.
             all_there: whether the data set must have every class in class_names.
 
         Raises:
@@ -67,7 +67,7 @@ class ChosenClasses(DatasetView):
         """Return an image with its objects and regions of the kept classes, under their new ids.
 
         Regions that are ignored for every class stay. Objects of the classes in `like` become ignored
-        regions, and are listed after the regions that the image already has.
+        regions; these follow the regions that the image already has.
         """
         sample = super().load(index, fit)
         class_ids, alike = self._new_ids[sample.class_ids], self._alike[sample.class_ids]
@@ -90,7 +90,7 @@ class ChosenClasses(DatasetView):
         )
 
     def class_ids(self, index: int) -> NDArray[np.int64]:
-        """Return the new class ids of an image's objects of the kept classes."""
+        """Return the new class ids of those objects of an image whose classes are kept."""
         class_ids = self._new_ids[super().class_ids(index)]
         return np.asarray(class_ids[class_ids >= 0])
 
@@ -98,18 +98,18 @@ class ChosenClasses(DatasetView):
 def _region_masks(
     sample: Sample, regions: NDArray[np.bool_], objects: NDArray[np.bool_]
 ) -> tuple[Mask, ...] | None:
-    """Return the masks of some ignored regions and of some objects; None if the regions have no masks."""
+    """Return the masks of the chosen regions, then of the chosen objects; None if either have no masks."""
     if sample.ignored_masks is None or sample.masks is None:
         return None
     return (*compress(sample.ignored_masks, regions), *compress(sample.masks, objects))
 
 
 def joined_by_name(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
-    """Return a data set with the class names and class ids of a model; classes are matched by name.
+    """Return a data set whose class names and class ids are those of a model; match classes by name.
 
     Objects of classes that the model lacks are left out and counted in `remarks`. If each image is labelled
     as a whole, the images of these classes are left out instead. A class of the model that the data set
-    lacks stays in the list of classes, without objects.
+    lacks stays in the list of classes, but has no objects.
 
     Raises:
         DatasetError: the data set and the model have no class in common, or no image is left.
@@ -136,6 +136,6 @@ def joined_by_name(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
 
 
 def classes_without_objects(dataset: Dataset) -> list[str]:
-    """Return the names of the classes that no label of a data set has, in the order of their ids."""
+    """Return the names of the classes that a data set has no labels of, in the order of their ids."""
     seen = {int(class_id) for index in range(len(dataset)) for class_id in dataset.class_ids(index)}
     return [name for class_id, name in enumerate(dataset.class_names) if class_id not in seen]

@@ -1,4 +1,4 @@
-"""Data sets made from other data sets: some folds of one, or several joined into one."""
+"""Data sets made from other data sets: a selection of folds, or several data sets joined into one."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -32,7 +32,8 @@ class FoldedDataset(DatasetView):
 class CombinedDataset:
     """Several data sets joined into one: the images of the parts follow one another.
 
-    The classes of the parts follow one another as well, unless all parts share the same classes.
+    The classes of the parts also follow one another. If all parts share the same classes, these are the
+    classes of the combined data set.
     """
 
     def __init__(
@@ -45,8 +46,8 @@ class CombinedDataset:
             shared_classes: whether all parts have the same classes, in the same order.
 
         Raises:
-            DatasetError: shared_classes is true and the parts differ in their classes, or it is false and two
-                parts have a class in common. Or the parts differ in their keypoints.
+            DatasetError: shared_classes is true and the parts differ in their classes, shared_classes is
+                false and two parts have a class in common, or the parts differ in their keypoints.
         """
         if shared_classes:
             self.class_names = _shared(parts, origins)
@@ -66,7 +67,7 @@ class CombinedDataset:
     def load(self, index: int, fit: Fit | None = None) -> Sample:
         """Return a sample whose class ids are those of the combined data set.
 
-        The sample's name begins with the origin of its part.
+        The sample's name begins with the name of its part in `origins`.
         """
         part, within = self._place(index)
         sample = self._parts[part].load(within, fit)
@@ -101,7 +102,7 @@ class CombinedDataset:
         return self._parts[part].class_ids(within) + self._first_classes[part]
 
     def origin_of(self, index: int) -> int:
-        """Return the position in `origins` of the part that an image is from."""
+        """Return the position, in `origins`, of the part that contains an image."""
         return self._place(index)[0]
 
     def _place(self, index: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Batches for evaluation: images resized to the model input but not augmented, and their labels."""
+"""Batches for evaluation: images with their labels, resized to the model input but not augmented."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -44,13 +44,14 @@ class Truth:
     def object_areas(self) -> NDArray[np.float64]:
         """Return the area of each object, (N,) pixels².
 
-        It is the labelled one, or else that of the mask or oriented box, or else that of the box.
+        If the label states an area, this area is returned. Otherwise, the area is computed from the mask or
+        the oriented box, or from the box if there is neither.
         """
         if self.masks is not None:
             own = np.array([mask.bitmap.sum() for mask in self.masks], dtype=np.float64)
         elif self.corners is not None:
             one, other = np.moveaxis(self.corners[:, 2:] - self.corners[:, :2], 1, 0).astype(np.float64)
-            own = np.abs(one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]) / 2  # of the diagonals
+            own = np.abs(one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]) / 2  # area by the two diagonals
         else:
             boxes = self.boxes_xyxy.astype(np.float64)
             own = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
@@ -59,7 +60,7 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationBatch:
-    """Images in the order of the data set; each image has its labels and its index in the data set."""
+    """A batch of images in the order of the data set, with their labels and their indices in the data set."""
 
     indices: list[int]
     images: Tensor  # (B, H, W, 3) uint8 RGB
@@ -69,9 +70,9 @@ class EvaluationBatch:
 def on_canvas(
     image: NDArray[np.uint8], input_hw: tuple[int, int], resize: Resize, reduced: Reduced | None = None
 ) -> NDArray[np.uint8]:
-    """Return an image (h, w, 3) resized to the model input (H, W, 3) by letterbox or centre crop.
+    """Return a model input (H, W, 3): an image (h, w, 3) resized by letterbox or centre crop.
 
-    `reduced` says where the pixels lie in the image, if they are not all its pixels.
+    If `image` holds the reduced pixels of a larger image, `reduced` says where they lie in it.
     """
     match resize:
         case "letterbox":

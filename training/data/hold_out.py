@@ -12,24 +12,23 @@ log = logging.getLogger(__name__)
 
 
 class HoldOut(DatasetView):
-    """A view of the images of a data set that are held out for validation, or of all its other images.
+    """A view of the images of a data set that are held out for validation, or of all other images.
 
-    Whether an image is held out depends only on the bytes of its file: not on the file's name or folder,
-    and not on which other images there are. So the decision stays the same when files are renamed, moved
-    or added, and two copies of an image are either both held out or both not. There is one exception: if
-    the decisions would hold out all images or none, the decision for one image and its copies is reversed.
+    Whether an image is held out depends only on the bytes of its file. The decision stays the same when files
+    are renamed, moved or added. Either all copies of an image are held out, or none. There is one exception:
+    if the decisions would hold out all images or none, the decision for one image and its copies is reversed.
     """
 
     def __init__(self, dataset: Dataset, share: float, *, held_out: bool) -> None:
-        """Hash every image; log how many are held out.
+        """Hash the file of every image, and log how many images the view shows.
 
         Args:
-            share: share of the images that are held out, above 0 and below 1. Chance decides about each
-                image, so the number differs a little from this share.
-            held_out: True: show the images that are held out; False: show all other images.
+            share: share of the images that are held out, above 0 and below 1. The hash of each image
+                decides, so the true share differs a little.
+            held_out: whether to show the images that are held out; False: show all other images.
 
         Raises:
-            DatasetError: an image file cannot be read, or there are not two images with different bytes.
+            DatasetError: an image file cannot be read, or all image files have the same bytes.
         """
         with bar(len(dataset), "image", "dividing by hash") as progress:
             places = []

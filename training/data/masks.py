@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Mask(NamedTuple):
-    """The pixels of an object. The window `bitmap` holds all of them, and may extend beyond the image."""
+    """The pixels of an object, in a window `bitmap` that holds all of them and may reach beyond the image."""
 
     left: int  # of the window in the image, pixels
     top: int
@@ -27,7 +27,7 @@ class Mask(NamedTuple):
 
     @classmethod
     def of(cls, whole: NDArray[np.bool_]) -> Self:
-        """Return the mask of an image-sized array (H, W), with the smallest window that holds its pixels."""
+        """Return the mask in an array (H, W) of the image's size; its window is as small as possible."""
         rows, columns = np.flatnonzero(whole.any(axis=1)), np.flatnonzero(whole.any(axis=0))
         if not len(rows):
             return cls(0, 0, np.zeros((0, 0), dtype=np.bool_))
@@ -36,7 +36,7 @@ class Mask(NamedTuple):
 
 
 class RunLengths(NamedTuple):
-    """A mask as the COCO API's compressed run lengths: far smaller than a bitmap."""
+    """A mask as the compressed run lengths of the COCO API, which are far smaller than a bitmap."""
 
     image_hw: tuple[int, int]
     counts: bytes
@@ -59,7 +59,7 @@ class RunLengths(NamedTuple):
 
     @property
     def coco(self) -> dict[str, object]:
-        """Return the mask as the COCO API takes it."""
+        """Return the mask in the form that the COCO API takes."""
         return {"size": list(self.image_hw), "counts": self.counts}
 
     def bitmap(self) -> NDArray[np.bool_]:
@@ -67,7 +67,7 @@ class RunLengths(NamedTuple):
         return np.asarray(coco_mask.decode(self.coco)).astype(np.bool_)
 
     def mask(self) -> Mask:
-        """Return the mask with the smallest window that holds its pixels."""
+        """Return the mask as a bitmap in the smallest window around its pixels."""
         height = self.image_hw[0]
         counts = np.array(mask_api.toUncompressedRLE([self.coco])[0]["counts"], dtype=np.int64)
         ends = counts.cumsum()

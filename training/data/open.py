@@ -29,10 +29,10 @@ ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")
 
 
 class Format(NamedTuple):
-    """A format of data sets: how to recognise it, and how to read one of its splits.
+    """A format of data sets: how to recognise the format, and how to read one split of a data set.
 
-    `fits` and `read` take the root and the split. The root is a folder, or a file that describes the
-    data set.
+    `fits` and `read` take the root of the data set and the name of the split. The root is a folder, or a file
+    that describes the data set.
     """
 
     looked_for: str  # the files that show the format, for the message that no format fits
@@ -48,7 +48,7 @@ def _holds(*patterns: str) -> Callable[[Path, str], bool]:
 
 BEYOND_BOXES: tuple[LabelKind, ...] = ("masks", "keypoints", "corners")
 
-# The first format that fits is read. VOC comes late, since looking for xml files may search the whole folder.
+# The first format that fits is read. VOC comes late, because it may search the whole folder for xml files.
 FORMATS = {
     "yolo": Format("data.yaml, obj.data or classes.txt (YOLO)", is_yolo, read_yolo, labels=BEYOND_BOXES),
     "coco": Format(
@@ -82,7 +82,7 @@ UNLISTED: tuple[Callable[..., Dataset], ...] = (read_voc, read_labelme, read_dot
 
 
 def format_of(root: Path, split: str, name: str = "") -> Format:
-    """Return the format called `name`; if `name` is empty, recognise the format by the files of the root.
+    """Return the format called `name`; if `name` is empty, recognise the format by the files in the root.
 
     Raises:
         DatasetError: the root does not exist, or no format fits.
@@ -119,8 +119,8 @@ def open_dataset(config: DataConfig) -> Dataset:
     """Return the data set that a configuration describes: a folder, several folders, or generated scenes.
 
     Raises:
-        DatasetError: a folder is missing, is of no known format or is malformed, or its classes or splits
-            are not those of the configuration.
+        DatasetError: a folder is missing, has no known format or is malformed, or its classes or splits
+            differ from the classes or splits in the configuration.
     """
     match config:
         case ScenesConfig():

@@ -1,4 +1,4 @@
-"""An image with its labels, and the interface of data sets."""
+"""The type of an image with its labels, and the interface of all data sets."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,10 @@ def no_boxes() -> NDArray[np.float32]:
 class Sample:
     """An image and its objects, with boxes in pixels of the whole image.
 
-    Ignored regions hold objects that are not labelled one by one. The loss ignores background predictions
-    there, and evaluation counts detections there neither as right nor as wrong. `ignored_class_ids`,
-    `ignored_masks` and `areas` are None in augmented samples, because only evaluation uses these fields.
+    Ignored regions contain objects that are not labelled one by one. In these regions, the loss ignores
+    background predictions, and evaluation counts detections neither as right nor as wrong.
+    `ignored_class_ids`, `ignored_masks` and `areas` are None in augmented samples, because only evaluation
+    uses these fields.
     """
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
@@ -44,7 +45,7 @@ class Sample:
 
     @property
     def source_hw(self) -> tuple[int, int]:
-        """Return the height and width of the image, in whose pixels the labels are."""
+        """Return the height and width of the whole image; labels are in pixels of this size."""
         return self.reduced.source_hw if self.reduced else (self.image.shape[0], self.image.shape[1])
 
     @property
@@ -74,7 +75,7 @@ class Sample:
 
 
 class Dataset(Protocol):
-    """Labelled images, by index. Loading the same index twice returns the same sample."""
+    """Labelled images with an index; loading the same index twice returns the same sample."""
 
     class_names: tuple[str, ...]
     remarks: Remarks  # how many labels were left out, ignored or clipped
@@ -86,8 +87,8 @@ class Dataset(Protocol):
         """Return an image with its labels; raise DatasetError, which names the file, if loading it fails.
 
         Args:
-            fit: model input that the image will be fitted into; the pixels of a much larger JPEG are then
-                reduced. None: all pixels.
+            fit: the model input into which the image will be fitted; a JPEG that is much larger is decoded
+                with fewer pixels. None: all pixels are needed.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Decodes every image of a data set once, and measures its objects, to find what would spoil a training."""
+"""Decodes every image of a data set and measures its objects, to find problems before training."""
 
 import hashlib
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ class _Image(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What `survey` found in a data set: its files, problems and objects.
+    """The files, problems and objects that `survey` found in a data set.
 
-    If an image is labelled with a class instead of boxes, the whole image counts as one object without size.
+    An image that is labelled with a class instead of boxes counts as one object without a size.
     """
 
     class_names: tuple[str, ...]
@@ -47,7 +47,7 @@ class Survey:
 
     @property
     def too_small(self) -> NDArray[np.bool_]:
-        """Return whether each object has a side under MIN_SIDE_PX at the network input, (N,)."""
+        """Return for each object whether it has a side under MIN_SIDE_PX in the model input, (N,)."""
         return np.any(self.sides_px < MIN_SIDE_PX, axis=1)
 
     @property
@@ -56,18 +56,18 @@ class Survey:
         return bool(np.isnan(self.areas).any())
 
     def classes_without_objects(self) -> list[str]:
-        """Return the names of the classes that no object has, in order."""
+        """Return the names of the classes without objects, in the order of their ids."""
         seen = set(self.class_ids.tolist())
         return [name for class_id, name in enumerate(self.class_names) if class_id not in seen]
 
     def copies(self) -> list[tuple[str, str]]:
-        """Return (first file, its copy) for each image whose file has the same bytes as an earlier image."""
+        """Return (first file, its copy) for each image file that has the same bytes as an earlier one."""
         first: dict[bytes, str] = {}
         pairs = [(first.setdefault(digest, file), file) for digest, file in self._decoded()]
         return [(one, other) for one, other in pairs if one != other]
 
     def shared_with(self, other: "Survey") -> list[tuple[str, str]]:
-        """Return pairs of files with the same bytes: the first of this data set, the second of `other`."""
+        """Return pairs of files with the same bytes: one file of this data set and one of `other`."""
         theirs = dict(other._decoded())
         return [(file, theirs[digest]) for digest, file in self._decoded() if digest in theirs]
 
@@ -77,9 +77,9 @@ class Survey:
 
 
 def survey(dataset: Dataset, input_hw: tuple[int, int], what: str) -> Survey:
-    """Decode every image of a data set, on all cores; `what` labels the progress bar.
+    """Decode every image of a data set on all cores; `what` is the text beside the progress bar.
 
-    An image that cannot be decoded becomes an entry of `problems`.
+    An image that cannot be decoded gets an entry in `problems`.
     """
 
     def look(index: int) -> _Image:

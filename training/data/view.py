@@ -13,10 +13,10 @@ from training.skeleton import Skeleton
 
 
 class DatasetView:
-    """All or some images of a data set. The images are unchanged, unless a subclass overrides a method."""
+    """All or some images of a data set; the images are unchanged, unless a subclass overrides a method."""
 
     def __init__(self, dataset: Dataset, indices: Sequence[int] | None = None) -> None:
-        """Show the images at these indices of `dataset`, in this order; all images if None."""
+        """Show the images of `dataset` at `indices`, in this order; None: show all images."""
         self.class_names = dataset.class_names
         self.skeleton: Skeleton | None = dataset.skeleton
         self.remarks: Remarks = dataset.remarks  # they count all images of `dataset`

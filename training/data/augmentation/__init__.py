@@ -1,1 +1,1 @@
-"""Random changes of training images, which move the labels along."""
+"""Random changes of training images and, to match, of their labels."""

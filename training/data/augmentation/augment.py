@@ -1,6 +1,7 @@
 """Random augmentation of a training image and its labels.
 
-Box coordinates refer to pixel edges: pixel 0 covers 0..1. OpenCV's refer to pixel centres: pixel 0 is at 0.
+Box coordinates refer to pixel edges: pixel 0 extends from 0 to 1. OpenCV's coordinates refer to pixel
+centres: the centre of pixel 0 is at 0.
 """
 
 import math
@@ -36,15 +37,16 @@ def augment(
 ) -> Sample:
     """Return image `index` of a data set, randomly augmented, at the size of the model input.
 
-    All random numbers come from rng. Mixup and copy-paste draw none if their probability is zero, so that
-    switching them off changes no other random choice.
+    All random numbers come from rng. If the probability of mixup or copy-paste is zero, no random numbers
+    are drawn for it. So switching it off does not change the other random choices.
 
     Args:
         input_hw: height and width of the model input, in pixels.
-        mosaic: whether config's mosaic, mixup and copy_paste apply; the last epochs of a run switch them off.
+        mosaic: whether mosaic, mixup and copy-paste are applied as `config` says. They are switched off in
+            the last epochs of a run.
 
     Raises:
-        DatasetError: an image cannot be loaded, or has keypoints and must be mirrored without a skeleton.
+        DatasetError: an image cannot be loaded, or it must be mirrored and has keypoints but no skeleton.
     """
     first = dataset.load(index)
     shown = _compose(dataset, first, rng, config, input_hw, mosaic)
@@ -70,7 +72,7 @@ def _compose(
     input_hw: tuple[int, int],
     mosaic: bool,
 ) -> Placed:
-    """Return `first`, alone or in a mosaic of four, after a random affine map and copy-paste."""
+    """Return `first`, alone or in a mosaic of four images, after a random affine map and copy-paste."""
     if mosaic and rng.random() < config.mosaic:
         others = [dataset.load(int(i)) for i in rng.integers(len(dataset), size=3)]
         centre_xy = tuple(int(rng.integers(side // 2, side + side // 2 + 1)) for side in input_hw[::-1])
@@ -94,16 +96,18 @@ def _shaken(
     input_hw: tuple[int, int],
     skeleton: Skeleton | None,
 ) -> Sample:
-    """Return `source`, from which objects will be copied, randomly scaled and mirrored."""
+    """Scale and mirror `source` at random; copy-paste will copy objects from the result."""
     shaken = scale_by(scale_sample(source, input_hw), rng.uniform(1 - config.scale, 1 + config.scale))
     return flip(shaken, 1, skeleton) if rng.random() < config.flip_horizontal else shaken
 
 
 def mix(one: Placed, other: Placed, ratio: float) -> Placed:
-    """Return two images of the same size blended, ratio × one + (1 - ratio) × other, with all objects.
+    """Return a blend of two images of the same size, with the objects of both.
 
-    Source: Zhang et al. 2017, arXiv:1710.09412. The paper weights labels by the ratio;
-    here, every label has full weight.
+    The pixels are ratio × one + (1 - ratio) × other.
+
+    Source: Zhang et al. 2017, arXiv:1710.09412. The paper weights labels by the ratio; here, every label has
+    full weight.
     """
     image = cv2.addWeighted(one.image, ratio, other.image, 1 - ratio, 0.0)
     return Placed.joined(image.astype(np.uint8, copy=False), [one, other])
@@ -112,9 +116,10 @@ def mix(one: Placed, other: Placed, ratio: float) -> Placed:
 def draw_affine(
     rng: np.random.Generator, config: AugmentConfig, source_shape: tuple[int, ...], input_hw: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Return a random affine map (2, 3) of pixel-edge coordinates that scales, rotates and moves an image.
+    """Return a random affine map (2, 3) that scales, rotates and moves an image.
 
-    The map moves the image's centre to near the centre of the model input.
+    The map applies to pixel-edge coordinates. It moves the image's centre close to the centre of the model
+    input.
     """
     scale = rng.uniform(1 - config.scale, 1 + config.scale)
     angle = math.radians(rng.uniform(-config.degrees, config.degrees))
@@ -155,7 +160,7 @@ def _enclosing(boxes_xyxy: NDArray[np.float32], affine: NDArray[np.float64]) -> 
 def shift_colours(
     image: NDArray[np.uint8], rng: np.random.Generator, config: AugmentConfig
 ) -> NDArray[np.uint8]:
-    """Return the image with its hue shifted, and saturation and value multiplied, by random amounts."""
+    """Return the image with its hue shifted and its saturation and value multiplied, all at random."""
     limits = np.array([config.hsv_hue, config.hsv_saturation, config.hsv_value])
     hue, saturation, value = rng.uniform(-1, 1, size=3) * limits
     if not limits.any():
@@ -174,7 +179,7 @@ def flip(shown: Shown, axis: int, skeleton: Skeleton | None = None) -> Shown:
     """Return the image and its labels mirrored: axis 1 swaps left and right, axis 0 top and bottom.
 
     Raises:
-        DatasetError: there are keypoints, but no skeleton that says which of them change places.
+        DatasetError: there are keypoints, but there is no skeleton, which says which keypoints change places.
     """
     side = shown.image.shape[axis]
     return replace(

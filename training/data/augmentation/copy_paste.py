@@ -1,9 +1,10 @@
 """Copy-paste augmentation: copies objects from one image onto another.
 
-Source: Ghiasi et al. 2020, arXiv:2012.07177. There, objects have masks, and exactly the pixels of a mask are
-pasted. The same is done here for objects that have masks; of others, the box is pasted. A box also contains
-background, so pasted boxes fade out at their edges, since a visible seam would give an object away. Unlike
-in the paper, pasted objects cover others only a little.
+Source: Ghiasi et al. 2020, arXiv:2012.07177. In the paper, objects have masks, and exactly the pixels of a
+mask are pasted. This module does the same for objects that have masks. For an object without a mask, it
+pastes the contents of the box. A box also contains background, and a visible seam would show the model where
+an object was pasted. Therefore pasted boxes fade out at their edges. Unlike in the paper, a pasted object
+may cover at most MAX_HIDDEN of any other object.
 """
 
 from dataclasses import dataclass, replace
@@ -23,8 +24,8 @@ from training.data.augmentation.shapes import Shapes, Window, clip_boxes, seen, 
 from training.data.masks import Mask
 from training.data.sample import Sample, no_boxes
 
-MAX_HIDDEN = 0.3  # largest share of an existing object's box that a pasted object may cover
-MAX_OBJECTS = 8  # most objects pasted onto one image; more would cost time and rarely find a place
+MAX_HIDDEN = 0.3  # largest share of another object that a pasted object may cover
+MAX_OBJECTS = 8  # most objects pasted onto one image; more would take time and seldom fit
 PLACES_TRIED = 10  # for each object; if none fits, the object is left out
 SOFT_EDGE_PX = 4  # width of the border around the box over which the patch fades out
 FADE_PX = SOFT_EDGE_PX + 1  # distance from the box at which nothing of the patch is visible
@@ -34,8 +35,8 @@ FADE_PX = SOFT_EDGE_PX + 1  # distance from the box at which nothing of the patc
 class Patch:
     """An object cut out of its image.
 
-    With an outline, only the pixels of the object and its own labels are pasted. Without one, all pixels in
-    and around its box, and all labels in the box.
+    If `outline` is set, the patch pastes only the pixels and labels of the object itself. If `outline` is
+    None, it pastes all pixels in and around the object's box, and all labels in the box.
     """
 
     content: Placed  # in the patch's own pixels; boxes are clipped to `solid`
@@ -66,7 +67,7 @@ def paste_objects(canvas: Placed, source: Sample, rng: np.random.Generator) -> P
 def cut_out(source: Sample, box_xyxy: NDArray[np.float32]) -> Patch | None:
     """Return the part of an image inside a box (4,), or None if too little of the box is inside the image.
 
-    Other objects in the box are clipped to it, or dropped if too little of them remains visible.
+    The other objects are clipped to the box. Objects of which too little remains visible are dropped.
     """
     height, width = source.image.shape[:2]
     clipped = clip_boxes(box_xyxy[None], (0, 0, width, height))
@@ -95,7 +96,7 @@ def cut_outline(source: Sample, index: int) -> Patch | None:
         source,
         boxes_xyxy=source.boxes_xyxy[alone],
         class_ids=source.class_ids[alone],
-        ignored_xyxy=no_boxes(),  # pixels of the object are pasted, none of the regions around it
+        ignored_xyxy=no_boxes(),  # only pixels of the object are pasted, so no ignored region comes along
         ignored_class_ids=None,
         ignored_masks=None,
         areas=None,
@@ -108,9 +109,9 @@ def cut_outline(source: Sample, index: int) -> Patch | None:
 
 
 def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
-    """Return the canvas with a patch pasted at left_top; covered objects lose their hidden part.
+    """Return the canvas with a patch pasted at left_top, without the parts of objects that it hides.
 
-    The patch at left_top must be inside the canvas.
+    The whole patch must lie inside the canvas.
     """
     left, top = left_top
     height, width = patch.content.image.shape[:2]
@@ -133,16 +134,16 @@ def paste_patch(canvas: Placed, patch: Patch, left_top: Offset) -> Placed:
 
 
 def cover(placed: Placed, window: Window, outline: Mask | None = None) -> Placed:
-    """Return an image with its labels changed as if something covered a part of it; pixels do not change.
+    """Return an image whose labels are changed as if something covered a part of it; its pixels stay.
 
-    An object's visible fraction falls by the covered share, and its mask loses the covered pixels. Visible
-    keypoints that are covered become hidden ones. If the window covers a whole side of a box, the box shrinks
-    to the uncovered part, except around corners, which stay whole. Objects of which too little remains
-    visible are dropped.
+    An object's visible fraction falls by the covered share, and its mask loses the covered pixels. Covered
+    keypoints become hidden keypoints. If all pixels of the window are covered and the window contains a whole
+    side of a box, the box shrinks to the uncovered part. Oriented boxes and the boxes around them do not
+    shrink. Objects of which too little remains visible are dropped.
 
     Args:
-        window: what is covered.
-        outline: the covered pixels inside the window; None: all of them.
+        window: the rectangle that holds everything that is covered.
+        outline: the covered pixels inside the window; None: all pixels of the window are covered.
     """
     hidden = hidden_shares(placed, window, outline)
     boxes, visible = placed.boxes_xyxy, placed.visible * (1 - hidden)
@@ -166,9 +167,10 @@ def cover(placed: Placed, window: Window, outline: Mask | None = None) -> Placed
 
 
 def hidden_shares(placed: Placed, window: Window, outline: Mask | None) -> NDArray[np.float32]:
-    """Return the share (N,) of what is visible of each object that something in a window would cover.
+    """Return for each object what share of its visible part something in a window would cover, (N,).
 
-    It is a share of the mask's pixels if the object has some, otherwise of the box's area.
+    For an object with mask pixels, this is a share of these pixels; otherwise, it is a share of the box's
+    area.
     """
     boxes = placed.boxes_xyxy
     shares = area_fraction(clip_boxes(boxes, window), boxes)
@@ -184,7 +186,7 @@ def hidden_shares(placed: Placed, window: Window, outline: Mask | None) -> NDArr
 
 
 def _shrunk(boxes: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
-    """Return boxes (N, 4), without the part that a window covers if it covers a whole side of the box."""
+    """Return boxes (N, 4) without what a window covers; a box shrinks only if a whole side is covered."""
     low, high = boxes[:, :2], boxes[:, 2:]  # (N, 2) x and y
     first, last = np.array(window[:2], dtype=np.float32), np.array(window[2:], dtype=np.float32)
     reaches_across = ((first <= low) & (last >= high))[:, ::-1]  # along x, the window spans the box's height
@@ -212,7 +214,7 @@ def _without(mask: Mask, area: Mask) -> Mask:
 
 
 def _covered(patch: Patch, left_top: Offset) -> tuple[Window, Mask | None]:
-    """Return what a patch at left_top covers, as arguments of `cover`."""
+    """Return what a patch at left_top covers: the arguments `window` and `outline` of `cover`."""
     outline = None if patch.outline is None else Mask(*left_top, patch.outline)
     return _moved(patch.solid, left_top), outline
 
@@ -220,7 +222,7 @@ def _covered(patch: Patch, left_top: Offset) -> tuple[Window, Mask | None]:
 def _find_place(canvas: Placed, patch: Patch, rng: np.random.Generator) -> Offset | None:
     """Return left and top of a random place where the patch covers at most MAX_HIDDEN of any object.
 
-    Returns None if the patch is larger than the canvas, or if PLACES_TRIED random places do not fit.
+    The result is None if the patch is larger than the canvas, or if none of PLACES_TRIED random places fits.
     """
     free_y, free_x = np.subtract(canvas.image.shape[:2], patch.content.image.shape[:2])
     if free_x < 0 or free_y < 0:
@@ -238,9 +240,9 @@ def _moved(window: Window, left_top: Offset) -> Window:
 
 
 def _opacity(patch_hw: tuple[int, int], solid: Window) -> NDArray[np.float32]:
-    """Return the opacity of a patch, (h, w, 1).
+    """Return the opacity of each pixel of a patch, (h, w, 1).
 
-    It is 1 in the window `solid`, and falls linearly across the border around this window.
+    The opacity is 1 in the window `solid`, and falls linearly across the border around this window.
     """
     rows, columns = (
         np.interp(np.arange(side), [first - FADE_PX, first, last - 1, last - 1 + FADE_PX], [0, 1, 1, 0])

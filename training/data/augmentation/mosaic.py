@@ -1,4 +1,4 @@
-"""Mosaic augmentation: joins four images around a point of an image twice the size of the model input."""
+"""Mosaic augmentation: joins four images into one image that is twice as wide and high as the model input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,8 @@ Offset = tuple[int, int]  # x, y
 class Placed:
     """An image with its objects, and the visible fraction of each object; Sample documents other fields.
 
-    The fraction is the product over all steps that cut or cover an object, such as mosaic and affine map.
+    Each step that cuts or covers an object, such as the mosaic or the affine map, leaves a fraction of it
+    visible. `visible` is the product of these fractions.
     """
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
@@ -37,7 +38,7 @@ class Placed:
 
     @classmethod
     def through(cls, window: Window, sample: Sample, image: NDArray[np.uint8], offset_xy: Offset) -> Self:
-        """Return `image` with a sample's objects, moved by offset_xy and cut off at `window`."""
+        """Return `image` with a sample's objects; these are moved by offset_xy and cut off at `window`."""
         offset = np.array([*offset_xy, *offset_xy], dtype=np.float32)
         moved = sample.boxes_xyxy + offset
         boxes, ignored = clip_boxes(moved, window), clip_boxes(sample.ignored_xyxy + offset, window)
@@ -47,10 +48,11 @@ class Placed:
 
     @classmethod
     def joined(cls, image: NDArray[np.uint8], parts: Sequence[Self]) -> Self:
-        """Return `image` with the objects of all parts; the images of the parts are not used.
+        """Return `image` with the objects of all parts, whose own images are not used.
 
         Raises:
-            DatasetError: objects of some parts have masks, keypoints or corners, and those of others not.
+            DatasetError: the objects of some parts have masks, keypoints or corners, but the objects of other
+                parts do not.
         """
         names = ("boxes_xyxy", "class_ids", "visible", "ignored_xyxy")
         boxes, ids, visible, ignored = (
@@ -60,12 +62,13 @@ class Placed:
 
 
 def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: tuple[int, int]) -> Placed:
-    """Return an image (2H, 2W) with four samples around a point, each at the scale of its letterbox.
+    """Return an image (2H, 2W) with four samples around a point, each scaled to fit the model input.
 
     Args:
-        samples: top left, top right, bottom left, bottom right; a corner of each is at the point.
-        centre_xy: the point, in pixels of the returned image; samples are cut off at that image's edge.
-        input_hw: the (H, W) of the model input.
+        samples: the samples at top left, top right, bottom left and bottom right of the point. Each touches
+            the point with one corner.
+        centre_xy: the point, in pixels of the returned image. Samples are cut off at the edge of this image.
+        input_hw: (H, W), the height and width of the model input, in pixels.
     """
     canvas = np.full((2 * input_hw[0], 2 * input_hw[1], 3), PAD_VALUE, dtype=np.uint8)
     parts = []
@@ -80,7 +83,7 @@ def join_four(samples: Sequence[Sample], centre_xy: tuple[int, int], input_hw: t
 
 
 def without_hidden(placed: Placed) -> Placed:
-    """Drop objects whose visible fraction is below MIN_VISIBLE, or whose box has a side below MIN_SIDE_PX.
+    """Drop objects whose visible fraction is below MIN_VISIBLE or whose box has a side below MIN_SIDE_PX.
 
     Ignored regions without area are dropped as well.
     """
@@ -97,7 +100,7 @@ def without_hidden(placed: Placed) -> Placed:
 
 
 def paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], left: int, top: int) -> Window:
-    """Copy an image, cut off at the canvas's edge, onto the canvas; return the window that it fills."""
+    """Copy an image onto the canvas, cut off at the canvas's edge; return the window that the image fills."""
     x1, y1 = max(0, left), max(0, top)
     x2 = min(canvas.shape[1], left + image.shape[1])
     y2 = min(canvas.shape[0], top + image.shape[0])
@@ -106,11 +109,14 @@ def paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], left: int, top: i
 
 
 def have_area(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return whether each box has a positive width and height, (N,)."""
+    """Return for each box whether its width and height are positive, (N,)."""
     return np.all(boxes_xyxy[:, 2:] > boxes_xyxy[:, :2], axis=1)
 
 
 def area_fraction(part_xyxy: NDArray[np.float32], whole_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the area of each part ÷ the area of its whole, (N,); 0 where the whole has no area."""
+    """Return for each pair of boxes the area of the part ÷ the area of the whole, (N,).
+
+    The result is 0 if the whole has no area.
+    """
     part, whole = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (part_xyxy, whole_xyxy))
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

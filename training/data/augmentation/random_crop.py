@@ -16,7 +16,7 @@ ATTEMPTS = 10  # random crops tried; if none is inside the image, the central cr
 def augment_whole(
     image: NDArray[np.uint8], rng: np.random.Generator, config: AugmentConfig, input_hw: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Return an image (h, w, 3) randomly cropped, flipped and recoloured, as model input (H, W, 3)."""
+    """Return a model input (H, W, 3): an image (h, w, 3), randomly cropped, flipped and recoloured."""
     view = random_crop(image, rng, config, input_hw)
     view = shift_colours(view, rng, config)
     if rng.random() < config.flip_horizontal:
@@ -31,8 +31,8 @@ def random_crop(
 ) -> NDArray[np.uint8]:
     """Return a random crop of an image, resized to input_hw.
 
-    The crop's share of the image's area is uniform in crop_area..1. Its aspect ratio, relative to that of the
-    model input, is log-uniform in 1 / crop_aspect..crop_aspect.
+    The area of the crop ÷ the area of the image is drawn uniformly from crop_area..1. The aspect ratio of the
+    crop ÷ the aspect ratio of the model input is drawn log-uniformly from 1 / crop_aspect..crop_aspect.
 
     Source: Szegedy et al. 2014, arXiv:1409.4842, section 6.
     """

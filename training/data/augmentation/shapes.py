@@ -1,6 +1,7 @@
-"""What an object's label says beyond its box: masks, keypoints and oriented boxes, as an image changes.
+"""Changes masks, keypoints and oriented boxes when their image is changed.
 
-Coordinates refer to pixel edges: pixel 0 covers 0..1. OpenCV's refer to pixel centres: pixel 0 is at 0.
+Coordinates refer to pixel edges: pixel 0 extends from 0 to 1. OpenCV's coordinates refer to pixel centres:
+the centre of pixel 0 is at 0.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ Values = TypeVar("Values", tuple[Mask, ...], NDArray[np.float32])
 
 
 class Shaped(Protocol):
-    """Objects with shapes; Sample documents the fields."""
+    """Objects with masks, keypoints or oriented boxes; Sample documents the fields."""
 
     @property
     def class_ids(self) -> NDArray[np.int64]:
@@ -49,7 +50,7 @@ class Shaped(Protocol):
 
 
 class Shapes(NamedTuple):
-    """The shapes of N objects; Sample documents the fields."""
+    """The masks, keypoints and oriented boxes of N objects; Sample documents the fields."""
 
     masks: tuple[Mask, ...] | None
     keypoints: NDArray[np.float32] | None  # (N, P, 3)
@@ -57,7 +58,7 @@ class Shapes(NamedTuple):
 
     @classmethod
     def of(cls, objects: Shaped) -> "Shapes":
-        """Return the shapes of the objects of a sample or of an image under construction."""
+        """Return the shapes of the objects of a sample or of an image that is being composed."""
         return cls(objects.masks, objects.keypoints, objects.corners)
 
     @classmethod
@@ -65,7 +66,8 @@ class Shapes(NamedTuple):
         """Return the shapes of all parts, in order.
 
         Raises:
-            DatasetError: the objects of some parts have masks, keypoints or corners, and those of others not.
+            DatasetError: the objects of some parts have masks, keypoints or corners, but the objects of other
+                parts do not.
         """
         masks = _all_or_none([(part.masks, len(part.class_ids)) for part in parts], "masks")
         keypoints = _all_or_none([(part.keypoints, len(part.class_ids)) for part in parts], "keypoints")
@@ -104,8 +106,8 @@ class Shapes(NamedTuple):
     def scaled(self, scale: float, source_hw: tuple[int, int], target_hw: tuple[int, int]) -> "Shapes":
         """Return the shapes in a scaled image.
 
-        Points are scaled by `scale`, as boxes are. Masks are scaled like the pixels: since an image has whole
-        pixels, its sides differ a little from the scaled ones.
+        Points are multiplied by `scale`, like boxes. Masks are resized to the size of the scaled image. This
+        size is rounded to whole pixels, so it differs a little from the exact product.
         """
         masks = self.masks
         if masks is not None and source_hw != target_hw:
@@ -115,17 +117,17 @@ class Shapes(NamedTuple):
         return self._points_mapped(np.array([[scale, 0, 0], [0, scale, 0]]))._replace(masks=masks)
 
     def mirrored(self, side: int, axis: int, skeleton: Skeleton | None) -> "Shapes":
-        """Return the shapes mirrored in an image: axis 1 swaps left and right, axis 0 top and bottom.
+        """Return the shapes of a mirrored image: axis 1 swaps left and right, axis 0 top and bottom.
 
-        Paired keypoints, such as left and right hand, change places in both cases: in either mirrored image,
-        a left hand looks like a right one.
+        Paired keypoints, such as left and right hand, change places for either axis, because in any mirrored
+        image a left hand looks like a right hand.
 
         Args:
             side: width of the image for axis 1, height for axis 0.
             skeleton: the keypoints' pairs; not used if there are no keypoints.
 
         Raises:
-            DatasetError: there are keypoints, and the skeleton is missing or has another number of them.
+            DatasetError: there are keypoints, and the skeleton is missing or has another number of keypoints.
         """
         masks, keypoints, corners = self
         along = 1 - axis  # position of the changed coordinate in (x, y)
@@ -143,19 +145,19 @@ class Shapes(NamedTuple):
     def cut(
         self, window: Window, boxes_xyxy: NDArray[np.float32], share: NDArray[np.float32], *, turned: bool
     ) -> tuple["Shapes", NDArray[np.float32], NDArray[np.float32]]:
-        """Return what a window shows of the shapes, with the visible boxes (N, 4) and visible shares (N,).
+        """Return the part of the shapes inside a window, with the visible boxes (N, 4) and shares (N,).
 
-        Masks are cut off, and their pixels decide about box and share. Keypoints beyond the window become
-        unlabelled. Corners stay whole, since they are what a model is to find. Their share is that of the
-        oriented box itself: much of the box around the corners may lie outside the object. The share is 0 if
-        the centre is beyond the window.
+        Masks are cut off at the window, and box and share are computed from the remaining pixels. Keypoints
+        outside the window become unlabelled. Oriented boxes stay whole, because a model is to find the whole
+        box. Their share is the visible share of the oriented box's own area, not of the upright box around
+        it, and is 0 if the centre of the oriented box is outside the window.
 
         Args:
-            boxes_xyxy: (N, 4) the boxes as cut by the window. They stay the same for objects that have no
-                mask and no corners, and for masks that are neither cut nor turned: a label's box is more
-                exact than whole pixels.
+            boxes_xyxy: (N, 4) the boxes, already cut off at the window. A box stays the same if the object
+                has neither mask nor corners. It also stays the same if the mask is neither cut nor turned,
+                because the box of a label is more exact than whole pixels.
             share: (N,) the visible share of each box.
-            turned: whether the image was just rotated, which makes boxes larger than their objects.
+            turned: whether the image was just rotated; rotation makes boxes larger than their objects.
         """
         masks, keypoints, corners = self
         if corners is not None:
@@ -192,9 +194,9 @@ def seen(
     *,
     turned: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return boxes (N, 4) and visible shares (N,) of objects whose masks lost pixels; see Shapes.cut.
+    """Return the boxes (N, 4) and visible shares (N,) of objects whose masks have lost pixels.
 
-    An object whose mask had no pixels before keeps its box and share.
+    If a mask had no pixels before, the object keeps its box and share. Shapes.cut explains `turned`.
     """
     boxes_xyxy, share = boxes_xyxy.copy(), share.copy()
     for index, (old, new) in enumerate(zip(before, after, strict=True)):
@@ -207,7 +209,7 @@ def seen(
 
 
 def tight_box(mask: Mask) -> NDArray[np.float32]:
-    """Return the smallest box (4,) around the pixels of a mask that has some."""
+    """Return the smallest box (4,) around the pixels of a mask; the mask must have a pixel."""
     rows, columns = np.flatnonzero(mask.bitmap.any(axis=1)), np.flatnonzero(mask.bitmap.any(axis=0))
     ends = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
     return np.array(ends, dtype=np.float32) + np.array([mask.left, mask.top] * 2, dtype=np.float32)
@@ -219,7 +221,7 @@ def boxes_around(corners: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def visible_shares(corners: NDArray[np.float32], window: Window) -> NDArray[np.float64]:
-    """Return the share (N,) of each oriented box's area inside a window; 0 for a box without area."""
+    """Return for each oriented box which share of its area is inside a window, (N,); 0 if it has no area."""
     shares = np.zeros(len(corners))
     for index, polygon in enumerate(corners.astype(np.float64)):
         if whole := _area(polygon):
@@ -234,7 +236,7 @@ def clip_boxes(boxes_xyxy: NDArray[np.float32], window: Window) -> NDArray[np.fl
 
 
 def to_pixel_centres(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return an affine map (2, 3) of pixel-edge coordinates as the same map of OpenCV's coordinates."""
+    """Convert an affine map (2, 3) of pixel-edge coordinates to the same map of OpenCV's coordinates."""
     centres = affine.copy()
     centres[:, 2] += affine[:, :2] @ [0.5, 0.5] - 0.5
     return centres
@@ -263,7 +265,7 @@ def _inside(points: NDArray[np.float32], window: Window) -> NDArray[np.bool_]:
 
 
 def _mapped_mask(mask: Mask, affine: NDArray[np.float64]) -> Mask:
-    """Return a mask after an affine map, in a window that holds all its pixels."""
+    """Return a mask after an affine map; the window of the result holds all its pixels."""
     height, width = mask.bitmap.shape
     if not mask.bitmap.any():
         return Mask(0, 0, np.zeros((0, 0), dtype=np.bool_))
@@ -295,7 +297,7 @@ def _mirrored_mask(mask: Mask, side: int, axis: int) -> Mask:
 
 
 def _clipped(polygon: NDArray[np.float64], window: Window) -> NDArray[np.float64]:
-    """Return the part of a convex polygon (V, 2) inside a window; cut by Sutherland and Hodgman 1974."""
+    """Return the part of a convex polygon (V, 2) inside a window (algorithm: Sutherland and Hodgman 1974)."""
     for axis, sign, limit in ((0, 1, window[0]), (1, 1, window[1]), (0, -1, window[2]), (1, -1, window[3])):
         depth = sign * (polygon[:, axis] - limit)  # at least 0 inside
         points = []

@@ -1,1 +1,1 @@
-"""Image files as pixels, and how an image becomes the model input."""
+"""Decodes image files, and turns images into model inputs."""

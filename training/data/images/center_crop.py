@@ -14,9 +14,10 @@ LONGEST = 32  # sides of the model input; longer scaled images could exhaust mem
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """The scale and crop of a source image.
+    """The scale and crop that turn a source image into the model input.
 
-    A source point is in the input at x_input = x_source * scale - left, y_input = y_source * scale - top.
+    A point of the source image lies, in the model input, at x_input = x_source * scale - left and
+    y_input = y_source * scale - top.
     """
 
     scale: float
@@ -36,7 +37,7 @@ def center_crop_image(
 ) -> NDArray[np.uint8]:
     """Return the centre of an image (h, w, 3), scaled to fill the model input (H, W, 3).
 
-    `reduced` says where the pixels lie in the image, if they are not all its pixels.
+    If `image` holds the reduced pixels of a larger image, `reduced` says where they lie in it.
     """
     source_hw = reduced.source_hw if reduced else (image.shape[0], image.shape[1])
     placed = CenterCrop.fit(source_hw, input_hw)
@@ -49,10 +50,9 @@ def center_crop_image(
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the centre of a very long image, cut so that scaling the centre cannot exhaust memory.
+    """Cut off the ends of a very long image, so that scaling the rest cannot exhaust memory.
 
-    The height of the scaled centre is at most LONGEST / 2 times the height of the model input; the same
-    holds for the width.
+    The scaled result is at most LONGEST / 2 times as high and as wide as the model input.
     """
     sizes = zip(image.shape[:2], input_hw, strict=True)
     kept_h, kept_w = (min(size, max(1, int(LONGEST / 2 * side / scale))) for size, side in sizes)

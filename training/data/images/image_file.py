@@ -1,4 +1,4 @@
-"""Reads the image files of a data set as RGB, and finds the image files of a folder or split."""
+"""Reads the image files of a data set as RGB, and lists the image files in a folder."""
 
 import json
 import logging
@@ -29,17 +29,17 @@ VALIDATION = ("val", "valid", "validation")  # three names for the same split
 
 
 def split_names(split: str) -> tuple[str, ...]:
-    """Return the names that the folder of a split can have, `split` first: for `val`, also `valid`."""
+    """Return the names that the folder of a split can have, `split` first; `val` can also be `valid`."""
     return tuple(dict.fromkeys((split, *VALIDATION))) if split in VALIDATION else (split,)
 
 
 def read_image(path: Path, bits: int | None = None, fit: Fit | None = None) -> Decoded:
-    """Return the upright image in a file, its EXIF orientation, and notes on the file's ignored parts.
+    """Return the upright image in a file, its EXIF orientation, and notes on ignored parts of the file.
 
     Args:
-        bits: how many bits of each value are used in a file with 16 bits per value; None: decode_image
+        bits: how many bits of each value are in use, for a file with 16 bits per value; None: decode_image
             finds the number.
-        fit: model input that the image will be fitted into; None: all pixels are needed.
+        fit: the model input into which the image will be fitted; None: all pixels are needed.
 
     Raises:
         DatasetError: the file cannot be read, or is not an image.
@@ -51,9 +51,9 @@ def read_image(path: Path, bits: int | None = None, fit: Fit | None = None) -> D
 
 
 def read_rgb(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
-    """Return the upright image in a file as (H, W, 3) RGB; log which parts of the file are not read.
+    """Return the upright image in a file as (H, W, 3) RGB; log which parts of the file are ignored.
 
-    Arguments and errors are those of read_image.
+    The arguments and errors are the same as those of read_image.
     """
     image = read_image(path, bits)
     for note in image.notes:
@@ -64,17 +64,17 @@ def read_rgb(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
 class ImageReader:
     """Reads images, and counts those whose files have ignored parts, such as an alpha channel.
 
-    For each kind of ignored part, the first file that has one is also logged.
+    For each kind of ignored part, the first file with such a part is also logged.
     """
 
     def __init__(self, remarks: Counter[str], bits: int | None = None) -> None:
-        """Create a reader that adds its counts to `remarks`; `bits` is the argument of read_image."""
+        """Create a reader that adds its counts to `remarks` and passes `bits` to read_image."""
         self.bits = bits  # see read_image
         self._remarks = remarks
         self._counted: set[tuple[Path, str]] = set()
 
     def read(self, path: Path, fit: Fit | None = None) -> Decoded:
-        """Return an image as read_image does."""
+        """Read an image with read_image, and count the ignored parts of its file."""
         image = read_image(path, self.bits, fit)
         for note in image.notes:
             if (path, note.kind) not in self._counted:
@@ -109,7 +109,7 @@ def is_image(path: Path) -> bool:
 
 
 def passed_over(files: Iterable[Path]) -> Counter[str]:
-    """Return remarks on image files in unsupported formats: how many there are of each format."""
+    """Return how many files are images in unsupported formats, as one remark for each format."""
     suffixes = Counter(path.suffix.lower() for path in files if not path.name.startswith("."))
     return Counter(
         {
@@ -121,10 +121,10 @@ def passed_over(files: Iterable[Path]) -> Counter[str]:
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:
-    """Return the image files directly in a folder, sorted, by file name without suffix.
+    """Return the image files directly in a folder, sorted; the keys are the file names without suffix.
 
     Raises:
-        DatasetError: two names differ only in their suffix, so that a label file's name fits both images.
+        DatasetError: two names differ only in their suffix, so a label file would fit both images.
     """
     found: dict[str, Path] = {}
     for path in sorted(filter(is_image, folder.iterdir())):
@@ -138,6 +138,6 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:
-    """Return the image files directly in a folder, by file name and also by file name in lower case."""
+    """Return the image files directly in a folder, by name as written and by name in lower case."""
     files = list(filter(is_image, folder.iterdir()))
     return {path.name.lower(): path for path in files} | {path.name: path for path in files}

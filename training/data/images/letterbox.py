@@ -1,4 +1,4 @@
-"""Scales an image and its boxes to fit into the model input, centred, keeping the aspect ratio."""
+"""Scales an image and its boxes to fit into the centre of the model input, and keeps the aspect ratio."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -14,7 +14,11 @@ from training.data.sample import Sample
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a source image is in the model input: x_input = x_source * scale + left, and y with `top`."""
+    """The scale and place of a source image in the model input.
+
+    A point of the source image lies, in the model input, at x_input = x_source * scale + left and
+    y_input = y_source * scale + top.
+    """
 
     scale: float
     left: int
@@ -22,23 +26,23 @@ class Letterbox:
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
-        """Return the Letterbox that centres a source image in the model input, as large as fits."""
+        """Return the Letterbox for a source image in the centre of the model input, as large as fits."""
         scale = min(input_hw[0] / source_hw[0], input_hw[1] / source_hw[1])
         height, width = scaled_hw(source_hw, scale)
         return cls(scale=scale, left=(input_hw[1] - width) // 2, top=(input_hw[0] - height) // 2)
 
     def to_source(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return boxes (N, 4), given in pixels of the model input, in source pixels; nothing is clipped."""
+        """Convert boxes (N, 4) from pixels of the model input to pixels of the source image; clip nothing."""
         offset = np.array([self.left, self.top, self.left, self.top], dtype=np.float32)
         return (boxes_xyxy - offset) / np.float32(self.scale)
 
     def points_to_source(self, points_xy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return points (..., 2), given in pixels of the model input, in source pixels."""
+        """Convert points (..., 2) from pixels of the model input to pixels of the source image."""
         return (points_xy - np.array([self.left, self.top], dtype=np.float32)) / np.float32(self.scale)
 
 
 def scaled_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Return the height and width in whole pixels after scaling, each at least 1."""
+    """Return the height and width after scaling, in whole pixels; each is at least 1."""
     height, width = source_hw
     return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -46,9 +50,9 @@ def scaled_hw(source_hw: tuple[int, int], scale: float) -> tuple[int, int]:
 def letterbox_image(
     image: NDArray[np.uint8], input_hw: tuple[int, int], reduced: Reduced | None = None
 ) -> tuple[NDArray[np.uint8], Letterbox]:
-    """Return an image (h, w, 3) as model input (H, W, 3) with grey padding, and its Letterbox.
+    """Return a model input (H, W, 3), which is an image (h, w, 3) with grey padding, and the Letterbox.
 
-    `reduced` says where the pixels lie in the image, if they are not all its pixels.
+    If `image` holds the reduced pixels of a larger image, `reduced` says where they lie in it.
     """
     placed = Letterbox.fit(reduced.source_hw if reduced else image.shape[:2], input_hw)
     scaled = scale_image(image, placed.scale, reduced)
@@ -59,16 +63,16 @@ def letterbox_image(
 
 
 def scale_image(image: NDArray[np.uint8], scale: float, reduced: Reduced | None = None) -> NDArray[np.uint8]:
-    """Return an image (h, w, 3) scaled by a factor; the image itself if its size does not change.
+    """Return an image (h, w, 3) scaled by a factor; return `image` itself if its size does not change.
 
-    `reduced` says where the pixels lie in the image, if they are not all its pixels; `scale` is that of the
-    image.
+    If `image` holds the reduced pixels of a larger image, `reduced` says where they lie in it, and `scale`
+    is the factor for the larger image.
     """
     return resize(image, scaled_hw(reduced.source_hw if reduced else image.shape[:2], scale), reduced)
 
 
 def scale_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
-    """Return the sample scaled by the factor of its letterbox, without padding.
+    """Return the sample scaled to fit into the model input, without padding.
 
     A sample that already has this scale stays the same.
     """
@@ -76,7 +80,7 @@ def scale_sample(sample: Sample, input_hw: tuple[int, int]) -> Sample:
 
 
 def scale_by(sample: Sample, scale: float) -> Sample:
-    """Return the sample with its image, all labels and ignored regions scaled by a factor.
+    """Return the sample with its image, all its labels and its ignored regions scaled by a factor.
 
     Masks of ignored regions are left out, because only evaluation uses them.
     """

@@ -1,1 +1,1 @@
-"""What readers of labels share: rows of boxes and shapes, label files, and turns of images."""
+"""Code that the readers share: it stores boxes and shapes, reads label files, and handles EXIF rotation."""

@@ -1,4 +1,4 @@
-"""Makes a class of each name that labels use, for formats without a list of their classes."""
+"""Finds the classes of a data set by the names in its labels, for formats without a list of classes."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,13 +9,13 @@ from training.data.labels.remarks import EQUAL_NAMES
 class CollectedNames:
     """The classes of a data set, and the class id of each name that its labels use.
 
-    Names that differ only in case and spaces are one class, under the spelling that is used most.
+    Names that differ only in case and spaces are one class. Its name is the spelling that is used most.
     """
 
     def __init__(self, used: Iterable[str], given: tuple[str, ...], remarks: Counter[str]) -> None:
         """Collect the classes from the names in the labels of all splits.
 
-        If the user has named the classes, `given` holds these names, and they are the classes.
+        If the user has named the classes, `given` holds these names, and no others become classes.
         """
         spelled = Counter(used)
         often_first = sorted(spelled, key=lambda name: (-spelled[name], name))

@@ -1,4 +1,4 @@
-"""Lists the files of a data set's folders."""
+"""Lists the files in a folder and all its subfolders."""
 
 import os
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and its subfolders, sorted in each folder; skip hidden files and folders.
+    """Yield the files in a folder and its subfolders, sorted within each folder.
 
-    Links to folders are followed, which pathlib's rglob does not do. Each folder is entered only once,
-    even if several links lead to it.
+    Hidden files and the files in hidden folders are skipped. Links to folders are followed, unlike in
+    pathlib's rglob. Each folder is entered only once, even if several links lead to it.
     """
     entered = {folder.resolve()}
     for at, subfolders, names in os.walk(folder, followlinks=True):

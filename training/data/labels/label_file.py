@@ -14,10 +14,11 @@ Box = tuple[float, float, float, float]
 
 
 def parsed_lines(path: Path, parse: Callable[[str], Parsed]) -> Iterator[Parsed]:
-    """Yield parse(line) for each line of a file that is not blank.
+    """Yield parse(line) for each line of a file, but skip blank lines.
 
     Raises:
-        DatasetError: the file cannot be read, or parse raises ValueError; the message names file and line.
+        DatasetError: the file cannot be read, or `parse` raises ValueError. In the second case, the message
+            names the file and the line.
     """
     try:
         with path.open(encoding="utf-8-sig") as lines:
@@ -36,7 +37,7 @@ def parsed_lines(path: Path, parse: Callable[[str], Parsed]) -> Iterator[Parsed]
 
 
 def finite_numbers(texts: Sequence[str]) -> list[float]:
-    """Return texts as numbers; raise ValueError if a text is not a number, or is NaN or infinite."""
+    """Convert texts to numbers; raise ValueError if a text is no number, or is NaN or infinite."""
     values = [float(text) for text in texts]
     if not all(map(isfinite, values)):
         raise ValueError(f"not all of {', '.join(texts)} are finite numbers")
@@ -81,7 +82,7 @@ def pair_up(
 
 
 def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
-    """Return the files directly in a folder whose suffix is `suffix`, in upper or lower case.
+    """Return the files directly in a folder that have a suffix, in upper or lower case.
 
     The keys are the file names without suffix, sorted.
     """

@@ -1,4 +1,4 @@
-"""The data set that readers of box labels return: labels in memory, images decoded when loaded."""
+"""The data set that readers of box labels return: it holds the labels, and decodes images when loaded."""
 
 import logging
 from collections.abc import Sequence
@@ -38,12 +38,12 @@ class LabelledFiles:
     ) -> None:
         """Group the labels by image, and count the images without labels.
 
-        If `rows` keeps masks, keypoints or corners, samples have them.
+        If `rows` keeps masks, keypoints or corners, the samples will have them.
 
         Args:
-            rows: the labels of all images; a row's image number is a position in `images`.
+            rows: the labels of all images. The image number of a row is a position in `images`.
             fractions: whether boxes are fractions of the image size instead of pixels.
-            stated_hw: each image's (height, width) as the labels state it; empty if the format has no sizes.
+            stated_hw: the (height, width) that the labels state for each image; empty: they state no sizes.
             skeleton: what the keypoints of each object are; needed if `rows` keeps keypoints.
         """
         self.class_names = class_names

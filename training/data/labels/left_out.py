@@ -1,4 +1,4 @@
-"""Counts the labels that a reader cannot use, so that a data set is not refused for a few bad entries."""
+"""Counts the labels that a reader cannot use, so that a data set can be used despite a few bad labels."""
 
 from collections import Counter
 
@@ -6,7 +6,7 @@ from training.errors import DatasetError
 
 
 class LeftOut:
-    """Counts the labels that cannot be used, by reason, and keeps the first label for each reason."""
+    """Counts, for each reason, the labels that cannot be used, and remembers the first of them."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Finds out, by their names, which keypoints change places in a mirrored image."""
+"""Finds out by the names of keypoints which of them change places in a mirrored image."""
 
 import logging
 import re
@@ -13,11 +13,11 @@ LIMBS = ("lh", "lf", "rh", "rf")  # left and right, hind and fore, as in names o
 
 
 def flip_ids(names: Sequence[str], where: str) -> tuple[int, ...]:
-    """Return the keypoint that each one becomes in a mirrored image; itself if no other side is named.
+    """Return for each keypoint the one that it becomes in a mirrored image; without a pair, it stays itself.
 
-    Two names are a pair if they differ only in left and right, in full or as L and R. Where that finds no
-    other, numbers in the names are passed over, as in paw1LH and paw4RH. If there is no pair at all, the
-    log warns.
+    Two names are a pair if they differ only in the words left and right, or in the letters L and R. For names
+    without such a partner, numbers in the names are then ignored; so paw1LH and paw4RH are a pair. If no
+    names are a pair, a warning is logged.
 
     Args:
         where: the file that names the keypoints, for the warning.

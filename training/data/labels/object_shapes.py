@@ -1,8 +1,8 @@
-"""Packs what labels state beyond boxes into bytes, and unpacks it: masks, keypoints and oriented boxes.
+"""Packs the masks, keypoints and oriented boxes of labels into bytes, and unpacks them.
 
-A packed mask is its outline, as polygons or as a run-length encoded mask; it becomes pixels only when its
-image is loaded. Packed keypoints are x, y, visibility of each, and a packed oriented box is x, y of four
-corners.
+A packed mask holds polygons or a run-length encoded mask. It is converted to pixels only when its image is
+loaded. Packed keypoints hold x, y and visibility of each keypoint. A packed oriented box holds x and y of its
+four corners.
 """
 
 from array import array
@@ -24,42 +24,43 @@ RUNS_MARK, POLYGONS_MARK = b"R", b"P"
 
 
 class Upright(NamedTuple):
-    """How labels become pixels of an upright image."""
+    """How the coordinates of labels are converted to pixels of an upright image."""
 
     image_hw: tuple[int, int]
     turn: int = 1  # EXIF orientation by which labels have to be turned, see turn_of; 1: not at all
     fractions: bool = False  # labels are fractions of the image size instead of pixels
 
     def points(self, stated: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return points (..., 2), as labels state them, in pixels of the upright image."""
+        """Convert points (..., 2) from the coordinates of the labels to pixels of the upright image."""
         if self.fractions:
             return stated * self.image_hw[::-1]
         return upright_points(stated, self.turn, self.image_hw)
 
 
 def packed_numbers(values: Iterable[float]) -> bytes:
-    """Return keypoints (x, y, visibility of each) or corners (x, y of each) as bytes."""
+    """Pack keypoints (x, y and visibility of each) or corners (x and y of each) as bytes."""
     return array("d", values).tobytes()
 
 
 def packed_polygons(polygons: Sequence[Sequence[float]]) -> bytes:
-    """Return the polygons of one object as bytes; each is x1, y1, x2, y2, …"""
+    """Pack the polygons of one object as bytes; each polygon is given as x1, y1, x2, y2, …"""
     lengths = array("q", map(len, polygons)).tobytes()
     return POLYGONS.pack(POLYGONS_MARK, len(polygons)) + lengths + b"".join(map(packed_numbers, polygons))
 
 
 def packed_runs(counts: bytes, height: int, width: int) -> bytes:
-    """Return a mask as bytes; `counts` are its compressed run lengths, which must be well-formed."""
+    """Pack a mask as bytes; `counts` holds its compressed run lengths, which must be well-formed."""
     return RUNS.pack(RUNS_MARK, height, width) + counts
 
 
 def masks_of(packed: Sequence[bytes], boxes_xyxy: NDArray[np.float32], upright: Upright) -> tuple[Mask, ...]:
-    """Return masks as pixels of the upright image; without an outline, the rectangle of the box.
+    """Return masks as pixels of the upright image; a mask without an outline is the rectangle of the box.
 
-    Polygons become pixels by the rasteriser of the COCO API, so that evaluation sees the same masks.
+    Polygons are converted to pixels by the rasteriser of the COCO API, so that the masks in evaluation are
+    the same as in the COCO API.
 
     Args:
-        packed: N packed masks; empty: the labels state none.
+        packed: N packed masks. A mask is empty bytes if the label states none.
         boxes_xyxy: (N, 4), in pixels of the upright image.
     """
     return tuple(
@@ -68,11 +69,11 @@ def masks_of(packed: Sequence[bytes], boxes_xyxy: NDArray[np.float32], upright: 
 
 
 def keypoints_of(packed: Sequence[bytes], count: int, upright: Upright) -> NDArray[np.float32]:
-    """Return keypoints (N, P, 3) in pixels; those not labelled are at 0, 0.
+    """Return keypoints (N, P, 3) in pixels; keypoints that are not labelled are at 0, 0.
 
     Args:
-        packed: N packed lists of keypoints; empty: none is labelled.
-        count: P.
+        packed: N packed lists of keypoints. A list is empty bytes if no keypoint is labelled.
+        count: the number P of keypoints of each object.
     """
     found = np.zeros((len(packed), count, 3), dtype=np.float64)
     for place, each in enumerate(packed):
@@ -86,9 +87,10 @@ def keypoints_of(packed: Sequence[bytes], count: int, upright: Upright) -> NDArr
 def corners_of(
     packed: Sequence[bytes], boxes_xyxy: NDArray[np.float32], upright: Upright
 ) -> NDArray[np.float32]:
-    """Return oriented boxes (N, 4, 2) in pixels, clockwise; without corners, the upright box.
+    """Return the corners (N, 4, 2) of oriented boxes in pixels, clockwise.
 
-    Four corners that are no rectangle become the smallest rectangle around them.
+    An object without corners gets the corners of its upright box. Four corners that do not form a rectangle
+    are replaced by the smallest rectangle around them.
     """
     x1, y1, x2, y2 = boxes_xyxy.T.astype(np.float64)
     found = np.stack([x1, y1, x2, y1, x2, y2, x1, y2], axis=1).reshape(-1, 4, 2)
@@ -99,7 +101,7 @@ def corners_of(
 
 
 def outline_points(packed: bytes) -> NDArray[np.float64]:
-    """Return points (M, 2) with the same convex hull as a packed mask, in pixels of the file, not upright."""
+    """Return points (M, 2) with the convex hull of a packed mask, in the coordinates of the label file."""
     if packed[:1] == POLYGONS_MARK:
         return np.concatenate(_polygons(packed))
     bitmap = _runs_bitmap(packed)

@@ -1,12 +1,12 @@
-"""Rotates boxes of images that EXIF rotates by a quarter turn, if the boxes refer to the stored pixels.
+"""Rotates boxes that refer to the stored pixels, if EXIF rotates the image by a quarter turn.
 
 Images are read upright, and all boxes refer to the upright image, as in the service's answers. Label formats
 do not say whether boxes refer to the stored pixels or to the upright image, and labelling tools differ.
-If the labels state the stored image's size, the boxes are rotated.
+If the labels state the size of the stored pixels, this module rotates the boxes.
 
-If no size is stated, if the image is square, or if EXIF rotates by a half turn or mirrors, the size does
-not show which image the boxes refer to. Then the boxes are taken to refer to the upright image, which people
-and browsers see.
+The size does not show to which of the two the boxes refer if the labels state no size, if the image is
+square, or if EXIF only mirrors it or rotates it by a half turn. In these cases, the boxes are taken to refer
+to the upright image, because people and browsers see the upright image.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from training.data.labels.label_file import Box
 from training.errors import DatasetError
 
 Size = tuple[float, float] | None  # (height, width) of an image as its labels state it; None: not stated
-QUARTER_TURN = 5  # EXIF orientations from here on are turned by a quarter
+QUARTER_TURN = 5  # EXIF orientations from 5 to 8 turn the image by a quarter
 
 
 def upright_boxes(
@@ -33,7 +33,7 @@ def upright_boxes(
 
     Args:
         boxes_xyxy: the boxes as the labels state them, in pixels.
-        stated_hw: the image's (height, width) as the labels state it; None: not stated.
+        stated_hw: the (height, width) that the labels state for the image; None: they state none.
         image_hw: (height, width) of the upright image.
         orientation: the EXIF orientation of the stored image, 1 to 8.
     """
@@ -45,7 +45,7 @@ def upright_boxes(
 
 
 def turn_of(stated_hw: Size, image_hw: tuple[int, int], orientation: int) -> int:
-    """Return the EXIF orientation by which labels have to be turned to fit the upright image; 1: they fit."""
+    """Return the EXIF orientation by which labels must be turned to fit the upright image; 1: not at all."""
     height, width = image_hw
     if orientation < QUARTER_TURN or height == width or stated_hw != (width, height):
         return 1  # without a quarter turn, the labels just swap width and height
@@ -53,7 +53,7 @@ def turn_of(stated_hw: Size, image_hw: tuple[int, int], orientation: int) -> int
 
 
 def upright_points(points: NDArray[np.float64], turn: int, image_hw: tuple[int, int]) -> NDArray[np.float64]:
-    """Return points (..., 2) in pixels of the upright image; `turn` is that of turn_of."""
+    """Return points (..., 2) in pixels of the upright image; `turn` is the result of turn_of."""
     if turn < QUARTER_TURN:
         return points
     height, width = image_hw
@@ -66,7 +66,7 @@ def upright_points(points: NDArray[np.float64], turn: int, image_hw: tuple[int, 
 
 
 def upright_bitmap(stored: NDArray[np.bool_], turn: int) -> NDArray[np.bool_]:
-    """Return a mask (H, W) of the upright image from that of the stored pixels; `turn` is that of turn_of."""
+    """Convert a mask of the stored pixels to a mask (H, W) of the upright image; see turn_of for `turn`."""
     if turn < QUARTER_TURN:
         return stored
     turned = stored.T
@@ -75,10 +75,10 @@ def upright_bitmap(stored: NDArray[np.bool_], turn: int) -> NDArray[np.bool_]:
 
 
 def checked_hw(path: Path, stated_hw: Size, boxes: Iterable[Box]) -> Size:
-    """Return the stated (height, width) of an image, or the upright image's size if the stated one is wrong.
+    """Return the stated (height, width) of an image, or the upright image's size if the stated size is wrong.
 
-    The image is only read if a box exceeds the stated size. The stated size is then wrong if it is
-    neither the size of the stored pixels nor that of the upright image.
+    The image is read only if a box exceeds the stated size. In this case, the stated size is wrong if it is
+    neither the size of the stored pixels nor the size of the upright image.
     """
     if stated_hw is None:
         return None
@@ -87,7 +87,7 @@ def checked_hw(path: Path, stated_hw: Size, boxes: Iterable[Box]) -> Size:
         return stated_hw
     try:
         image = read_image(path)
-    except DatasetError:  # loading the image will name it
+    except DatasetError:  # loading the image will raise this error again
         return stated_hw
     upright = image.pixels.shape[:2]
     stored = upright[::-1] if image.orientation >= QUARTER_TURN else upright

@@ -4,14 +4,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-ROUNDING_PX = 1.0  # labels state corners in whole pixels: a rectangle is off by up to this
+ROUNDING_PX = 1.0  # labels state corners in whole pixels, so corners of a rectangle are off by up to this
 
 
 def smallest_rectangle(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the corners (4, 2), clockwise on the image, of the smallest rectangle around points (M, 2).
 
-    One of its sides lies on a side of the convex hull (Freeman and Shapira 1975). The first side of the
-    result runs along that side of the hull.
+    One side of the smallest rectangle lies on a side of the points' convex hull (Freeman and Shapira 1975).
+    The first two corners of the result span a side in the direction of that side of the hull.
     """
     hull = _hull(points)
     if len(hull) < 2:
@@ -27,9 +27,10 @@ def smallest_rectangle(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def as_rectangles(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return corners (N, 4, 2) clockwise on the image; those of no rectangle become the smallest around them.
+    """Return the corners (N, 4, 2) of N rectangles, clockwise on the image.
 
-    The first corner stays the first where the four form a rectangle, give or take ROUNDING_PX.
+    If the given four corners form a rectangle within ROUNDING_PX, they stay, and so does the first of them.
+    Otherwise, they are replaced by the smallest rectangle around them.
     """
     found = corners.copy()
     x, y = found[..., 0], found[..., 1]
@@ -47,7 +48,7 @@ def as_rectangles(corners: NDArray[np.float64]) -> NDArray[np.float64]:
 def _hull(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the corners of the convex hull in order, clockwise on the image."""
     distinct = np.unique(points, axis=0)
-    # OpenCV computes in float32, so only its choice of points is used, and near the origin.
+    # OpenCV computes in float32. So points are moved near the origin, and only OpenCV's choice is used.
     near = (distinct - distinct.mean(axis=0)).astype(np.float32)
     chosen = cv2.convexHull(near, clockwise=False, returnPoints=False)  # OpenCV's y axis points up
     return np.asarray(distinct[chosen[:, 0]])

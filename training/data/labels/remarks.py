@@ -1,4 +1,4 @@
-"""Counts of labels and images that a reader left out or changed, so that none is lost unnoticed."""
+"""Counts of the labels and images that a reader left out or changed, so that users are told of them."""
 
 from collections.abc import Mapping
 
@@ -51,5 +51,5 @@ PARTS_NOT_READ = {
 
 
 def describe_remarks(remarks: Remarks) -> str:
-    """Return the remarks with counts above 0 as text, such as "crowds, ignored: 3"; "" if there are none."""
+    """Return all remarks with counts above 0, such as "crowds, ignored: 3"; "" if all counts are 0."""
     return "; ".join(f"{what}: {count}" for what, count in remarks.items() if count)

@@ -12,7 +12,7 @@ from training.data.labels.remarks import CLIPPED, NO_AREA, OUTSIDE, WITHOUT
 from training.data_config import LabelKind
 
 ANY_CLASS = -1  # class id of a region that is ignored for every class
-EDGE_TOLERANCE_PX = 1.0  # a box beyond the edge by at most this much is rounding, not worth a remark
+EDGE_TOLERANCE_PX = 1.0  # a box that exceeds the edge by at most this is only rounded, so no remark
 ROW = np.dtype(
     [
         ("image", np.int64),
@@ -26,9 +26,9 @@ PACKED = Struct("=qq?5d")  # the layout of ROW
 
 
 class LabelRows:
-    """Collects boxes in any order of images; `remarks` counts boxes that are left out, ignored or clipped.
+    """Collects the boxes of images, in any order; `remarks` counts boxes left out, ignored or clipped.
 
-    Masks, keypoints or oriented boxes are kept beside the boxes as bytes, if `labels` asks for them.
+    If `labels` asks for masks, keypoints or oriented boxes, they are kept as bytes, in addition to the boxes.
     """
 
     def __init__(self, labels: LabelKind = "boxes") -> None:
@@ -49,14 +49,14 @@ class LabelRows:
         image_hw: tuple[float, float] | None = None,
         shape: bytes = b"",
     ) -> None:
-        """Add a box; if it has no area or is wholly outside its image, only count it in `remarks`.
+        """Add a box; a box that has no area or is wholly outside its image is only counted in `remarks`.
 
         Args:
             image: the number of the image.
             box_xyxy: the box as the labels state it; it is clipped when the image is loaded.
-            ignored: the reason, one of remarks.py, why the box is a region to ignore; None: it is an object.
-            area: the stated area of the object's outline; NaN: use the box's area.
-            image_hw: the image's (height, width) as the labels state it; None: not stated.
+            ignored: why the box is a region to ignore, one of the texts in remarks.py; None: it is an object.
+            area: the area that the labels state for the object; NaN: use the box's area.
+            image_hw: the (height, width) that the labels state for the image; None: they state none.
             shape: the mask, keypoints or corners, packed by object_shapes.py; empty: the labels state none.
         """
         x1, y1, x2, y2 = box_xyxy
@@ -96,10 +96,10 @@ class PackedShapes:
     """The masks, keypoints or corners of many objects, as bytes."""
 
     def __init__(self, packed: bytes, spans: NDArray[np.int64]) -> None:
-        """Keep all bytes, and where those of each object begin and end: `spans` (N, 2)."""
+        """Keep the bytes of all objects; `spans` (N, 2) says where the bytes of each begin and end."""
         self._packed = packed
         self._spans = spans
 
     def of(self, places: NDArray[np.int64]) -> list[bytes]:
-        """Return the bytes of some objects; empty where the labels state none."""
+        """Return the bytes of the objects at some positions; they are empty if the labels state none."""
         return [self._packed[start:end] for start, end in self._spans[places].tolist()]

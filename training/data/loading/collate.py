@@ -1,4 +1,4 @@
-"""Joins samples into batches; the label arrays of all images follow one another."""
+"""Joins samples into batches, in which the labels of all images follow one another."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def collate_boxes(samples: Sequence[Sample]) -> BoxBatch:
 def collate_masks(samples: Sequence[Sample]) -> SegmentBatch:
     """Return a batch whose objects also have masks, at a quarter of the images' height and width.
 
-    A cell of a mask is on if at least half of its pixels are.
+    A cell of a mask is set if at least half of its pixels are set.
 
     Raises:
         ValueError: a sample has no masks, or a side of the images is not a multiple of MASK_STRIDE.
@@ -45,14 +45,14 @@ def collate_keypoints(samples: Sequence[Sample]) -> PoseBatch:
 
 
 def collate_corners(samples: Sequence[Sample]) -> OrientedBatch:
-    """Return a batch of oriented boxes; raise ValueError if a sample has none."""
+    """Return a batch whose objects also have oriented boxes; raise ValueError if a sample has none."""
     return OrientedBatch(**_boxes(samples), corners=_joined(samples, "corners"))
 
 
 def mask_cells(mask: Mask, image_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return a mask in cells of MASK_STRIDE x MASK_STRIDE pixels, (H / MASK_STRIDE, W / MASK_STRIDE).
+    """Return a mask as cells of MASK_STRIDE x MASK_STRIDE pixels, (H / MASK_STRIDE, W / MASK_STRIDE).
 
-    A cell is on if at least half of its pixels are. Pixels beyond the image are cut off.
+    A cell is set if at least half of its pixels are set. Pixels beyond the image are cut off.
     """
     cells = np.zeros((image_hw[0] // MASK_STRIDE, image_hw[1] // MASK_STRIDE), dtype=np.bool_)
     height, width = mask.bitmap.shape
@@ -69,7 +69,7 @@ def mask_cells(mask: Mask, image_hw: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _boxes(samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """Return the fields of BoxBatch."""
+    """Return the values of the fields of BoxBatch."""
     counts = [len(sample.class_ids) for sample in samples]
     regions = [len(sample.ignored_xyxy) for sample in samples]
     return {

@@ -1,7 +1,8 @@
 """Batches of training images, made in worker processes.
 
-Every sample has its own random generator, seeded by the run's seed, the epoch and the sample's position in
-the epoch. Therefore neither the number of workers nor resuming a run changes the samples.
+Every sample has its own random generator. Its seed consists of the run's seed, the epoch and the sample's
+position in the epoch. Therefore the samples stay the same if the number of workers changes, or if a run is
+resumed.
 """
 
 import logging
@@ -31,16 +32,16 @@ MOST_WORKERS = 8
 
 
 class SampleMaker(Protocol):
-    """The part of a task that turns the images of its data sets into samples and batches."""
+    """The code of a task, such as detection, that turns images of a data set into samples and batches."""
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample at the size at which it is cached; scaling the result again changes nothing."""
+        """Return a sample scaled to the size at which it is cached; scaling it again changes nothing."""
         ...
 
     def augment(
         self, dataset: Dataset, index: int, rng: np.random.Generator, config: TrainConfig, epoch: int
     ) -> Sample:
-        """Return image `index`, augmented with random numbers of rng, at the size of the model input."""
+        """Return image `index` at the size of the model input, augmented with random numbers from rng."""
         ...
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
@@ -52,7 +53,7 @@ class SampleMaker(Protocol):
 class Share:
     """The images of a batch that this process loads, if several processes train together.
 
-    A batch is made of config.accumulate parts. Each part is cut into `ranks` equal slices, and this process
+    A batch consists of config.accumulate parts. Each part is cut into `ranks` equal slices, and this process
     loads slice number `rank` of every part.
     """
 
@@ -60,7 +61,7 @@ class Share:
     ranks: int = 1
 
     def of_part(self, config: TrainConfig, part: int) -> slice:
-        """Return which positions of a batch this process loads for one part of the batch."""
+        """Return the positions in the batch of the images that this process loads for one part."""
         per_part = config.batch_size // config.accumulate
         mine = per_part // self.ranks
         start = part * per_part + self.rank * mine
@@ -73,8 +74,9 @@ WHOLE = Share()
 class TrainingLoader(AbstractContextManager["TrainingLoader"]):
     """Yields training batches; owns the cache of decoded images and the worker processes until close().
 
-    An epoch has len(loader) batches, all full: images that are left over are not shown in this epoch, and a
-    data set smaller than a batch is repeated. Each batch is yielded as config.accumulate parts.
+    An epoch has len(loader) batches, and all batches are full. Images that do not fill a last batch are not
+    shown in this epoch. A data set smaller than a batch is repeated. Each batch is yielded in
+    config.accumulate parts.
     """
 
     def __init__(
@@ -86,11 +88,11 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
         *,
         share: Share = WHOLE,
     ) -> None:
-        """Prepare the order of images; leave decoding and the start of the workers to the first epoch.
+        """Prepare the order of images; the first epoch decodes images and starts the workers.
 
         Args:
-            cache_bytes: limit of the cache, in bytes of decoded images.
-            share: the part of each batch for this process.
+            cache_bytes: how many bytes of decoded images the cache may hold.
+            share: which images of each batch this process loads.
 
         Raises:
             DatasetError: the data set is empty, or labels cannot be read.
@@ -110,7 +112,7 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
             self._workers = 0
         elif self._workers is None:
             self._workers = default_workers(share.ranks)
-        # Parts are dealt out in turns, so a worker beyond the parts of an epoch would never get one.
+        # Workers get parts in turns, so more workers than an epoch has parts would stay idle.
         self._workers = min(self._workers, len(self) * config.accumulate)
         self._pool: WorkerPool | None = None
 
@@ -120,8 +122,9 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """Yield the parts of the batches of an epoch, in order, beginning with batch start_batch.
 
-        Epochs and batches are counted from 0. Once an epoch is started, the iterator of an earlier
-        epoch must not be used. The first epoch first decodes images into the cache, which workers share.
+        Epochs and batches are counted from 0. After an epoch has started, the iterators of earlier epochs
+        must not be used. Before its first batch, the first epoch decodes images into the cache, which the
+        workers share.
 
         Raises:
             DatasetError: an image cannot be loaded or augmented; the message names its file.
@@ -146,8 +149,8 @@ class TrainingLoader(AbstractContextManager["TrainingLoader"]):
 def default_workers(processes: int) -> int:
     """Return the number of loader workers for each of `processes` training processes on this machine.
 
-    The usable cores are divided evenly among the training processes, and each of these keeps one core of its
-    share for training. The number is at least 1 and at most MOST_WORKERS.
+    The usable cores are divided evenly among the training processes. Each training process keeps one of its
+    cores for training, and has one worker for each other core, but at least 1 and at most MOST_WORKERS.
     """
     return min(MOST_WORKERS, max(1, usable_cores() // processes - 1))
 
@@ -155,7 +158,8 @@ def default_workers(processes: int) -> int:
 class CachedDataset(DatasetView):
     """A view of a data set whose images are scaled, and whose first images stay in memory.
 
-    Augmentation begins with the same scaling, so the view gives the same samples as the data set.
+    Augmentation begins with the same scaling, so augmenting images of the view or of the data set gives the
+    same samples.
     """
 
     def __init__(self, dataset: Dataset, input_hw: tuple[int, int], maker: SampleMaker) -> None:
@@ -167,7 +171,7 @@ class CachedDataset(DatasetView):
         self.reading = np.full(1, -1)  # index of the last image that was loaded; -1: none
 
     def fill(self, cache_bytes: int) -> None:
-        """Decode the first images into the cache until they fill cache_bytes; a second call does nothing.
+        """Decode images into the cache, from the first on, until cache_bytes is full; do so only once.
 
         Raises:
             DatasetError: an image cannot be loaded; the message names its file.
@@ -183,7 +187,7 @@ class CachedDataset(DatasetView):
         self._filled = True
 
     def load(self, index: int, fit: Fit | None = None) -> Sample:
-        """Return a scaled sample, from memory if it is cached; it always has all its pixels."""
+        """Return a scaled sample, from memory if it is cached; `fit` is ignored, so no pixels are reduced."""
         self.reading[0] = index
         return self._samples[index] if index < len(self._samples) else self._read(index)
 
@@ -202,7 +206,7 @@ _Draw = tuple[int, int, int]  # a sample to make: its epoch, its position in the
 class _EpochSampler:
     """Yields the samples that this process makes for each part of the batches of an epoch.
 
-    The images of a batch depend neither on the share of this process nor on the number of parts.
+    The images of a whole batch depend neither on the number of processes nor on the number of parts.
     """
 
     def __init__(self, factors: NDArray[np.float64], config: TrainConfig, share: Share) -> None:

@@ -1,9 +1,9 @@
 """Processes that make batches for the training process.
 
-A worker writes each batch into memory without a name (memfd), and sends its file descriptor over a socket. So
-batches take no space in /dev/shm, where torch's DataLoader puts them and where a container usually has 64 MB.
-Each worker has a socket of its own, and workers share no lock. If a worker dies, its socket ends, so the
-training process never waits for it.
+A worker writes each batch into anonymous shared memory (memfd), and sends the file descriptor of this memory
+over a socket. So batches take no space in /dev/shm. In a container, /dev/shm usually has 64 MB, and torch's
+DataLoader puts its batches there. Each worker has a socket of its own, and workers share no lock. When a
+worker dies, its socket is closed, so the training process never waits for a dead worker.
 """
 
 import logging
@@ -37,7 +37,7 @@ from training.errors import DatasetError, LoaderError, TrainingError, in_a_sente
 log = logging.getLogger(__name__)
 
 AHEAD = 2  # batches that each worker makes before they are needed
-ALIGNED = 64  # each array of a batch begins at a multiple of so many bytes
+ALIGNED = 64  # each array of a batch begins at a multiple of this many bytes
 MESSAGE_BYTES = 2**17  # largest message: a job, or the description of a batch
 CHECK_S = 5.0  # seconds between checks that a worker is alive
 SLOW_S = 60.0  # a batch that takes longer is logged once
@@ -47,7 +47,7 @@ ADVICE = {
 
 
 class Reader(Protocol):
-    """A data set for workers. If a worker dies, the message names the image in `reading`."""
+    """A data set from which workers load. If a worker dies, the error names the image in `reading`."""
 
     reading: NDArray[np.int64]  # (1,) index of the last image that was loaded; -1: none
 
@@ -77,12 +77,12 @@ class _Worker:
 
 
 def workers_possible() -> bool:
-    """Return whether this system can have workers: they need anonymous shared memory (memfd), as in Linux."""
+    """Return whether this system can run workers; they need the anonymous shared memory (memfd) of Linux."""
     return hasattr(os, "memfd_create")
 
 
 class WorkerPool:
-    """Worker processes, which make batches in turns; they end with close()."""
+    """Worker processes that make batches in turns, until close() ends them."""
 
     def __init__(self, maker: Maker, count: int) -> None:
         """Start workers that share the memory of this process; raise LoaderError if one cannot start."""
@@ -90,7 +90,7 @@ class WorkerPool:
         self._workers: list[_Worker] = []
         self._waiting: deque[_Worker] = deque()  # the workers of batches that are not received yet, in order
         self._end = Finalize(self, _end, (self._workers,), exitpriority=1)
-        # No signal may reach a worker before it ignores signals.
+        # Signals are blocked until the worker ignores them.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
         try:
             for _ in range(count):
@@ -103,7 +103,7 @@ class WorkerPool:
     def batches(self, jobs: Iterable[Any]) -> Iterator[Batch]:
         """Yield the batch of each job, in order.
 
-        If the caller stops iterating early, the next call drops the batches that are still being made.
+        If the caller stops iterating early, the next call discards the batches that are still being made.
 
         Raises:
             DatasetError: a batch cannot be made; the message names the file.
@@ -121,12 +121,12 @@ class WorkerPool:
             yield self._receive()
 
     def close(self) -> None:
-        """End the workers at once, even if they are stopped or wait for a disk."""
+        """End the workers at once, even if they are suspended or wait for a disk."""
         self._end()
 
     def _start(self) -> _Worker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        reading = np.frombuffer(mmap.mmap(-1, 8), dtype=np.int64)  # the memory is shared, as of batches
+        reading = np.frombuffer(mmap.mmap(-1, 8), dtype=np.int64)  # the worker shares this memory
         reading[:] = -1
         self._maker.dataset.reading = reading
         inherited = [ours, *(worker.socket for worker in self._workers)]
@@ -188,10 +188,10 @@ def _end(workers: list[_Worker]) -> None:
 
 
 def _work(own: socket.socket, inherited: Sequence[socket.socket], maker: Maker) -> None:
-    """Make a batch for each job, until the training process is gone.
+    """Make a batch for each job, until the training process has ended.
 
-    The worker ignores SIGINT and SIGTERM: Ctrl-C and service managers signal every process, and the training
-    process ends its workers.
+    The worker ignores SIGINT and SIGTERM, because Ctrl-C and service managers send these signals to every
+    process. The training process ends its workers itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -222,9 +222,9 @@ def _send(own: socket.socket, batch: Batch) -> None:
 
 
 def _mapped(kind: type[Batch], arrays: Sequence[tuple[str, tuple[int, ...]]], descriptor: int) -> Batch:
-    """Return the batch whose tensors lie in the shared memory of a file descriptor.
+    """Return a batch whose tensors lie in the shared memory behind a file descriptor; close the descriptor.
 
-    Close the descriptor. The memory is freed only when the last of these tensors is freed.
+    The memory is freed when the last of these tensors is freed.
     """
     try:
         memory = mmap.mmap(descriptor, 0)

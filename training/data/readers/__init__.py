@@ -1,1 +1,1 @@
-"""Readers of data set formats, one file or a few per format; open.py chooses among them."""
+"""Readers of data set formats; open.py chooses the reader for a data set."""

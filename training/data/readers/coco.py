@@ -45,24 +45,23 @@ from training.errors import DatasetError
 from training.skeleton import Skeleton
 
 KEYPOINT_BYTES = 24  # x, y, visibility as doubles
-IGNORED = (None, CROWDS, REGIONS)  # why a box is ignored; its number is an index into this
+IGNORED = (None, CROWDS, REGIONS)  # why a box is ignored; the arrays hold an index into this
 
 
 def read_coco(root: Path, split: str, *, labels: LabelKind = "boxes") -> LabelledFiles:
-    """Return one split of a COCO data set, which is a json file, or a folder with a json file for each split.
+    """Return one split of a COCO data set: a json file, or a folder with one json file for each split.
 
-    Ids of images and categories can be numbers or texts. Images are ordered by
-    ascending id, as in the COCO API. Class ids are 0, 1, … in ascending order of category ids.
-    An annotation without a bbox gets the box around its outline. Crowds (`iscrowd`) and boxes
-    marked `ignore` become ignored regions of their class. The area is the one that the file states for each
-    annotation. Outlines and keypoints are kept only if `labels` asks for them. An oriented box is the
-    smallest rectangle around the outline.
-    Entries that cannot be used are left out; the remarks count these entries and name the first.
+    Ids of images and categories can be numbers or texts. Images are ordered by ascending id, as in the COCO
+    API. Class ids are 0, 1, … in ascending order of category ids. An annotation without a bbox gets the box
+    around its outline. Crowds (`iscrowd`) and boxes marked `ignore` become ignored regions of their class.
+    The area of an object is the area that the file states for its annotation. Outlines and keypoints are
+    kept only if `labels` asks for them. An oriented box is the smallest rectangle around the outline. Entries
+    that cannot be used are left out; the remarks count these entries and name the first.
 
     Raises:
         DatasetError: the label file is missing, truncated or of another format, none of its images exists,
-            two images share an id or a file, no annotation can be used, or keypoints are asked for and there
-            are none, or not as many for every object.
+            two images share an id or a file, or no annotation can be used. It is also raised if `labels`
+            asks for keypoints and there are none, or objects have different numbers of keypoints.
     """
     path = file_of_split(root, split)
     parsed = _Parsed(path, labels)
@@ -93,9 +92,10 @@ def read_coco(root: Path, split: str, *, labels: LabelKind = "boxes") -> Labelle
 
 
 class _Parsed:
-    """A parsed COCO file, with its annotations in flat arrays; outlines are dropped unless asked for.
+    """A parsed COCO file, with its annotations in flat arrays, and without outlines that nobody asked for.
 
-    For the COCO data set, outlines would take gigabytes of memory, and a dictionary per box half a gigabyte.
+    For the COCO data set, outlines would take gigabytes of memory. One dictionary for each box would take
+    half a gigabyte.
     """
 
     def __init__(self, path: Path, labels: LabelKind = "boxes") -> None:
@@ -144,7 +144,7 @@ class _Parsed:
             yield keys[image], keys[category], ignored, area, (x1, y1, x2, y2), shape
 
     def skeleton(self) -> Skeleton:
-        """Return what the keypoints of the objects are; raise DatasetError as skeleton_of."""
+        """Return what the keypoints of the objects are; raise the DatasetErrors of skeleton_of."""
         return skeleton_of(self.path, self.document["categories"], self._counts)
 
     def categories_used(self) -> set[str]:
@@ -175,13 +175,13 @@ class _Parsed:
 
 
 class _Listed:
-    """The images of a COCO file: existing files, their stated sizes, and the list index of each image id."""
+    """The images of a COCO file: existing files, the sizes stated for them, and the position of each id."""
 
     def __init__(self, parsed: _Parsed, finder: ImageFinder, remarks: Counter[str]) -> None:
         """Find the image files.
 
-        Raise DatasetError if none exists, if one id has two file names, or if two file names mean the same
-        file.
+        Raise DatasetError if no file exists, if one id has two file names, or if two file names mean the
+        same file.
         """
         path = parsed.path
         names: dict[str, str] = {}
@@ -260,10 +260,10 @@ def id_of(value: object) -> str:
 
 
 def _categories(parsed: _Parsed, others: dict[str, Path], remarks: Counter[str]) -> dict[str, str]:
-    """Return the category names by category id, in ascending order of ids if all ids are numbers.
+    """Return the category names by category id, sorted by id if all ids are numbers.
 
     In Roboflow's files, category 0 is a group of all other categories. In labelme2coco's files, the
-    background is a category. Such a category is left out if it has no boxes in any split.
+    background is also a category. Such a category is left out if it has no boxes in any split.
     """
     names: dict[str, str] = {}
     for entry in parsed.document["categories"]:
@@ -323,7 +323,7 @@ def _box_of(entry: dict[str, Any]) -> Box:
 
 
 def _shape_of(entry: dict[str, Any], labels: LabelKind) -> bytes:
-    """Return what is asked for of an annotation, packed; raise ValueError if it is malformed."""
+    """Return the mask, keypoints or corners that `labels` asks for, packed; raise ValueError if malformed."""
     if labels == "boxes":
         return b""
     if labels == "keypoints":
@@ -363,7 +363,7 @@ def _is_set(flag: object) -> bool:
 
 
 def _shown(entry: object) -> str:
-    """Return a short text by which a message names an entry of the file."""
+    """Return a short text that names an entry of the file in a message."""
     if isinstance(entry, dict):
         short = {key: value for key, value in entry.items() if key != "segmentation"}
         entry = f"id {entry['id']}: {short}" if "id" in entry else short

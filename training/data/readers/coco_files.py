@@ -1,4 +1,4 @@
-"""Finds the label files of a COCO data set, and names the formats of other json files."""
+"""Finds the label files of a COCO data set, and recognises json files of other formats."""
 
 import mmap
 from itertools import islice
@@ -37,18 +37,18 @@ OTHERS = {
 
 
 def is_coco(root: Path, split: str) -> bool:
-    """Return whether a root is a json file, or a folder with COCO label files."""
+    """Return whether `root` is a json file, or a folder with COCO label files."""
     return bool(label_files(root)) if root.is_dir() else root.suffix.lower() == ".json"
 
 
 def label_files(root: Path) -> dict[str, Path]:
-    """Return the label files of a folder by split.
+    """Return the label files in a folder; the keys are the splits.
 
-    They are the files `annotations/instances_*.json`; if there are none, the COCO files directly in the
-    folder and in its subfolders.
+    The label files are `annotations/instances_*.json`. If there are no such files, the label files are the
+    COCO files directly in the folder and in its subfolders.
 
     Raises:
-        DatasetError: two files are of the same split.
+        DatasetError: two files belong to the same split.
     """
     official = sorted(root.glob("annotations/instances_*.json"))
     found = official or [path for path in _json_files(root) if holds_keys(path, COCO_KEYS)]
@@ -66,11 +66,11 @@ def label_files(root: Path) -> dict[str, Path]:
 def file_of_split(root: Path, split: str) -> Path:
     """Return the label file of a split.
 
-    If the root is a file, it is the label file of `train`, and also of the split that its name states.
+    If the root is a file, it is the label file of `train`, and also of the split that the file name states.
 
     Raises:
         DatasetError: the root has no COCO file.
-        NoSuchSplit: there is no file, or more than one, for this split.
+        NoSuchSplit: this split has no file, or more than one.
     """
     if root.is_file():
         name = _name(root, root.parent.parent)
@@ -90,7 +90,7 @@ def file_of_split(root: Path, split: str) -> Path:
 
 
 def image_folders(root: Path, path: Path, split: str) -> list[Path]:
-    """Return the folders in which the images of a label file can be, the likeliest first."""
+    """Return the folders in which the images of a label file can be, the most likely folder first."""
     beside = path.parent
     home = root if root.is_dir() else beside
     if home == beside and beside.name.lower() in ("annotations", "labels"):
@@ -105,7 +105,7 @@ def image_folders(root: Path, path: Path, split: str) -> list[Path]:
 
 
 def refuse_other_json(root: Path) -> None:
-    """Raise DatasetError if `root` is, or holds, a json file in a known format other than COCO."""
+    """Raise DatasetError if `root` is or contains a json file in a known format other than COCO."""
     some = [root] if root.is_file() else islice(root.rglob("*.json"), LOOKED_AT)
     for path in some:
         for keys, advice in OTHERS.items():
@@ -124,7 +124,7 @@ def _json_files(root: Path) -> list[Path]:
 
 
 def _name(path: Path, root: Path) -> str:
-    """Return the name of a label file's split: its path below `root` without parts such as `annotations/`."""
+    """Return the name of a label file's split: the path below `root` without parts like `annotations/`."""
     name = path.relative_to(root).with_suffix("").as_posix()
     for prefix in PREFIXES:
         name = name.removeprefix(prefix)
@@ -133,9 +133,9 @@ def _name(path: Path, root: Path) -> str:
 
 
 def holds_keys(path: Path, keys: tuple[str, ...]) -> bool:
-    """Return whether a json file's text contains all keys.
+    """Return whether the text of a json file contains all keys.
 
-    The file is not parsed, since parsing a large file would take too long.
+    The file is not parsed, because parsing a large file would take too long.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:

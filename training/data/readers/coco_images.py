@@ -1,4 +1,4 @@
-"""Finds the images that a COCO file lists, wherever its exporter put them."""
+"""Finds the images that a COCO file lists, in any of the folders where tools put images."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,21 +14,21 @@ UPLOADED = re.compile(r"[0-9a-f]{8}-+")  # what Label Studio puts before the nam
 
 
 class ImageFinder:
-    """Finds the image file that an entry of a label file names in `file_name`, in several folders."""
+    """Finds, in several folders, the image file that an entry of a label file names in `file_name`."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        """Take the folders to look in, the likeliest first; those that do not exist are skipped."""
+        """Take the folders to search, the most likely first; folders that do not exist are skipped."""
         self.folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
         self._by_name = [_by_name(folder) for folder in self.folders]
 
     def find(self, file_name: str) -> Path | None:
         """Return the image file of an entry; None if it is not found.
 
-        The name can be a URL or a path, even of another machine or of Windows. The leading folders of the
-        name are removed, one by one, until the rest is the path of a file in one of the folders to look in;
-        case and accents can differ. If there is no such file, and exactly one image in subfolders of the
-        first folder to look in has the same file name, that image is returned. Otherwise, the whole path is
-        tried as written, even if it leads out of the folders to look in.
+        The name can be a URL or a path, even a path of another machine or of Windows. First, the leading
+        folders of the name are removed, one by one, until the rest is the path of a file in one of the
+        folders to search. If only the file name is left, case and the encoding of accents can differ. Second,
+        if exactly one image in the subfolders of the first folder has the same file name, that image is
+        returned. Last, the whole path is tried as written, even if it leads out of the folders to search.
         """
         for text in dict.fromkeys((file_name, file_name.strip(), _path_of(file_name.strip()))):
             if file := self._literal(text):
@@ -69,7 +69,7 @@ class ImageFinder:
 
     @cached_property
     def _below(self) -> dict[str, list[Path]]:
-        """Return the images in subfolders of the first folder, by name in lower case."""
+        """Return the images in subfolders of the first folder; the keys are their names in lower case."""
         found: dict[str, list[Path]] = {}
         for folder in self.folders[:1]:
             for path in filter(is_image, files_below(folder)):
@@ -85,7 +85,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """Return the image files directly in a folder, by their name and by their name in lower case."""
+    """Return the image files directly in a folder, by name as written and by name in lower case."""
     files = list(filter(is_image, folder.iterdir()))
     return {_folded(path.name): path for path in files} | {path.name: path for path in files}
 

@@ -1,6 +1,7 @@
-"""Reads the keypoints of a COCO file: those of each object, and what its categories say about them.
+"""Reads the keypoints of each object in a COCO file, and their names from the file's categories.
 
-Source: the data format at https://cocodataset.org/#format-data. Coordinates are taken as written.
+Source: the data format at https://cocodataset.org/#format-data. The coordinates are used as written, without
+an offset.
 """
 
 import logging
@@ -32,7 +33,7 @@ def packed_keypoints(entry: dict[str, Any]) -> bytes:
     """Return the keypoints of an annotation, packed as in object_shapes.py; empty if it has none.
 
     Raises:
-        ValueError: they are malformed.
+        ValueError: the keypoints are malformed.
     """
     try:
         values = [float(value) for value in entry.get("keypoints") or ()]
@@ -46,16 +47,16 @@ def packed_keypoints(entry: dict[str, Any]) -> bytes:
 
 
 def skeleton_of(path: Path, categories: Sequence[dict[str, Any]], counts: set[int]) -> Skeleton:
-    """Return what the keypoints are. Keypoints without names are called 1, 2, …
+    """Return the names, pairs and edges of the keypoints; keypoints without names are called 1, 2, …
 
     Args:
-        path: the file, for messages.
-        categories: the entries of categories.
-        counts: the numbers of keypoints of the annotations.
+        path: the COCO file, for messages.
+        categories: the entries of `categories` in the file.
+        counts: the numbers of keypoints that the annotations have.
 
     Raises:
-        DatasetError: there are no keypoints, objects or categories have different numbers of them, or names
-            or edges are malformed.
+        DatasetError: there are no keypoints, objects or categories have different numbers of keypoints, or
+            names or edges are malformed.
     """
     named = [each for each in categories if each.get("keypoints")]
     for each in named:
@@ -91,7 +92,7 @@ def skeleton_of(path: Path, categories: Sequence[dict[str, Any]], counts: set[in
 
 
 def _edges(path: Path, category: dict[str, Any], count: int) -> tuple[tuple[int, int], ...]:
-    """Return pairs of keypoints; COCO counts them from 1."""
+    """Return the pairs of keypoints that edges join, counted from 0; COCO counts keypoints from 1."""
     try:
         edges = [(int(first) - 1, int(second) - 1) for first, second in category.get("skeleton") or ()]
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Reads the outline of an object of a COCO file: polygons, or a run-length encoded mask.
+"""Reads the outline of an object in a COCO file, which is polygons or a run-length encoded mask.
 
 Source: the mask format of the COCO API, https://github.com/cocodataset/cocoapi (maskApi.c).
 """
@@ -33,7 +33,7 @@ def packed_outline(segmentation: Any) -> bytes:
     """Return a `segmentation` packed as in object_shapes.py; empty if it has no outline.
 
     Raises:
-        ValueError: it is malformed.
+        ValueError: the `segmentation` is malformed.
     """
     if not segmentation:
         return b""
@@ -58,7 +58,7 @@ def packed_outline(segmentation: Any) -> bytes:
 
 
 def _flat(nested: Iterable[Any]) -> Iterator[Any]:
-    """Yield the numbers of polygons, however deep their lists are."""
+    """Yield the numbers of polygons from lists that are nested to any depth."""
     for each in nested:
         if isinstance(each, list):
             yield from _flat(each)
@@ -69,7 +69,7 @@ def _flat(nested: Iterable[Any]) -> Iterator[Any]:
 def _unpacked(text: str) -> list[int]:
     """Return the lengths of the runs of a compressed mask.
 
-    A character holds 5 bits of a number, and 1 bit that says whether the number goes on in the next
+    A character holds 5 bits of a number. Another bit says whether the number continues in the next
     character. The first three numbers are run lengths. Every later number is the difference between its run
     length and the run length two places earlier.
     """
@@ -91,7 +91,7 @@ def _unpacked(text: str) -> list[int]:
 def _box_of_runs(runs: Sequence[int], height: int, width: int) -> Box | None:
     """Return the box around a mask, given as run lengths; None if the mask is empty or malformed.
 
-    The runs go down the columns; unset and set pixels alternate, beginning with unset ones.
+    The runs go down the columns. Runs of unset and set pixels alternate; the first run is unset.
     """
     if height <= 0 or min(runs, default=0) < 0:
         return None

@@ -1,8 +1,8 @@
 """Reads DOTA labels of oriented boxes: one txt file per image.
 
-Source: the annotation format at https://captain-whu.github.io/DOTA/dataset.html: lines
-`x1 y1 x2 y2 x3 y3 x4 y4 category difficult` in pixels, after optional lines that begin with imagesource
-and gsd.
+Source: the annotation format at https://captain-whu.github.io/DOTA/dataset.html. A line is
+`x1 y1 x2 y2 x3 y3 x4 y4 category difficult`, in pixels. The file can begin with a line `imagesource` and a
+line `gsd`.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from training.errors import DatasetError, NoSuchSplit
 
 HEADERS = ("imagesource", "gsd")
 DIFFICULTY = ("0", "1", "2")  # 1 and 2 are difficult
-ONLY_SPLIT = "train"  # of a folder without folders of splits
+ONLY_SPLIT = "train"  # the split of a folder that has no folders of splits
 
 
 class _Object(NamedTuple):
@@ -41,9 +41,10 @@ def read_dota(
 ) -> LabelledFiles:
     """Return one split of a DOTA data set.
 
-    The folders are `<split>/images` and `<split>/labelTxt`, `images/<split>` and `labelTxt/<split>`, or, for
-    train alone, `images` and `labelTxt`. Difficult objects become ignored regions of their class. Corners are
-    kept only if `labels` is "corners"; a box is the one around the corners.
+    The folders are `<split>/images` and `<split>/labelTxt`, or `images/<split>` and `labelTxt/<split>`. The
+    split `train` can also be in the folders `images` and `labelTxt` of the root. Difficult objects become
+    ignored regions of their class. The box of an object encloses its corners. The corners themselves are kept
+    only if `labels` is "corners".
 
     Args:
         class_names: the classes, in the order of their ids; empty: all categories of all splits, sorted.
@@ -75,12 +76,12 @@ def read_dota(
 
 
 def is_dota(root: Path, split: str) -> bool:
-    """Return whether a root is a folder with `images` and `labelTxt`, for all splits or for each."""
+    """Return whether `root` is a folder that has `images` and `labelTxt`, itself or for each split."""
     return root.is_dir() and bool(_by_split(root))
 
 
 def _by_split(root: Path) -> dict[str, _Folders]:
-    """Return the folders of images and labels by the name of their split."""
+    """Return the folders of images and labels; the keys are the names of the splits."""
     found: dict[str, _Folders] = {}
     for folder in (root, *sorted(filter(Path.is_dir, root.iterdir()))):
         images = folder / "images"
@@ -100,12 +101,12 @@ def _texts(folders: _Folders) -> dict[str, Path]:
 
 
 def _objects(path: Path) -> list[_Object]:
-    """Return the objects of a label file, each once; raise DatasetError, which names the line."""
+    """Return the objects of a label file, without repetitions; a DatasetError names a malformed line."""
     return list(Counter(each for each in parsed_lines(path, _parse) if each is not None))
 
 
 def _parse(line: str) -> _Object | None:
-    """Return the object of a line; None for a line above the objects; a malformed line raises ValueError."""
+    """Return the object in a line, or None if the line is a header; raise ValueError if it is malformed."""
     columns = line.split()
     if columns[0].partition(":")[0].lower() in HEADERS:
         return None

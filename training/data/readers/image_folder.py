@@ -1,4 +1,4 @@
-"""Reads images that are sorted into one folder for each class."""
+"""Reads data sets that have one folder of images for each class."""
 
 import hashlib
 from collections.abc import Mapping
@@ -31,9 +31,9 @@ HASHED_BYTES = 65536  # first bytes of a file that are hashed: enough to tell im
 class ImageFolderDataset:
     """One split: `<split>/<class>/*.jpg`, or `<class>/*.jpg` if there are no split folders.
 
-    The classes are the folders of `train`, sorted. `val`, `valid` and `validation` name the same split.
-    Without split folders, a hash of each file decides: about one image in five is `val`, the others are
-    `train`. Identical files are therefore in the same split.
+    The classes are the folders of `train`, sorted by name. `val`, `valid` and `validation` mean the same
+    split. If there are no split folders, a hash of each file decides: about one image in five belongs to
+    `val`, the others belong to `train`. Therefore identical files are always in the same split.
     """
 
     skeleton: Skeleton | None = None
@@ -99,7 +99,7 @@ class ImageFolderDataset:
 
 
 def is_image_folder(root: Path, split: str) -> bool:
-    """Return whether the split's folder (the root, if there are no split folders) has folders of images."""
+    """Return whether the split's folder has folders of images; without split folders, check the root."""
     return root.is_dir() and bool(class_folders(split_folder(root, split) or root))
 
 
@@ -119,7 +119,7 @@ def split_folder(root: Path, split: str) -> Path | None:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Return the names of the subfolders that directly hold images, sorted; none if `folder` is missing."""
+    """Return the sorted names of the subfolders that directly hold images; none if `folder` is missing."""
     if not folder.is_dir():
         return []
     folders = [path for path in folder.iterdir() if path.is_dir() and path.name not in NOT_CLASSES]
@@ -135,7 +135,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
 
 
 def _held_out(root: Path, files: list[Path], split: str) -> list[Path]:
-    """Return the files of a split, for a root without split folders: a hash of each file decides."""
+    """Return the files of a split for a root without split folders, where a hash of each file decides."""
     if split not in SPLITS:
         raise NoSuchSplit(
             f"{root}: no folder for split {split!r}; without split folders there are train and val"

@@ -1,7 +1,8 @@
 """Reads KITTI object labels: one txt file of fifteen columns per image.
 
-Source: the readme of KITTI's object development kit, https://www.cvlibs.net/datasets/kitti/eval_object.php:
-type, truncated, occluded, alpha, left, top, right, bottom, then size, location and rotation in 3D.
+Source: the readme of KITTI's object development kit, https://www.cvlibs.net/datasets/kitti/eval_object.php.
+The columns are type, truncated, occluded, alpha, left, top, right and bottom. Size, location and rotation in
+3D follow.
 """
 
 from pathlib import Path
@@ -24,12 +25,12 @@ FOLDS = 5  # without lists of splits, the first fold is `val`
 
 
 def read_kitti(root: Path, split: str) -> LabelledFiles:
-    """Return one split of KITTI: images in `training/image_2/`, labels in `training/label_2/`.
+    """Return one split of KITTI, from images in `training/image_2/` and labels in `training/label_2/`.
 
     The split `training` has all images. `train` and `val` have the images that `ImageSets/<split>.txt` lists.
-    Without such a list, the sorted images are dealt to five folds in turn: `val` is the first fold, `train`
-    the other four. Frames of one drive can then be in both splits, while published lists keep all frames of
-    a drive in one split. A DontCare region is ignored for every class.
+    Without such a list, the sorted images are dealt to five folds in turn. `val` is the first fold, and
+    `train` is the other four. Then frames of one drive can be in both splits, whereas published lists keep
+    all frames of a drive in one split. A DontCare region is ignored for every class.
 
     Raises:
         DatasetError: the split or a folder does not exist, a line is malformed, or no image has a label file.

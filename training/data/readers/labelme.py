@@ -1,6 +1,6 @@
-"""Reads LabelMe labels: one json file per image, which can hold the image too.
+"""Reads LabelMe labels: one json file per image, which can also contain the image itself.
 
-Source: the files of the program at https://github.com/wkentaro/labelme; X-AnyLabeling writes the same.
+Source: the files that https://github.com/wkentaro/labelme writes. X-AnyLabeling uses the same format.
 """
 
 import json
@@ -49,9 +49,9 @@ def read_labelme(root: Path, split: str, class_names: tuple[str, ...] = ()) -> L
     """Return one split of a LabelMe folder.
 
     The folder `<split>`, at any depth, holds the json files of a split. If no folder has the name of a split,
-    all files are `train`. An image is looked for at `imagePath`, beside its json file, in `images/`, and
-    in the json file. Polygons, rectangles, circles and masks become the boxes around them. Shapes with the
-    same label and `group_id` are one object. Shapes of other types are left out and counted.
+    all files belong to `train`. An image is searched for at `imagePath`, beside its json file, in `images/`
+    and in the json file. Polygons, rectangles, circles and masks become the boxes around them. Shapes with
+    the same label and `group_id` are one object. Shapes of other types are left out and counted.
 
     Args:
         class_names: the classes, in the order of their ids; empty: all labels of all splits, sorted.
@@ -107,13 +107,13 @@ def read_labelme(root: Path, split: str, class_names: tuple[str, ...] = ()) -> L
 
 
 def is_labelme(root: Path, split: str) -> bool:
-    """Return whether a root is a folder with LabelMe's json files in it or below it."""
+    """Return whether `root` is a folder with LabelMe's json files in it or in its subfolders."""
     some = islice(_below(root, "*.json"), LOOKED_AT) if root.is_dir() else ()
     return any(holds_keys(path, ("imagePath", "shapes")) for path in some)
 
 
 def _by_split(root: Path, pattern: str, split: str) -> dict[str, list[Path]]:
-    """Return the files below a folder, grouped by the folder in their path that has the name of a split."""
+    """Return the files below a folder, grouped by the folder in their path that is named after a split."""
     found: dict[str, list[Path]] = {}
     for path in sorted(_below(root, pattern)):
         folders = path.relative_to(root).parent.parts
@@ -130,7 +130,7 @@ def _with_images(
 ) -> Iterator[tuple[Path, Path, _Labels]]:
     """Yield (json file, file that holds the image, labels) for each usable json file that has an image.
 
-    The second file is the json file itself if the image is embedded there.
+    The second file is the json file itself if the json file contains the image.
     """
     finders: dict[Path, ImageFinder] = {}
     by_stem: dict[str, list[Path]] = {}
@@ -156,7 +156,7 @@ def _with_images(
 def _read(path: Path, left_out: LeftOut, remarks: Counter[str]) -> _Labels | None:
     """Return the contents of a json file; None if the file cannot be used.
 
-    The argument `left_out` counts such files, and the shapes that cannot be used.
+    `left_out` counts the files and the shapes that cannot be used.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -191,7 +191,7 @@ def _read(path: Path, left_out: LeftOut, remarks: Counter[str]) -> _Labels | Non
 def _object(shape: Mapping[str, Any]) -> _Object:
     """Return the object that a shape describes.
 
-    If the shape is malformed, raise an error of one of the types that _read catches.
+    If the shape is malformed, the raised error has one of the types that _read catches.
     """
     label = str(shape["label"] or "").strip()
     if label in ("", "_background_"):

@@ -1,6 +1,6 @@
 """Reads SKU-110K labels: one csv file per split, without a header.
 
-Source: the data set of Goldman et al. 2019, arXiv:1904.00853; a line is image_name, x1, y1, x2, y2, class,
+Source: the data set of Goldman et al. 2019, arXiv:1904.00853. A line is image_name, x1, y1, x2, y2, class,
 image_width, image_height.
 """
 
@@ -18,9 +18,10 @@ COLUMNS = 8
 
 
 def read_sku110k(root: Path, split: str) -> LabelledFiles:
-    """Return one split: `annotations/annotations_<split>.csv`; all splits have their images in `images/`.
+    """Return the split whose labels are in `annotations/annotations_<split>.csv`.
 
-    Images are in the order in which the csv file first names them.
+    The images of all splits are in `images/`. They are returned in the order in which the csv file first
+    names them.
 
     Raises:
         DatasetError: the csv file is missing, empty or malformed, the image folder is missing, or none of the
@@ -51,7 +52,7 @@ def read_sku110k(root: Path, split: str) -> LabelledFiles:
 
 
 def _parse(line: str) -> tuple[str, Box, tuple[float, float]]:
-    """Return the image name, box and image (height, width) in a line; raise ValueError if malformed."""
+    """Return the image name, box and image (height, width) in a line; raise ValueError if it is malformed."""
     columns = [column.strip() for column in line.split(",")]
     if len(columns) != COLUMNS:
         raise ValueError(f"{len(columns)} columns; SKU-110K has {COLUMNS}, without a header")

@@ -1,8 +1,8 @@
 """Reads VisDrone-DET labels: one txt file of eight columns per image.
 
 Source: the format of the VisDrone object detection toolkit,
-https://github.com/VisDrone/VisDrone2018-DET-toolkit: left, top, width, height, score, category, truncation,
-occlusion. A score of 0 excludes the line from evaluation.
+https://github.com/VisDrone/VisDrone2018-DET-toolkit. The columns are left, top, width, height, score,
+category, truncation and occlusion. A score of 0 excludes the line from evaluation.
 """
 
 import re
@@ -30,8 +30,9 @@ def read_visdrone(root: Path, split: str) -> LabelledFiles:
 
     The folders `images/` and `annotations/` are in `VisDrone2019-DET-<split>/`, in `<split>/` or in the root.
 
-    Categories 0 (ignored regions) and 11 (others) are regions to ignore for every class. A line with
-    score 0 is a region to ignore for its own class. Truncated and occluded boxes are ordinary objects.
+    Categories 0 (ignored regions) and 11 (others) become regions to ignore for every class. A line with
+    score 0 becomes a region to ignore for its own class. Truncated and occluded boxes become ordinary
+    objects.
 
     Raises:
         DatasetError: the split does not exist, a line is malformed, or no image has a label file.
@@ -50,7 +51,7 @@ def read_visdrone(root: Path, split: str) -> LabelledFiles:
 
 
 def split_folders(root: Path) -> dict[str, Path]:
-    """Return the folders that have `images/` and txt files in `annotations/`, by the name of their split."""
+    """Return the folders with `images/` and with txt files in `annotations/`; the keys are their splits."""
     found = {}
     for folder in (root, *sorted(root.iterdir())):
         if (folder / "images").is_dir() and any((folder / "annotations").glob("*.txt")):
@@ -61,7 +62,7 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 
 def _parse(line: str) -> tuple[Box, int, bool]:
-    """Return the box and class id of a line, and whether to ignore it; a malformed line raises ValueError."""
+    """Return a line's box, class id and whether to ignore it; raise ValueError if the line is malformed."""
     columns = [column.strip() for column in line.removesuffix("\n").split(",")]
     if len(columns) == COLUMNS + 1 and not columns[-1]:
         columns.pop()  # some files end their lines with a comma

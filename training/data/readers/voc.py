@@ -20,7 +20,7 @@ from training.data.labels.rows import LabelRows
 from training.data.split_choice import entry_of, folder_of_split
 from training.errors import DatasetError, NoSuchSplit
 
-# Folders that part labels from images. Below them, an image and its xml file have the same path.
+# Folders that separate labels from images. Below them, an image and its xml file have the same path.
 PARTING = frozenset({"annotations", "annotation", "labels", "xmls", "xml", "jpegimages", "images", "data"})
 
 Way = tuple[str, ...]  # the path of an image or xml file, without PARTING folders and without suffix
@@ -29,7 +29,7 @@ _Object = tuple[str, Box, bool]  # class name, box as stated, whether it is mark
 
 
 class _Labels(NamedTuple):
-    """The contents of an xml file: the name and the size of its image, and which objects the image has."""
+    """The contents of an xml file: the name and size of its image, and the objects in the image."""
 
     file_name: str
     stated_hw: tuple[float, float] | None
@@ -40,11 +40,12 @@ def read_voc(root: Path, split: str, class_names: tuple[str, ...] = ()) -> Label
     """Return one split of a VOC folder.
 
     `ImageSets/Main/<split>.txt` lists the images of the split, or the folder `<split>` holds them. If there
-    are no lists, and no folder has the name of a split, all images are `train`. An xml file is beside its
-    image, or both have the same path in two folders such as `Annotations` and `JPEGImages`.
+    are no lists, and no folder has the name of a split, all images belong to `train`. An xml file is beside
+    its image, or both have the same path in two folders such as `Annotations` and `JPEGImages`.
 
-    Box coordinates are taken as written, without an offset. An object marked difficult becomes a region to
-    ignore for its class, as in VOC's own evaluation. What cannot be used is left out and counted.
+    Box coordinates are used as written, without an offset. An object marked difficult becomes a region to
+    ignore for its class, as in VOC's own evaluation. Files and objects that cannot be used are left out and
+    counted.
 
     Args:
         class_names: the classes, in the order of their ids; empty: all names in the xml files of all splits,
@@ -94,7 +95,7 @@ def read_voc(root: Path, split: str, class_names: tuple[str, ...] = ()) -> Label
 
 
 def is_voc(root: Path, split: str) -> bool:
-    """Return whether a root is an xml file, or a folder with VOC's lists or with xml labels below it."""
+    """Return whether `root` is an xml file, or a folder that contains VOC's lists or xml labels."""
     if root.is_file():
         return root.suffix.lower() == ".xml"
     return any(root.glob("ImageSets/Main")) or any(map(_is_labels, filter(_is_xml, files_below(root))))
@@ -113,9 +114,10 @@ def _is_labels(xml: Path) -> bool:
 
 
 def _by_way(root: Path) -> tuple[_Files, _Files, _Files]:
-    """Return the images, the xml files and the other files, each by the path that pairs image and labels.
+    """Return the images, the xml files and the other files; the keys pair images with their labels.
 
-    For `JPEGImages/a.jpg` and `Annotations/a.xml`, this path is `a`. Hidden files are skipped.
+    The key is the path without suffix and without folders that only separate images from labels:
+    `JPEGImages/a.jpg` and `Annotations/a.xml` both have the key `a`. Hidden files are skipped.
     """
     images: _Files = {}
     xmls: _Files = {}
@@ -141,7 +143,7 @@ def _follow_images(images: _Files, xmls: _Files) -> None:
 
 
 def _ways_of_split(root: Path, split: str, images: _Files, xmls: _Files) -> list[Way]:
-    """Return the images of a split: those in its list or, if there are no lists, those in its folder."""
+    """Return the images in the list of a split or, if there are no lists, in the folder of the split."""
     lists = root / "ImageSets" / "Main"
     if not lists.is_dir():
         for deeper in root.glob("**/ImageSets/Main"):
@@ -184,7 +186,7 @@ def _pairs(
     read: Mapping[Path, _Labels | None],
     remarks: Counter[str],
 ) -> Iterator[tuple[Path, Path]]:
-    """Yield each image of a split with its xml file; count images and xml files without a counterpart."""
+    """Yield each image of a split with its xml file; count images and xml files that have no partner."""
     by_stem: dict[str, list[Way]] = {}
     for way in images:
         by_stem.setdefault(way[-1], []).append(way)
@@ -229,7 +231,7 @@ def _one_of(images: list[Path], name: str) -> Path:
 def _read(xml: Path, left_out: LeftOut) -> _Labels | None:
     """Return the contents of an xml file; None if the file cannot be used.
 
-    The argument `left_out` counts such files, and the objects that cannot be used.
+    `left_out` counts the files and the objects that cannot be used.
 
     Raises:
         DatasetError: the file is in CVAT's own format, which is not supported.
@@ -276,7 +278,7 @@ def _in_order(box: Box, remarks: Counter[str]) -> Box:
 
 
 def _object(each: ElementTree.Element) -> _Object:
-    """Return an object; raise ValueError if it has no name or no box of finite numbers."""
+    """Return the object in an xml element; raise ValueError if it has no name or no box of finite numbers."""
     name = (each.findtext("name") or "").strip()
     if not name:
         raise ValueError("an object has no name")

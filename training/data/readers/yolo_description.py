@@ -1,4 +1,4 @@
-"""Reads what describes a YOLO data set: data.yaml, Darknet's obj.data, or a list of class names."""
+"""Reads the description of a YOLO data set: data.yaml, Darknet's obj.data, or a list of class names."""
 
 import logging
 import os
@@ -48,14 +48,14 @@ class Description(NamedTuple):
     keypoint_keys: Mapping[str, Any] = MappingProxyType({})  # flip_idx and kpt_names, as written
 
     def places(self, text: str, among: Sequence[Path] = ()) -> Iterator[Path]:
-        """Yield the paths that a declared path can mean, the most likely first.
+        """Yield the paths that a declared path can stand for, the most likely path first.
 
-        Some exporters write paths that begin with `../` (Roboflow), with `data/` (CVAT) or with the former
-        name of the data set's folder; others write absolute paths of another machine. In all these
-        cases, the path without its beginning is also tried in the folder of --data.
+        Some tools write paths that begin with `../` (Roboflow), with `data/` (CVAT) or with a former name of
+        the data set's folder. Other tools write absolute paths of another machine. In all these cases, the
+        beginning is removed, and the rest is also tried as a path in the folder of --data.
 
         Args:
-            among: folders that the path can be relative to; they are tried before `bases`.
+            among: more folders that the path can be relative to; they are tried before `bases`.
         """
         for form in dict.fromkeys((text, normalize("NFC", text), normalize("NFD", text))):
             yield from self._places(PurePosixPath(form.replace("\\", "/")), among)
@@ -69,7 +69,7 @@ class Description(NamedTuple):
         absolute = written.is_absolute() or (parts[:1] and parts[0].endswith(":"))
         for place in range(1, len(parts)):
             known = parts[place] == "data" or parts[place - 1] in ("data", self.home.name)
-            last = place == len(parts) - 1  # only the last part is left: too little, unless it names a list
+            last = place == len(parts) - 1  # a bare file name is tried only for a list
             elsewhere = absolute and (not last or written.suffix.lower() in (".txt", *CLASS_LISTS))
             # A list may name files of a missing folder, so only declared paths are tried without a folder.
             renamed = not among and place == 1 and not last and not (self.home / parts[0]).exists()
@@ -78,7 +78,7 @@ class Description(NamedTuple):
 
 
 def is_yolo(root: Path, split: str) -> bool:
-    """Return whether a file, or a file in a folder, describes a YOLO data set."""
+    """Return whether `root` is, or contains, a file that describes a YOLO data set."""
     if root.is_file():
         return root.suffix.lower() in (*YAML, *DARKNET, *CLASS_LISTS, ".txt")
     return _described_by(root) is not None
@@ -92,7 +92,8 @@ def describe(root: Path) -> Description:
             names (classes.txt, obj.names), or a list of images (train.txt).
 
     Raises:
-        DatasetError: no file names the classes, a file is malformed, or it declares what is not supported.
+        DatasetError: no file names the classes, or a file is malformed or declares something that is not
+            supported.
     """
     home = without_dots((root if root.is_dir() else root.parent).absolute())
     if root.is_file() and not is_yolo(root, ""):
@@ -121,15 +122,15 @@ def describe(root: Path) -> Description:
 
 
 def tried(places: Iterable[Path]) -> str:
-    """Return the paths that were tried, as text for an error message, each path once."""
+    """Return the paths that were tried, each once, as text for an error message."""
     return ", ".join(dict.fromkeys(map(str, places)))
 
 
 def without_dots(path: Path) -> Path:
     """Return the path without `..`.
 
-    Symbolic links in the path stay. If the path without `..` would then lead to another file, the links
-    are resolved instead.
+    Symbolic links in the path stay. But if the path without `..` leads to another file, the links
+    are resolved.
     """
     if ".." not in path.parts:
         return path
@@ -157,12 +158,12 @@ def _described_by(home: Path) -> Path | None:
 
 
 def _files(home: Path, pattern: str) -> list[Path]:
-    """Return the files that are not hidden, sorted."""
+    """Return the files in a folder that match a pattern and are not hidden, sorted."""
     return [path for path in sorted(home.glob(pattern)) if path.is_file() and not path.name.startswith(".")]
 
 
 def _has_labels(home: Path) -> bool:
-    """Return whether there are label files in folders called labels, or beside images."""
+    """Return whether there are label files, either in folders called `labels` or beside images."""
     folders = [path for pattern in ("*", "*/*") for path in home.glob(pattern) if path.is_dir()]
     return any(
         path.name.lower() in ("labels", "labels_obb") and any(path.rglob("*.txt")) for path in folders
@@ -184,7 +185,7 @@ class _Loader(yaml.BaseLoader):
     """Reads every YAML value as text, exactly as written, so that classes can be called yes, no or 1.50."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping; raise ConstructorError if it has a key twice."""
+        """Return the mapping; raise ConstructorError if a key occurs twice."""
         keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
@@ -236,11 +237,12 @@ def _of_yaml(file: Path, home: Path, *, given: bool) -> Description:
 
 
 def _bases(file: Path, home: Path, path: Any, *, given: bool) -> tuple[Path, ...]:
-    """Return the folders that the paths in a description are relative to, in the order of trying.
+    """Return the folders that paths in a description can be relative to, in the order in which to try them.
 
-    There are up to two: the folder of --data (`home`), and the folder that the description declares as
-    `path`. The declared folder comes first if it is inside `home`, or if --data names the description file
-    (`given`). Otherwise the declared folder comes second, since it may be a path of another machine.
+    There are one or two such folders: the folder of --data (`home`), and the folder that the description
+    declares as `path`. The declared folder comes first if it is inside `home`, or if --data names the
+    description file (`given`). Otherwise, the declared folder comes second, because it may be a path of
+    another machine.
     """
     if path is None:
         return (home,)
@@ -283,11 +285,11 @@ def _checked(file: Path, names: Mapping[int, Any], count: Any, key: str) -> dict
     """Return the class names by ascending id.
 
     Args:
-        count: the number of classes that the file declares under `key`; None: it declares no number.
+        count: the number of classes that the file declares under `key`; None: the file declares none.
 
     Raises:
-        DatasetError: there is no name, a name is empty or repeated, an id is negative, or `count` is neither
-            the number of names nor the highest id plus 1.
+        DatasetError: there is no name, a name is empty or repeated, an id is negative, or `count` differs
+            from both the number of names and the highest id plus 1.
     """
     owners: dict[str, int] = {}
     for class_id, name in sorted(names.items()):
@@ -324,7 +326,7 @@ def _keypoints(file: Path, shape: Any) -> tuple[int, int] | None:
 
 
 def _of_darknet(file: Path, home: Path) -> Description:
-    """Return the description in a file with lines such as `train = data/train.txt`."""
+    """Return the description in a Darknet file, which has lines such as `train = data/train.txt`."""
     values = {}
     for line in _text(file).splitlines():
         key, found, value = line.partition("=")
@@ -344,7 +346,7 @@ def _of_darknet(file: Path, home: Path) -> Description:
 
 
 def _names_in_lists(file: Path, home: Path) -> dict[int, str]:
-    """Return the names in a list of classes; raise DatasetError if a list of that file name differs."""
+    """Return the names in a list of classes; raise DatasetError if another list of this file name differs."""
     names = _lines(file)
     for below in BELOW:
         for other in home.glob(f"{below}{file.name}"):

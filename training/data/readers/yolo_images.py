@@ -29,11 +29,12 @@ log = logging.getLogger(__name__)
 def split_images(described: Description, split: str, remarks: Counter[str]) -> list[Path]:
     """Return the image files of a split, each once, in the order in which the description names them.
 
-    If the description declares the split, its images are in the declared folders and their subfolders, and
-    in the declared lists. If the split is not declared, the usual folders are read: `<split>/images`,
-    `images/<split>` or `<split>`. For `train`, if none of these exists and no split is declared,
-    `images` is read, or the whole folder if there is no `images`.
-    Folders of another split, and images in another split's lists, are left out.
+    If the description declares the split, the images are read from the declared folders, their subfolders,
+    and the declared lists. If the split is not declared, the first of these folders that exists is read:
+    `<split>/images`, `images/<split>`, `<split>`. If none of them exists for `train`, and no split at all is
+    declared, `images` is read. If there is no `images`, the whole folder is read.
+
+    When a folder is read, folders of other splits and images in their lists are left out.
 
     Raises:
         NoSuchSplit: a declared folder or list is missing, or the split has no image.
@@ -63,9 +64,10 @@ def split_images(described: Description, split: str, remarks: Counter[str]) -> l
 
 
 def _sources(described: Description, split: str, *, required: bool = True) -> list[Path]:
-    """Return the existing folders of a split, and its existing lists of images.
+    """Return the folders of a split and its lists of images, as far as they exist.
 
-    With `required`, raise NoSuchSplit if a declared folder or list is missing, or if the split has neither.
+    If `required` is true, raise NoSuchSplit if a declared folder or list is missing, or if the split has
+    neither folders nor lists.
     """
     home, names = described.home, split_names(split)
     declared = next((described.sources[name] for name in names if name in described.sources), None)
@@ -92,8 +94,8 @@ def _sources(described: Description, split: str, *, required: bool = True) -> li
 def _usual(described: Description, split: str, *, required: bool) -> list[Path]:
     """Return a list with the usual folder, such as `images/train`, of a split that is not declared.
 
-    For `train` in data that declares no split, `images` or `home` itself can stand in for this folder.
-    If there is no such folder, the list is empty; with `required`, NoSuchSplit is raised instead.
+    If the description declares no split at all, `train` can also be in `images` or in `home` itself. If there
+    is no folder for the split, the list is empty, or NoSuchSplit is raised if `required` is true.
     """
     home = described.home
     usual = [parts for name in split_names(split) for parts in ((name, "images"), ("images", name), (name,))]
@@ -109,13 +111,13 @@ def _usual(described: Description, split: str, *, required: bool) -> list[Path]:
 
 
 def _in_any_case(text: str, home: Path) -> Path | None:
-    """Return the folder at the path `text` below `home`, in upper or lower case letters; None if missing."""
+    """Return the folder at the path `text` below `home`, whatever the case of letters; None if missing."""
     parts = [part.lower() for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     return next(iter(_called(parts, home)), None) if parts else None
 
 
 def _of_others(described: Description, splits: Set[str]) -> set[Path]:
-    """Return the folders of the given splits, and the images that the lists of these splits name."""
+    """Return the folders of other splits, and the images that the lists of these splits name."""
     found: set[Path] = set()
     for source in (each for split in splits for each in _sources(described, split, required=False)):
         found.add(source.resolve())
@@ -126,7 +128,7 @@ def _of_others(described: Description, splits: Set[str]) -> set[Path]:
 
 
 def _real(images: Sequence[Path]) -> set[Path]:
-    """Return the paths of images with the links in their folders resolved."""
+    """Return the paths of images; links in the paths of their folders are resolved."""
     folders = {folder: folder.resolve() for folder in {path.parent for path in images}}
     return {folders[path.parent] / path.name for path in images}
 
@@ -134,7 +136,7 @@ def _real(images: Sequence[Path]) -> set[Path]:
 def _called(parts: Sequence[str], home: Path) -> list[Path]:
     """Return the folders at the path `parts` below `home`, whatever the case of their letters.
 
-    Every item of `parts` must be in lower case. Folders whose own name is in lower case are returned first.
+    The items of `parts` must be in lower case. Folders whose own name is in lower case are returned first.
     """
     found = [home]
     for part in parts:
@@ -146,11 +148,11 @@ def _called(parts: Sequence[str], home: Path) -> list[Path]:
 def _below(source: Path, others: Set[Path], known: dict[Path, Path], remarks: Counter[str]) -> Iterator[Path]:
     """Yield the images of a folder and its subfolders, sorted.
 
-    Hidden subfolders are skipped, and so are the subfolders and images in `others`, which belong to other
-    splits.
+    Hidden subfolders are skipped. Subfolders and images in `others` are also skipped, because they belong to
+    other splits.
 
-    Links can lead to one folder by two paths. The folder's images are yielded under the path that was found
-    first. This function adds that path to `known`; the key is the folder's real path.
+    Because of links, one folder can have two paths. Its images are yielded under the path that was found
+    first. This function adds that path to `known`; the key is the folder's path with all links resolved.
     """
     entered = {source.resolve()}
     for at, subfolders, names in os.walk(source, onerror=_refuse, followlinks=True):
@@ -178,7 +180,7 @@ def _refuse(error: OSError) -> None:
 
 
 def _listed(listing: Path, described: Description, remarks: Counter[str]) -> Iterator[Path]:
-    """Yield the images that a text file lists, one in a line; raise NoSuchSplit if none of them exists."""
+    """Yield the images that a text file lists, one in each line; raise NoSuchSplit if none of them exists."""
     missing: list[str] = []
     number = 0
     for line in parsed_lines(listing, str.strip):
@@ -207,13 +209,13 @@ def _listed(listing: Path, described: Description, remarks: Counter[str]) -> Ite
 
 
 class LabelFiles:
-    """Finds the label files of images; lists the files of each image folder only once."""
+    """Finds the label files of images; lists the files in each folder of images only once."""
 
     def __init__(self, home: Path, names: Sequence[str] = ("labels",)) -> None:
-        """Remember `home`, the folder of --data, and the names, in lower case, of folders of labels.
+        """Remember `home`, the folder of --data, and `names`, the lower-case names of label folders.
 
-        To find the labels of an image inside `home`, only a folder `images` below `home` is replaced by
-        `labels`, never a folder above it.
+        For an image inside `home`, the path of the labels is found by replacing a folder `images` below
+        `home` by `labels`. A folder `images` above `home` is never replaced.
         """
         self._home = home
         self._names = names
@@ -224,8 +226,9 @@ class LabelFiles:
     def of(self, image: Path) -> Path | None:
         """Return the label file of an image; None if there is none.
 
-        The label file has the name of the image with the suffix .txt. It is in the image's folder with the
-        last `images` replaced by `labels` (in any case), or else beside the image.
+        The label file has the name of the image with the suffix .txt. It is looked for first in the image's
+        folder with the last `images` of the path replaced by `labels`, and then beside the image. Upper and
+        lower case of both words are treated as equal.
 
         Raises:
             DatasetError: the label file also fits another image, whose name differs only in the suffix.
@@ -250,7 +253,7 @@ class LabelFiles:
         return label
 
     def folders(self, images: Path) -> list[Path]:
-        """Return the folders that may hold the labels of a folder of images, the most likely first."""
+        """Return the folders that may hold the labels for a folder of images, the most likely first."""
         inside = images.is_relative_to(self._home)
         parts = images.relative_to(self._home).parts if inside else images.parts
         above = self._home if inside else Path()
@@ -265,5 +268,5 @@ class LabelFiles:
 
 
 def _composed(stem: str) -> str:
-    """Return a name in which an accented letter is one character; macOS writes letter and accent as two."""
+    """Return a name with each accented letter as one character; macOS writes letter and accent separately."""
     return normalize("NFC", stem)

@@ -1,4 +1,4 @@
-"""Reads the keypoints of YOLO labels: those of a row, and what data.yaml says about them."""
+"""Reads the keypoints in a row of YOLO labels, and their description in data.yaml."""
 
 import logging
 from collections.abc import Sequence
@@ -15,12 +15,13 @@ log = logging.getLogger(__name__)
 
 
 def skeleton_of(described: Description) -> Skeleton:
-    """Return what the keypoints are: `kpt_shape`, `kpt_names` and `flip_idx` of data.yaml.
+    """Return what `kpt_shape`, `kpt_names` and `flip_idx` of data.yaml say about the keypoints.
 
-    Keypoints without names are called 1, 2, … Without `flip_idx`, the names tell left from right.
+    Keypoints without names are called 1, 2, … If there is no `flip_idx`, left and right keypoints are
+    recognised by their names.
 
     Raises:
-        DatasetError: there is no kpt_shape, or the other keys do not fit it.
+        DatasetError: there is no kpt_shape, or the other two do not fit kpt_shape.
     """
     if described.keypoints is None:
         raise DatasetError(
@@ -46,7 +47,7 @@ def skeleton_of(described: Description) -> Skeleton:
 def packed_keypoints(values: Sequence[float], columns: int) -> bytes:
     """Return the keypoints of a row, packed as in object_shapes.py.
 
-    With two columns for each, a keypoint is visible unless it is at 0, 0.
+    If each keypoint has only two columns, x and y, it counts as visible unless both are 0.
 
     Raises:
         ValueError: a number is not finite, or a visibility is not 0, 1 or 2.

@@ -39,18 +39,21 @@ class _Row(NamedTuple):
 
 
 def read_yolo(root: Path, split: str, *, labels: LabelKind = "boxes") -> LabelledFiles:
-    """Return one split of a YOLO data set; see describe, split_images and LabelFiles for its files.
+    """Return one split of a YOLO data set.
 
-    An image without a label file has no objects. A row is `class centre_x centre_y width height`, or `class
-    x1 y1 x2 y2 x3 y3 ...`: an outline, which becomes the box that encloses it; with `labels` "masks" the
-    outline is kept as well, and with "corners" the row must have four points, an oriented box. The labels of
-    oriented boxes can also be in folders labels_obb. If data.yaml has a kpt_shape, keypoints follow the box,
-    and are kept only with "keypoints". A sixth column, such as a confidence or a track id, is not read.
-    Malformed rows are left out; the remarks count them and name the first.
+    The functions describe and split_images and the class LabelFiles document which files are read. An image
+    without a label file has no objects.
+
+    A row with a box is `class centre_x centre_y width height`. A sixth column, such as a confidence or a
+    track id, is not read. A row with an outline is `class x1 y1 x2 y2 x3 y3 ...`; the box encloses the
+    outline. If `labels` is "masks", the outline is kept as well. If `labels` is "corners", every outline must
+    have four points, which are the corners of an oriented box. The labels of oriented boxes can also be in
+    folders called labels_obb. If data.yaml has a kpt_shape, keypoints follow the box in a row; they are kept
+    only if `labels` is "keypoints". Malformed rows are left out; the remarks count them and name the first.
 
     Raises:
         DatasetError: the description is malformed, no image has a label file, more than half of the rows
-            are malformed, or keypoints are asked for and data.yaml has no kpt_shape.
+            are malformed, or `labels` is "keypoints" and data.yaml has no kpt_shape.
         NoSuchSplit: the split does not exist or has no images.
     """
     described = describe(root)
@@ -166,7 +169,7 @@ class _RowReader:
         return _Row(self._class_ids[int(number)], _box(box_values), len(columns) == 6, outline, shape)
 
     def _keypoints_in(self, values: list[float]) -> bytes:
-        """Return the packed keypoints of a row if they are asked for."""
+        """Return the packed keypoints of a row; empty if `labels` does not ask for keypoints."""
         assert self._keypoints is not None
         count, columns = self._keypoints
         if len(values) != 4 + count * columns:
@@ -175,7 +178,7 @@ class _RowReader:
 
 
 def _packed(outline: list[float], labels: LabelKind) -> bytes:
-    """Return an outline packed as a mask or an oriented box, if either is asked for."""
+    """Return an outline packed as a mask or an oriented box; empty if `labels` asks for neither."""
     if labels == "masks":
         return packed_polygons([outline])
     if labels != "corners":

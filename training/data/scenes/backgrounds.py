@@ -17,7 +17,7 @@ def microscope_field(image_hw: tuple[int, int], rng: Rng) -> Array:
 
 
 def aquarium_water(image_hw: tuple[int, int], rng: Rng) -> Array:
-    """Return blue-green water that darkens downwards, lit from above, with specks in it, (H, W, 3) 0..255."""
+    """Return blue-green water with specks, lit from above and darker below, (H, W, 3) 0..255."""
     top = rng.uniform((14, 82, 104), (34, 118, 138)).astype(np.float32)
     bottom = rng.uniform((4, 22, 38), (10, 42, 56)).astype(np.float32)
     y, x = _unit_grid(image_hw)
@@ -62,7 +62,7 @@ def _felt(image_hw: tuple[int, int], rng: Rng) -> Array:
 
 
 def finish(canvas: Array, regime: str, rng: Rng) -> NDArray[np.uint8]:
-    """Return the scene as (H, W, 3) uint8, with grain, and slightly blurred if the regime is microscope."""
+    """Return the scene as (H, W, 3) uint8 with grain; blur it slightly if the regime is `microscope`."""
     if regime == "microscope":
         canvas = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.5, 0.9)).astype(np.float32, copy=False)
     strength = {"microscope": 3, "aquarium": 6, "table": 3}[regime]

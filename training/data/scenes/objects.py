@@ -1,6 +1,7 @@
-"""The objects of generated scenes; each has an outline, and a painter that colours its inside.
+"""The objects of generated scenes: each has an outline, and a painter that colours its inside.
 
-A painter takes coordinates along (u) and across (v) the object, in units of its radius from its centre.
+A painter takes coordinates u (along the object) and v (across the object). Both are measured from the centre
+of the object, in units of its radius.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ SUITS = ("diamond", "heart", "spade", "club")
 
 @dataclass(frozen=True)
 class Pose:
-    """The centre and radius (in pixels) and the angle (in radians) of an object in its scene."""
+    """The centre (in pixels), radius (in pixels) and angle (in radians) of an object in its scene."""
 
     x: float
     y: float
@@ -54,8 +55,8 @@ class Thing:
     def corners(self) -> NDArray[np.float64]:
         """Return the corners (4, 2) of the smallest rectangle along the object's own axes, in pixels.
 
-        They begin at the smallest u and v, and go round clockwise: for angle 0 that is top left, top right,
-        bottom right, bottom left. The side from the first to the second lies along u.
+        The first corner has the smallest u and v; the others follow clockwise. For angle 0, the order is top
+        left, top right, bottom right, bottom left. The side from the first to the second corner lies along u.
         """
         along = np.array([np.cos(self.pose.angle), np.sin(self.pose.angle)])
         across = np.array([-along[1], along[0]])
@@ -96,7 +97,7 @@ def disc_cell(pose: Pose, rng: Rng) -> Thing:
 
 
 def coin(pose: Pose, rng: Rng) -> Thing:
-    """Make a metal disc with a raised edge, lit from one side; smaller than the cards around it."""
+    """Make a metal disc with a raised edge, lit from one side and smaller than the cards around it."""
     small = Pose(pose.x, pose.y, pose.radius * 0.45, pose.angle)
     metal = np.array([(196, 150, 70), (184, 186, 190), (176, 108, 74)][rng.integers(3)], dtype=np.float32)
 
@@ -221,7 +222,7 @@ _PIPS: tuple[tuple[tuple[float, float], ...], ...] = (
 
 
 def _pip(x: Array, y: Array, suit: str) -> Array:
-    """Return the approximate distance of points to the outline of a suit's symbol, negative inside it.
+    """Return the approximate distance of points from the outline of a suit's symbol; negative inside it.
 
     The symbol extends from about y = -1 to y = 1.
     """
@@ -255,7 +256,7 @@ def _wobbly_circle(rng: Rng, wobble: float) -> NDArray[np.float64]:
 
 
 def _fish_outline(plump: float) -> NDArray[np.float64]:
-    """Return a fish's outline, its back first; the nose is at u = 1, the tips of the tail at u = -1."""
+    """Return a fish's outline, which begins with its back; the nose is at u = 1, the tail ends at u = -1."""
     along = np.linspace(1, -0.6, 24)
     rise = (along + 0.6) / 1.6  # 0 at the root of the tail, 1 at the nose
     half = plump * 2.2 * np.sqrt(1 - rise) * (0.12 + rise * 0.75) * np.where(rise > 0.98, 0.9, 1.0)
@@ -283,7 +284,7 @@ def _rod_outline(half_v: float) -> NDArray[np.float64]:
 
 
 def _ray_outline() -> NDArray[np.float64]:
-    """Return a ray's outline: its nose is at u = 1, the end of its tail at u = -1."""
+    """Return a ray's outline; the nose is at u = 1, the tail ends at u = -1."""
     head = [[1.0, 0.0], [0.93, 0.13], [0.55, 0.32], [0.15, 0.75]]
     fin = [[-0.05, 0.98], [-0.15, 0.9], [-0.2, 0.5], [-0.45, 0.14]]
     side = np.array([*head, *fin, [-0.92, 0.09], [-1.0, 0.0]])
@@ -291,7 +292,7 @@ def _ray_outline() -> NDArray[np.float64]:
 
 
 def _soft(distance: Array, width: float) -> Array:
-    """Return 1 well inside a shape, 0 well outside it, and a linear ramp of the given width between."""
+    """Return 1 well inside a shape and 0 well outside it, with a linear ramp of the given width between."""
     return np.clip(np.float32(0.5) - distance * np.float32(1 / width), 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""Generated scenes of three kinds, from sparse to crowded, with exact boxes and no files."""
+"""Generated scenes of three kinds, from sparse to crowded, with exact boxes; they need no files."""
 
 import math
 from abc import ABC, abstractmethod
@@ -31,7 +31,7 @@ MOST_THINGS = 3  # objects in a scene of ClassScenesDataset
 
 @dataclass(frozen=True)
 class Plan:
-    """How many objects a scene has, of which kinds and sizes, and how far apart."""
+    """The number of objects in a scene, their kinds and sizes, and their distances."""
 
     count: int
     radius: tuple[float, float]  # smallest and largest, as fractions of the image's shorter side
@@ -40,7 +40,7 @@ class Plan:
 
 
 class Shown(NamedTuple):
-    """An object of a scene, and those of its pixels that later opaque objects leave visible."""
+    """An object of a scene, with the pixels of it that later opaque objects leave visible."""
 
     thing: Thing
     mask: Mask  # its window is the object's visible extent
@@ -53,7 +53,7 @@ class Shown(NamedTuple):
 
 
 class DrawnScenes(ABC):
-    """Generated scenes, drawn when loaded; an index always gives the same scene."""
+    """Generated scenes, which are drawn when loaded; an index always gives the same scene."""
 
     class_names: tuple[str, ...] = CLASS_NAMES
     skeleton: Skeleton | None = None
@@ -96,13 +96,16 @@ class DrawnScenes(ABC):
 
 
 class ScenesDataset(DrawnScenes):
-    """Generated scenes whose objects are labelled one by one; scene i is of regime i modulo 3.
+    """Generated scenes whose objects are labelled one by one.
 
-    With labels "masks", the scenes are those of "boxes", and each object also has the mask of its visible
-    pixels. With "keypoints", they show rays seen from above, with the points of RAY_SKELETON. With "corners",
-    they show only elongated objects, since round ones have no direction; an oriented box is that of the
-    whole object, also where it is covered or outside the image, and `boxes_xyxy` holds its extent in the
-    image.
+    A regime is a kind of scene. There are three: microscope, aquarium and table. Scene i has regime number
+    i modulo 3.
+
+    With labels "masks", the scenes are the same as with "boxes", and each object also has the mask of its
+    visible pixels. With "keypoints", the scenes show rays (the fish) seen from above, and each has the
+    keypoints of RAY_SKELETON. With "corners", the scenes show only elongated objects, because round objects
+    have no direction. An oriented box then encloses the whole object, including covered parts and parts
+    outside the image. `boxes_xyxy` holds the upright box around the oriented box, clipped to the image.
     """
 
     def __init__(
@@ -118,7 +121,7 @@ class ScenesDataset(DrawnScenes):
         self.skeleton = RAY_SKELETON if labels == "keypoints" else None
 
     def regime(self, index: int) -> str:
-        """Return the regime of a scene: one of REGIMES."""
+        """Return the regime, which is the kind, of a scene: one of REGIMES."""
         return REGIMES[index % len(REGIMES)]
 
     def _compose(self, index: int, name: str, image_hw: tuple[int, int], rng: Rng) -> Sample:
@@ -154,7 +157,7 @@ class ScenesDataset(DrawnScenes):
 
 
 class ClassScenesDataset(DrawnScenes):
-    """Generated scenes for classifiers; scene i is of class i modulo 5.
+    """Generated scenes for classifiers; scene i has class number i modulo 5.
 
     A scene shows one to three objects, all of its class, on a random background.
     """
@@ -207,7 +210,7 @@ REGIMES = tuple(BACKGROUNDS)  # they look different, so that routing can tell th
 
 
 def place(plan: Plan, image_hw: tuple[int, int], rng: Rng) -> list[Thing]:
-    """Return the objects of a scene at random poses; an object without a free place is left out."""
+    """Return the objects of a scene at random poses; leave out an object if no free place is found."""
     shorter = min(image_hw)
     makers, chances = zip(*plan.makers, strict=True)
     poses: list[Pose] = []
@@ -227,7 +230,7 @@ def _too_close(one: Pose, other: Pose, spacing: float) -> bool:
 
 
 def draw(canvas: NDArray[np.float32], things: list[Thing]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Paint objects as `paint` does; return the boxes (N, 4) and class ids (N,) of those that are labelled.
+    """Paint objects with `paint`; return the boxes (N, 4) and class ids (N,) of the labelled objects.
 
     A box is the exact extent of an object's visible pixels.
     """
@@ -240,10 +243,10 @@ def _boxes(shown: list[Shown], class_names: tuple[str, ...]) -> tuple[NDArray[np
 
 
 def paint(canvas: NDArray[np.float32], things: list[Thing]) -> list[Shown]:
-    """Paint objects onto an image (H, W, 3), first to last; return those to label, in the same order.
+    """Paint objects onto an image (H, W, 3), first to last; return the ones to label, in the same order.
 
-    Objects with less than MIN_VISIBLE of their area visible, or a side shorter than MIN_SIDE_PX, are painted
-    but not labelled.
+    An object is painted but not labelled if less than MIN_VISIBLE of its area is visible, or if its visible
+    extent has a side shorter than MIN_SIDE_PX.
     """
     masks = [_paint(canvas, thing) for thing in things]
     covered = np.zeros(canvas.shape[:2], dtype=bool)
@@ -263,7 +266,7 @@ def paint(canvas: NDArray[np.float32], things: list[Thing]) -> list[Shown]:
 
 
 def _seen(thing: Thing, covered: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return an object's keypoints (P, 3), given the pixels (H, W) that later objects cover."""
+    """Return an object's keypoints (P, 3); `covered` (H, W) holds the pixels that later objects cover."""
     if thing.keypoints is None:
         return np.zeros((0, 3), dtype=np.float32)
     height, width = covered.shape
@@ -277,8 +280,8 @@ def _seen(thing: Thing, covered: NDArray[np.bool_]) -> NDArray[np.float32]:
 def _paint(canvas: NDArray[np.float32], thing: Thing) -> tuple[NDArray[np.bool_], int, int]:
     """Blend an object into the canvas; return the mask of its pixels, and x and y of the mask's corner.
 
-    The mask is true for pixels of which the object covers at least half. Its corner, the upper left one,
-    is in pixels of the canvas.
+    The mask is true for each pixel that the object covers at least by half. The corner is the upper left
+    corner, in pixels of the canvas.
     """
     height, width = canvas.shape[:2]
     low = np.floor(thing.outline.min(axis=0)).astype(int) - 1
@@ -296,10 +299,10 @@ def _paint(canvas: NDArray[np.float32], thing: Thing) -> tuple[NDArray[np.bool_]
 
 
 def _coverage(outline: NDArray[np.float64], patch_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the fraction of each pixel that a polygon covers, (h, w) 0..1."""
+    """Return for each pixel the fraction that a polygon covers, (h, w) 0..1."""
     fine = np.zeros((patch_hw[0] * FINER, patch_hw[1] * FINER), dtype=np.uint8)
-    # Drawn larger, then averaged, since OpenCV's own anti-aliasing makes a polygon a pixel too wide. Outlines
-    # refer to pixel edges, OpenCV to pixel centres; shift=4 keeps sixteenths of a pixel.
+    # The polygon is drawn larger and then averaged, because OpenCV's own anti-aliasing makes it a pixel too
+    # wide. Outlines refer to pixel edges, OpenCV to pixel centres. shift=4 keeps sixteenths of a pixel.
     points = np.round((outline * FINER - 0.5) * 16).astype(np.int32)
     cv2.fillPoly(fine, [points], 255, shift=4)
     mean = cv2.resize(fine, patch_hw[::-1], interpolation=cv2.INTER_AREA)
