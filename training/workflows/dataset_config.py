@@ -95,7 +95,7 @@ def measured_data(
 ) -> DataConfig:
     """Return the data to measure on; the arguments are the same as in training_data.
 
-    Without a folder, the generated scenes are different from the scenes for training. If `reading` holds out
+    Generated scenes to measure on are different from the scenes for training. If `reading` holds out
     a share of the split, only the images held out are returned.
     """
     own = recipe_splits(recipe or "", folder)

@@ -200,7 +200,7 @@ def choice_images(
 
 
 def _training_data(data: DataConfig | None) -> DataConfig | None:
-    """Return `data` for learning; if it is the generated scenes to measure on, return those for training."""
+    """Return `data`; if `data` is the generated scenes to measure on, return the scenes for training."""
     return dataset_config.SCENES_FOR_TRAINING if data == dataset_config.SCENES_UNSEEN else data
 
 

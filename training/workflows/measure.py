@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 def evaluate_checkpoint(
     checkpoint: Path, data: DataConfig, *, top_k: int | None = None, weight_threshold: float | None = None
 ) -> Result:
-    """Return a checkpoint's metric on a data set and how often its experts run, in float32.
+    """Return a checkpoint's metric on a data set and how its experts are used, in float32.
 
     If top_k or weight_threshold is None, the value that was set in training is used. The classes of model
     and data are matched by name. The function raises the errors of controls_of and labelled_for.
@@ -50,7 +50,7 @@ def evaluate_checkpoint(
 
 
 def evaluate_detector(checkpoint: Path, data: DataConfig, *, top_k: int | None = None) -> Evaluation:
-    """Return a detector's mAP and how often its experts run; raise CheckpointError for another task."""
+    """Return a detector's mAP and how its experts are used; raise CheckpointError for another task."""
     model, controls = _load(checkpoint, top_k)
     return evaluate(model, labelled_for(model, data), controls=controls)
 

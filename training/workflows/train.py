@@ -58,7 +58,7 @@ class TrainOptions:
 
 
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
-    """Return the training data and the validation data; the latter is None for a run without validation.
+    """Return the training data and the validation data; a run without validation has None.
 
     If the recipe has its own data, both come from the recipe. Otherwise, both come from the user's folder.
     Without a folder, both are generated scenes, with different seeds.

@@ -189,7 +189,7 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
 
 
 def _as_trained(source: Source) -> Choice | None:
-    """Return the reason why no defaults were chosen; None if there is no reason or no mixture layer."""
+    """Return the trained defaults and the reason to keep them; None without a reason or a mixture layer."""
     choice = source.images.choice
     same = "as trained: this graph takes the same time however many experts an image leaves out"
     reason = choice if isinstance(choice, str) else same

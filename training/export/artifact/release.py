@@ -27,10 +27,7 @@ STAGING_PREFIX = ".staging-"
 
 @contextmanager
 def staging_room(repository: Path, what: str) -> Iterator[Path]:
-    """Yield a new staging folder, and delete it after the block.
-
-    Before that, delete the staging folders of processes that have died.
-    """
+    """Delete the staging folders of dead processes, then yield a new one; delete it after the block."""
     repository.mkdir(parents=True, exist_ok=True)
     remove_stale_staging(repository)
     room = repository / f"{STAGING_PREFIX}{what}-{os.getpid()}"

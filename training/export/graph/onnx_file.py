@@ -97,7 +97,7 @@ def _trace(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 def _example(model: Network, spec: GraphSpec, contract: GraphContract) -> list[torch.Tensor]:
     """Return the inputs to trace with: blank images, and no threshold.
 
-    The top_k is the only one for which the graph is valid, or the model's default.
+    If the graph is valid for only one top_k, the inputs have this top_k, otherwise the model's default.
     """
     # The tracer would take an open batch of size 1 for a constant.
     batch = 2 if spec.max_batch > 1 else spec.batches[0]

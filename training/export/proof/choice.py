@@ -138,7 +138,7 @@ class _Graph:
     def same_experts(self, dataset: Dataset, indices: Sequence[int], controls: RoutingControls) -> float:
         """Return the share of (image, layer) pairs for which the graph chooses the checkpoint's experts.
 
-        Images on which a router is within TIE of a tie are left out, like in the comparison before a release.
+        Images on which a router is within TIE of a tie are left out, as in the comparison before a release.
         """
         reference = Eager(self._model, self._spec)
         experts = [len(layer.experts) for layer in self._model.mixture_layers().values()]

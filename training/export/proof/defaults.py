@@ -3,8 +3,8 @@
 A setting can be chosen if its metric on training images is at most MAY_FALL (0.001) below the metric of the
 trained setting. Of such settings, the rule takes the one with the fewest GFLOPs on average over these images,
 if it is also faster than the trained setting by at least LEAST_GAIN (3 %). GFLOPs decide because they are the
-same on every machine and in every run. The time only confirms, because some graphs hold a faster variant for
-a top_k without a threshold.
+same on every machine and in every run. The time is only a second condition, which is needed because some
+graphs hold a faster variant for a top_k without a threshold.
 
 Moreover, with the chosen setting the graph must choose the checkpoint's experts as often as the tolerance of
 its precision demands. Rounding moves probabilities across a threshold, and an artifact whose experts differ

@@ -102,7 +102,7 @@ class Parity:
                 f"each one layer on one image; at least {self.tolerance.expert_sets:.1%} are needed. "
                 "Nothing was written."
             )
-        for role in reversed(list(self.excess)):  # routing first, since it affects all other outputs
+        for role in reversed(list(self.excess)):  # routing first, because it affects all other outputs
             error, limit = self.excess[role], self.allowed[role]
             if not error <= limit:  # written so that NaN fails too
                 raise ExportError(

@@ -34,7 +34,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Built:
-    """A graph on disk, with its form.
+    """A graph on disk, and its GraphSpec.
 
     If both a sparse and a dense graph were built, their times are included.
     """

@@ -48,7 +48,7 @@ def object_task(
 ) -> ExportTask:
     """Return the ExportTask of a task that finds objects.
 
-    Every such task has what detection has; the arguments add what is further needed.
+    Every such task has the outputs and settings of detection; the arguments add further ones.
 
     Args:
         kind: how the objects are kept and scored.

@@ -42,7 +42,7 @@ class GoldenAnswer(NamedTuple):
 class ExportTask:
     """The properties of a task that the exporter needs; its functions take outputs for one image, by role."""
 
-    resize: Mapping[str, Any]  # how an image becomes the network input, for the manifest
+    resize: Mapping[str, Any]  # how an image becomes the model input, for the manifest
     settings: Callable[[GraphSpec], dict[str, Any]]  # task_settings of the manifest
     output_rows: Callable[[ModelConfig, GraphSpec, Tolerance], tuple[Output, ...]]
     outputs: Callable[[Any, Any, GraphSpec], tuple[Tensor, ...]]  # of model and predictions
