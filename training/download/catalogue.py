@@ -1,4 +1,4 @@
-"""The data sets of the five benchmarks: addresses, sizes, checksums, and the terms of their owners.
+"""Lists the data sets of the five benchmarks, with addresses, sizes, checksums and the owners' terms.
 
 No owner is known to publish checksums. The checksums and exact sizes of COCO, VOC and KITTI are those that
 TensorFlow Datasets records (github.com/tensorflow/datasets, tensorflow_datasets/url_checksums/coco.txt,
@@ -16,7 +16,7 @@ RECORDED = "recorded by TensorFlow Datasets"
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """One file of a data set to download and unpack: its address, size, checksum and contents."""
+    """A file to download and unpack for a data set, with its address, size, checksum and contents."""
 
     name: str  # file name
     url: str | None  # None: a person has to download it; see Benchmark.manual
@@ -50,7 +50,7 @@ class Benchmark:
 
     @property
     def size(self) -> int:
-        """Return the size of all archives in bytes; approximate if one of them has no checksum."""
+        """Return the size of all archives in bytes; it is approximate if an archive has no checksum."""
         return sum(archive.size for archive in self.archives)
 
 
@@ -204,7 +204,7 @@ BENCHMARKS = (COCO, VOC, VISDRONE, KITTI, SKU110K)
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """Return the data set with a name; raise DownloadError, which lists all names, if there is none."""
+    """Return the data set called `name`; if there is none, raise DownloadError, which lists all names."""
     by_name = {benchmark.name: benchmark for benchmark in BENCHMARKS}
     if name not in by_name:
         raise DownloadError(f"no data set {name!r}; there are: {', '.join(by_name)}")

@@ -1,4 +1,4 @@
-"""Downloads a data set into a folder, after a check of the free space; checks and unpacks the archives."""
+"""Downloads a data set into a folder: checks the free space, downloads, checks and unpacks the archives."""
 
 import json
 import logging
@@ -60,7 +60,7 @@ def download(benchmark: Benchmark, folder: Path, options: DownloadOptions) -> No
 
 
 def needed_space(wanted: list[Archive], folder: Path, options: DownloadOptions) -> int:
-    """Return the free bytes that the archives in `wanted` need if each unpacks to its unpacked_limit."""
+    """Return how many free bytes are needed if each archive in `wanted` unpacks to its unpacked_limit."""
     held = most = 0
     for archive in wanted:
         here = length(folder / archive.name)
@@ -114,7 +114,10 @@ def _is_there(archive: Archive, folder: Path) -> bool:
 
 
 def _bring(archive: Archive, folder: Path, options: DownloadOptions) -> bool:
-    """Download an archive if necessary, check and unpack it; return False if a person has to download it."""
+    """Download an archive if it is missing, then check and unpack it.
+
+    Return False if a person has to download it.
+    """
     path, partial = folder / archive.name, _partial(folder, archive)
     if path.is_file():
         log.info(f"{archive.name}: found in {folder}")

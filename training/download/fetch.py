@@ -1,4 +1,4 @@
-"""Downloads one file over HTTP; resumes partial downloads, and retries when a connection breaks."""
+"""Downloads one file over HTTP: resumes a partial download, and retries when a connection breaks."""
 
 import errno
 import json
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How many attempts in a row may receive nothing, the waits between attempts, and their timeouts."""
+    """How long to retry: the most attempts in a row without a byte, the waits between them, and timeouts."""
 
     attempts: int = 6  # most attempts in a row that receive no byte
     first_wait_s: float = 1.0  # doubled after each failure
@@ -55,9 +55,9 @@ class _Passing(Exception):
 
 
 class _Origin(NamedTuple):
-    """Which file of a server a partial file is from, so that a download continues only that file.
+    """The origin of a partial file: a download continues the file only if its origin is the same.
 
-    It is stored beside the partial file.
+    The origin is stored in a file beside the partial file.
     """
 
     url: str = ""
@@ -66,9 +66,9 @@ class _Origin(NamedTuple):
 
 
 def fetch(url: str, partial: Path, archive: Archive, *, patience: Patience = USUAL_PATIENCE) -> None:
-    """Download a URL into the file `partial`, which may already have the first bytes of the same content.
+    """Download a URL into the file `partial`; if the file already has the first bytes, request the rest.
 
-    After Ctrl-C, a crash or an error, the bytes received so far stay in the file, for the next call.
+    After Ctrl-C, a crash or an error, the file keeps the bytes received so far, and the next call continues.
 
     Raises:
         DownloadError: the server refuses, does not answer or sends another file than `archive`, or the disk
@@ -131,7 +131,7 @@ def _client(url: str, patience: Patience) -> httpx.Client:
 
 
 def _go_on(client: httpx.Client, url: str, partial: Path, archive: Archive, progress: tqdm) -> None:
-    """Request the missing bytes once and append them; raise _Passing if the file is still not complete."""
+    """Request the missing bytes once and append them; raise _Passing if the file is still incomplete."""
     offset, origin = _held(partial, url, archive)
     if offset and offset == archive.exact_size:
         return
@@ -162,7 +162,7 @@ def _go_on(client: httpx.Client, url: str, partial: Path, archive: Archive, prog
 
 
 def _held(partial: Path, url: str, archive: Archive) -> tuple[int, _Origin]:
-    """Return the number of bytes that the download can continue after, and the record of the file's origin.
+    """Return how many bytes of the partial file can be kept, and the record of the file's origin.
 
     Remove the partial file and return 0 if the file is too long, or if nothing could prove that its bytes
     and the missing bytes are from the same file.
@@ -200,11 +200,11 @@ def _refuse_errors(url: str, response: httpx.Response) -> None:
 
 
 def _check_continues(response: httpx.Response, offset: int, origin: _Origin, partial: Path) -> None:
-    """Check that the response goes on where the partial file ends, for a file of the same size.
+    """Check that the response starts where the partial file ends, and that the whole file's size is the same.
 
     Raises:
-        _Passing: the response does not continue the partial file, which has been removed; the next attempt
-            starts from the first byte.
+        _Passing: the response does not continue the partial file. That file has been removed, so the next
+            attempt starts from the first byte.
     """
     found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
     changed = origin.total is not None and _total(response) not in (origin.total, None)
@@ -260,7 +260,7 @@ def full_disk(error: OSError, path: Path) -> Exception:
 
 @contextmanager
 def _ours(url: str) -> Iterator[None]:
-    """Turn an error of httpx into _Passing if a retry may help, into DownloadError if the user must act."""
+    """Turn an httpx error into _Passing if a retry may help, or into DownloadError if the user must act."""
     try:
         yield
     except httpx.TooManyRedirects as error:

@@ -1,4 +1,4 @@
-"""Unpacks untrusted zip and tar files; refuses paths outside the folder, links, and too large contents."""
+"""Unpacks untrusted zip and tar files; refuses links, paths outside the folder and too large contents."""
 
 import gzip
 import lzma
@@ -43,7 +43,7 @@ def unpack(archive: Path, folder: Path, limit: int) -> Unpacked:
 
     Args:
         folder: the folder to create; an existing one is removed first.
-        limit: most bytes to unpack.
+        limit: largest total size of the unpacked files, in bytes.
 
     Raises:
         DownloadError: the file is damaged or not an archive; the archive contains a link, a device, a path
@@ -119,9 +119,9 @@ def _tar_members(archive: Path, limit: int) -> Generator[_Member]:
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:
-    """Return the path of an archive's member; raise DownloadError if it could leave the folder.
+    """Return the path of an archive's member; raise DownloadError if the path could lead out of the folder.
 
-    The path is checked by the rules of every operating system, not only of the current one.
+    The path is checked by the rules of every operating system, not only by the rules of the current one.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or re.search(r"[\\\0]|^[A-Za-z]:", name):

@@ -1,1 +1,1 @@
-"""Export a checkpoint into the model repository: its artifacts (exported models) for all targets, or none."""
+"""Export a checkpoint into the model repository as artifacts for all targets; on an error, export none."""

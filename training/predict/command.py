@@ -45,14 +45,14 @@ class PredictOptions:
 
 
 class ExpertTally:
-    """How often each expert of one mixture layer ran, over all images of one call of `predict`."""
+    """How often each expert of one mixture layer ran, over all images in one run of `predict`."""
 
     def __init__(self, experts: int) -> None:
         self._chosen, self._weights = np.zeros(experts), np.zeros(experts)
         self._sets: Counter[bytes] = Counter()
 
     def add(self, gates: np.ndarray) -> None:
-        """Count the experts that ran for one image; gates (E,) are 0 for experts that did not run."""
+        """Count the experts that ran for one image; in gates (E,), experts that did not run are 0."""
         self._chosen += gates > 0
         self._weights += gates
         self._sets[(gates > 0).tobytes()] += 1
@@ -67,7 +67,7 @@ class ExpertTally:
 
 @dataclass
 class Summary:
-    """Counts of the images, the objects and the experts that ran, for one call of `predict`."""
+    """Counts of the images, the objects and the experts that ran, for one run of `predict`."""
 
     what: str  # the things that `objects` counts: "objects", or "likeliest classes"
     images: int = 0
@@ -102,7 +102,7 @@ class Summary:
 def predict(options: PredictOptions) -> Summary:
     """Run a model over all sources, and write the results; skip a source that cannot be read.
 
-    Ctrl-C stops after the current image. Files that are already written are kept.
+    After Ctrl-C, the run stops at the end of the current image, and keeps the files that are already written.
 
     Raises:
         ConfigError: nothing can be read, a setting is invalid, or a drawn image would replace its source.
@@ -144,7 +144,7 @@ def predict(options: PredictOptions) -> Summary:
 def _frames(
     sources: Sequence[Source], summary: Summary, progress: tqdm, bits: int | None
 ) -> Iterator[tuple[Source, Frame, float]]:
-    """Yield source, frame and frames per second for each frame; count and log sources that cannot be read."""
+    """Yield each frame, with its source and frames per second; count and log sources that cannot be read."""
     images = ImageReader(summary.remarks, bits)
     for source in sources:
         try:
@@ -172,7 +172,7 @@ def _report_sources(found: Found, options: PredictOptions) -> None:
 
 
 def _check_overwriting(sources: Sequence[Source], output: Path) -> None:
-    """Raise ConfigError if a drawn file would replace a file that is read."""
+    """Raise ConfigError if a drawn file would replace a file that `predict` reads."""
     read = {Path(source.where).resolve() for source in sources if source.kind != "stream"}
     for source in sources:
         if drawn_path(output, source).resolve() in read:

@@ -1,4 +1,4 @@
-"""Draw a result: objects with class and score, or the likeliest classes, and a band with the experts."""
+"""Draw a result: objects with class and score, or the likeliest classes, and a row of experts per layer."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ def draw(result: Result, *, experts: bool = True) -> Image:
 
 
 def _shapes(image: Image, result: Result, colours: list[Colour], scale: float) -> None:
-    """Draw the masks and keypoints, the highest score last."""
+    """Draw the masks and keypoints of all objects; the object with the highest score comes last."""
     masks, keypoints = result.masks, result.keypoints
     for row in reversed(range(len(result))):
         if masks is not None:
@@ -49,7 +49,7 @@ def _shapes(image: Image, result: Result, colours: list[Colour], scale: float) -
 
 
 def _boxes(image: Image, result: Result, colours: list[Colour], scale: float) -> list[tuple[int, int]]:
-    """Draw the boxes, oriented if there are corners, and return the corners of their labels."""
+    """Draw the boxes, or the oriented boxes if there are any; return where their labels begin."""
     thickness = max(1, round(2 * scale))
     if result.corners is not None:
         found = []
@@ -63,20 +63,23 @@ def _boxes(image: Image, result: Result, colours: list[Colour], scale: float) ->
 
 
 def _box(image: Image, box: NDArray[np.float32], colour: Colour, scale: float) -> tuple[int, int]:
-    """Draw a box, and return the corner of its label."""
+    """Draw a box, and return the upper left corner of its label."""
     left, top, right, bottom = (round(float(edge)) for edge in box)
     cv2.rectangle(image, (left, top), (right, bottom), colour, max(1, round(2 * scale)))
     return _above(left, top, scale)
 
 
 def _above(left: int, top: int, scale: float) -> tuple[int, int]:
-    """Return the corner of a box's label: above the box, or inside it at the upper edge."""
+    """Return the upper left corner of a box's label: above the box, or inside if there is no space."""
     above = top - _line_px(scale)
     return left, above if above >= 0 else max(0, top)
 
 
 def _label(image: Image, text: str, left_top: tuple[int, int], scale: float, colour: Colour) -> None:
-    """Draw text on a filled box with its corner at left_top, or further left if it would be cut off."""
+    """Draw text on a filled box.
+
+    The box's upper left corner is left_top. If the text would be cut off there, the box is further left.
+    """
     size = 0.5 * scale
     width = cv2.getTextSize(text, FONT, size, 1)[0][0] + 4
     left, top = max(0, min(left_top[0], image.shape[1] - width)), left_top[1]
@@ -87,7 +90,7 @@ def _label(image: Image, text: str, left_top: tuple[int, int], scale: float, col
 
 
 def _row(layer: str, gates: Sequence[float] | NDArray[np.float32], width: int, scale: float) -> Image:
-    """Draw a line with the name of a layer and a cell for each expert, darker for a higher gate."""
+    """Draw a line with the name of a layer and a cell for each expert; a higher gate gives a darker cell."""
     height, names = _line_px(scale), round(0.3 * width)
     row = np.full((height, width, 3), 255, np.uint8)
     cv2.putText(row[:, :names], layer, (3, round(0.7 * height)), FONT, 0.42 * scale, GREY, 1, cv2.LINE_AA)

@@ -12,7 +12,7 @@ ON_THE_CPU = ("openvino", "onnx", "npu")  # export targets; the first that the r
 
 
 def load(model: str | Path, *, device: str | None = None, repository: Path = REPOSITORY) -> Model:
-    """Load a model as training.load does; a name is looked up in the folder `repository`."""
+    """Load a model like training.load; if `model` is a name, look it up in the folder `repository`."""
     path = Path(model)
     found = _in_folder(path) if path.is_dir() else path
     if not path.exists():
@@ -31,7 +31,7 @@ def load(model: str | Path, *, device: str | None = None, repository: Path = REP
 def _in_folder(folder: Path) -> Path:
     """Return what to load from a folder that a user names.
 
-    The folder of one version of an artifact is returned itself. From a folder of several versions, the
+    The folder of one version of an artifact is returned unchanged. From a folder of several versions, the
     folder of the newest version is returned. From the folder of a run, the checkpoint that was best on
     the validation images is returned; if the run had no validation, its last checkpoint is returned.
     """

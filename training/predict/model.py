@@ -58,7 +58,7 @@ class Model:
             images: the path of an image file; a PIL image; a uint8 array with the shape (H, W, 3) for RGB,
                 (H, W, 4) for RGBA or (H, W) for grey; or a list of paths, PIL images and arrays.
                 OpenCV's arrays are BGR: pass `array[..., ::-1]`.
-            settings: as in Model.settings.
+            settings: the arguments of Model.settings.
 
         Raises:
             DatasetError: an image cannot be decoded, or is not an image.
@@ -80,12 +80,12 @@ class Model:
         top_k: int | None = None,
         weight_threshold: float | None = None,
     ) -> Settings:
-        """Check settings, and fill in the model's defaults for None.
+        """Check settings, and replace None by the model's defaults.
 
         Args:
             conf: lowest score of a detection, 0..1.
-            iou: IoU, 0..1, above which the lower-scored of two boxes of a class is dropped; of oriented
-                boxes, the IoU of the turned boxes.
+            iou: limit, 0..1. If the IoU of two boxes of a class is higher, the box with the lower score is
+                dropped. For oriented boxes, the IoU of the rotated boxes counts.
             max_det: maximum number of detections in an image.
             classes: names or ids of the classes to report; None or empty: all classes.
             top: number of classes that a classifier reports.
@@ -125,7 +125,7 @@ class Model:
 
         Args:
             name: the image's name in the result.
-            path: the image's file, if it is one; see canvas_of.
+            path: the file of the image; None: the image is not from a file. See canvas_of.
 
         Raises:
             DatasetError: the file cannot be read any more.

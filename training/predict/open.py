@@ -1,4 +1,4 @@
-"""Open a checkpoint or an exported artifact to run on one image at a time."""
+"""Open a checkpoint or an exported artifact, to run it on one image at a time."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,7 @@ class LoadedModel:
 
 
 def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
-    """Load a checkpoint to run in float32 on a device; each expert runs only for images routed to it.
+    """Load a checkpoint, to run it in float32 on a device; each expert runs only for images routed to it.
 
     Raises:
         CheckpointError: the file is missing, damaged or of another kind.
@@ -92,9 +92,10 @@ def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
 
 
 def open_artifact(folder: Path, device: str | None) -> LoadedModel:
-    """Load an artifact to run on the CPU.
+    """Load an artifact, to run it on the CPU.
 
-    It runs in the engine and precision in which the exporter tested its graph against the checkpoint.
+    The artifact runs in the engine and precision in which the exporter tested its graph against the
+    checkpoint.
 
     Args:
         folder: the folder of one version, which holds manifest.json.
@@ -150,7 +151,7 @@ def _objects(task: TaskName, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def routings(outputs: Arrays, experts: Mapping[str, int]) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Return the gates and router probabilities of one image, (E,) each, by layer."""
+    """Return the gates and the router probabilities of each layer, (E,) each, for one image."""
     if not experts or GATES not in outputs:
         return {}
     gates, probs = outputs[GATES][0], outputs[ROUTER_PROBS][0]
@@ -178,7 +179,7 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
 
 
 def _check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Raise CheckpointError if a file is missing or not the one that was exported."""
+    """Raise CheckpointError if a file is missing, or if its contents have changed since the export."""
     for name, digest in manifest["files"].items():
         path = folder / name
         if not path.is_file():

@@ -11,8 +11,8 @@ Point = tuple[int, int]
 def outer_rings(mask: Mask) -> list[NDArray[np.int64]]:
     """Return the outer outline of each connected part of a mask, (K, 2) x, y of pixel edges, clockwise.
 
-    Pixels that only touch at a corner belong to different parts. Rings are not closed: the first point is not
-    repeated. Holes are left out. The ring of the leftmost of the topmost pixels is first.
+    Pixels that only touch at a corner belong to different parts. Outlines (rings) are not closed: the first
+    point is not repeated. Holes are left out. The ring of the leftmost of the topmost pixels is first.
     """
     following = _edges(mask.bitmap)
     rings = []
@@ -25,7 +25,7 @@ def outer_rings(mask: Mask) -> list[NDArray[np.int64]]:
 
 
 def joined(rings: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return one ring (K, 2) that encloses the pixels of all rings, which bridges without width connect."""
+    """Return one ring (K, 2) that encloses the pixels of all rings; bridges of width 0 connect the rings."""
     forth = [np.concatenate([ring, ring[:1]]) for ring in rings]
     back = [ring[:1] for ring in rings[-2::-1]]  # each bridge is crossed twice, so that it encloses nothing
     whole = np.concatenate([*forth, *back])
@@ -33,7 +33,7 @@ def joined(rings: list[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 def _edges(bitmap: NDArray[np.bool_]) -> dict[Point, list[Point]]:
-    """Return, by start, the ends of all edges between mask and outside; the mask is to their right."""
+    """Return the ends of all edges between mask and outside, by start; the mask is right of each edge."""
     padded = np.pad(bitmap, 1)
     inside = padded[1:-1, 1:-1]
     sides = (
@@ -50,7 +50,7 @@ def _edges(bitmap: NDArray[np.bool_]) -> dict[Point, list[Point]]:
 
 
 def _walk(following: dict[Point, list[Point]], start: Point) -> list[Point]:
-    """Take the edges of one ring out of `following`, and return their points."""
+    """Remove the edges of one ring from `following`, and return the ring's points."""
     ring, point, step = [start], start, (1, 0)
     while True:
         ends = following[point]
@@ -67,7 +67,7 @@ def _walk(following: dict[Point, list[Point]], start: Point) -> list[Point]:
 
 
 def _corners(ring: list[Point]) -> NDArray[np.int64]:
-    """Return the points of a ring at which its direction changes."""
+    """Return those points of a ring at which its direction changes."""
     points = np.array(ring, dtype=np.int64)
     into, out = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     return points[(into != out).any(axis=1)]

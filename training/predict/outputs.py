@@ -21,7 +21,7 @@ class Outputs:
     """The files that one run of `predict` writes.
 
     If Ctrl-C stops the run, every file is complete, and the files hold the results of all images that were
-    processed before.
+    processed until then.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Outputs:
             self._video = None
 
     def add(self, source: Source, result: Result, index: int | None, fps: float) -> None:
-        """Write the result of an image, or of frame `index` (from 0) of a video at `fps` frames/s."""
+        """Write the result of an image, or of frame `index` (from 0) of a video with `fps` frames/s."""
         name = source.name if index is None else f"{source.name}_{index:06d}"
         if self._draw:
             self._add_drawn(source, result.plot(), index, fps)
@@ -110,7 +110,7 @@ class _JsonList:
 
 
 class _Video:
-    """A drawn video, or a folder of drawn frames where OpenCV has no encoder for MP4."""
+    """A drawn video; if OpenCV has no encoder for MP4, a folder of drawn frames instead."""
 
     def __init__(self, path: Path, frame_hw: tuple[int, int], fps: float) -> None:
         self.path, self._partial = path, path.with_name(f".{path.stem}.partial.mp4")

@@ -21,8 +21,8 @@ def as_rgb(image: Any) -> tuple[str, NDArray[np.uint8]]:
     """Return the name and the RGB pixels (H, W, 3) of an image.
 
     Args:
-        image: the path of an image file, which is turned upright by its EXIF orientation; an array of uint8,
-            (H, W, 3) RGB, (H, W) grey or (H, W, 4) RGBA; or a PIL image. Alpha is dropped.
+        image: the path of an image file, which is turned upright by its EXIF orientation; a PIL image; or a
+            uint8 array, (H, W, 3) RGB, (H, W) grey or (H, W, 4) RGBA. An alpha channel is dropped.
 
     Raises:
         DatasetError: the file cannot be decoded, or the object is not an image; the message says what to do.
@@ -56,8 +56,8 @@ def canvas_of(
     """Return an RGB image (h, w, 3) resized to the model input (H, W, 3), with the pixels that a server sees.
 
     Args:
-        path: the image's file; None: the image is an array. Servers decode a JPEG that is much larger than
-            the model input at a smaller size, which is done here a second time.
+        path: the image's file; None: the image is an array. If the file is a JPEG that is much larger than
+            the model input, servers decode it at a smaller size; the file is then decoded again in this way.
 
     Raises:
         DatasetError: the file cannot be read any more.

@@ -52,7 +52,7 @@ class Result:
 
     @property
     def experts(self) -> dict[str, dict[int, float]]:
-        """Return the weights of the experts that ran, by layer and expert, the heaviest first."""
+        """Return the weight of each expert that ran, by layer and expert, with the highest weight first."""
         found = {}
         for layer, (gates, _) in self.routings.items():
             order = np.argsort(-gates, kind="stable")
@@ -61,16 +61,16 @@ class Result:
 
     @property
     def extents_xyxy(self) -> NDArray[np.float32]:
-        """Return the boxes, or the extents of the oriented boxes, (N, 4) in pixels."""
+        """Return the boxes, (N, 4) in pixels; for oriented boxes, the smallest upright boxes around them."""
         if self.corners is not None:
             return boxes_around(self.corners)
         return np.zeros((0, 4), dtype=np.float32) if self.boxes_xyxy is None else self.boxes_xyxy
 
     def plot(self, *, experts: bool = True) -> NDArray[np.uint8]:
-        """Return the image with its objects, or a classifier's best classes, drawn on it, as RGB (H, W, 3).
+        """Return an RGB image (H, W, 3) with the objects, or a classifier's best classes, drawn on it.
 
         Args:
-            experts: add a band under the image that shows which experts ran in each layer.
+            experts: add rows under the image that show which experts ran, one row for each mixture layer.
         """
         from training.predict.draw import draw
 

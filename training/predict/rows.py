@@ -1,4 +1,4 @@
-"""Results as rows of YOLO label files, and as values for JSON."""
+"""Convert results to rows of YOLO label files, and to values for JSON."""
 
 import math
 from typing import Any
@@ -12,18 +12,19 @@ from training.predict.result import SEEN, Result
 
 
 def label_rows(result: Result, *, conf: bool) -> list[str]:
-    """Return the rows of a YOLO label file; coordinates are shares of the image, 0..1.
+    """Return the rows of a YOLO label file; coordinates are relative to the image's width and height, 0..1.
 
-    Each row begins with the class id, and ends with the score if `conf`. Between are, for a result with
+    Each row begins with the class id. If `conf` is true, the row ends with the score. The fields in between
+    depend on what the result has:
 
     - boxes: centre, width and height;
     - masks: the points of the outline along pixel edges. Holes are left out, several parts are joined by
-      bridges without width, and an object without pixels has no row;
-    - keypoints: centre, width and height of the box, then x, y and 2 of each keypoint, or 0 0 0 if it is not
-      visible or not in the image;
+      bridges of width 0, and an object without pixels has no row;
+    - keypoints: centre, width and height of the box, then x, y and 2 for each keypoint. A keypoint that is
+      not visible or not in the image is 0 0 0;
     - corners: the four corners.
 
-    A row of a classifier is score and name, for example "0.9300 cat".
+    A row of a classifier consists of score and name, for example "0.9300 cat".
     """
     if result.boxes_xyxy is None:
         pairs = zip(result.scores, result.class_names, strict=True)
@@ -63,7 +64,7 @@ def _numbers(values: NDArray[np.floating]) -> list[str]:
 def as_document(result: Result) -> dict[str, Any]:
     """Return a result as values for JSON, with the keys of the service's answer.
 
-    Boxes are centre and size in pixels, before the rotation for oriented boxes. Masks are run lengths of the
+    Boxes are centre and size in pixels; for oriented boxes, before the rotation. Masks are run lengths of the
     whole image in COCO's compressed form.
     """
     height, width = result.image.shape[:2]

@@ -23,7 +23,7 @@ def class_colour(class_id: int) -> Colour:
 
 
 def draw_mask(image: Image, mask: Mask, colour: Colour, thickness: int) -> None:
-    """Mix the pixels of a mask half and half with a colour, and draw their contour in it."""
+    """Mix a colour half and half into the pixels of a mask, and draw the mask's contour in this colour."""
     y1, x1 = max(0, mask.top), max(0, mask.left)
     part = mask.bitmap[y1 - mask.top : image.shape[0] - mask.top, x1 - mask.left : image.shape[1] - mask.left]
     if y1 >= image.shape[0] or x1 >= image.shape[1] or not part.any():
@@ -37,7 +37,7 @@ def draw_mask(image: Image, mask: Mask, colour: Colour, thickness: int) -> None:
 
 
 def draw_corners(image: Image, corners: NDArray[np.floating], colour: Colour, thickness: int) -> None:
-    """Draw an oriented box, given its corners (4, 2) in pixels, from edge 0."""
+    """Draw an oriented box; its corners (4, 2) are in pixels from the upper left corner of the image."""
     points = _sixteenths(corners)
     cv2.polylines(image, [points], isClosed=True, color=colour, thickness=thickness, shift=SHIFT)
 
@@ -49,13 +49,14 @@ def draw_keypoints(
     colour: Colour,
     scale: float,
 ) -> None:
-    """Draw the keypoints (P, 3) of one object, and the edges whose two ends are drawn.
+    """Draw the keypoints (P, 3) of one object, and each edge whose two keypoints are drawn.
 
     Args:
-        keypoints: x, y in pixels, and 0: not drawn, 1: a ring, 2: a filled dot; each in its own colour.
+        keypoints: x and y in pixels, and how to draw: 0 is nothing, 1 a ring, and 2 a filled dot. Each
+            keypoint has its own colour.
         edges: pairs of keypoints.
-        colour: of the edges.
-        scale: of dots and lines; 1 for an image with sides of about 640 pixels.
+        colour: colour of the edges.
+        scale: size of dots and lines; 1 for an image with sides of about 640 pixels.
     """
     points, drawn = _sixteenths(keypoints[:, :2]), keypoints[:, 2] > 0
     for one, other in edges:

@@ -42,7 +42,7 @@ class Source:
 
 @dataclass
 class Found:
-    """The sources that a command line names, the words that name no source, and counts of other files."""
+    """The sources that a command line names, the words without a source, and counts of other files."""
 
     output: Path  # folder of earlier results, which are no sources
     sources: list[Source] = field(default_factory=list)
@@ -63,7 +63,7 @@ def find_sources(words: Sequence[str], output: Path) -> Found:
 
     Args:
         words: paths of files and folders, patterns such as "day*/*.jpg", camera numbers and addresses.
-        output: folder of earlier results. A search of a folder above it leaves these results out.
+        output: folder of earlier results. If a folder above it is searched, the earlier results are left out.
     """
     found = Found(output.resolve())
     for word in words:
@@ -97,8 +97,8 @@ def _add(found: Found, path: Path, name: str, *, searched: Path | None = None) -
     """Add a file as a source; if a search found the file, add it only if it is an image or a video.
 
     Args:
-        searched: folder whose search found the file. Hidden files and earlier results that a search found
-            are not added. None: the user named the file, which is then added whatever its suffix.
+        searched: folder whose search found the file. Hidden files and earlier results are then not added.
+            None: the user named the file. Such a file is added whatever its suffix.
     """
     suffix = path.suffix.lower()
     if searched is not None:
@@ -134,10 +134,10 @@ def _stream_name(word: str) -> str:
 
 
 class FrameReader:
-    """Reads the frames of one source; iterate over it, within a `with` block."""
+    """Reads the frames of one source; iterate over the reader within a `with` block."""
 
     def __init__(self, source: Source, read: Callable[[Path], NDArray[np.uint8]] = read_rgb) -> None:
-        """Open a source; `read` returns the (H, W, 3) RGB pixels of an image file.
+        """Open a source; `read` is a function that returns the RGB pixels (H, W, 3) of an image file.
 
         Raises:
             DatasetError: the source cannot be opened; the message says why, as far as is known.

@@ -1,4 +1,4 @@
-"""The data that a command reads, and its name in logs, checkpoints and manifests."""
+"""The data that a command reads, and the name of this data in logs, checkpoints and manifests."""
 
 import logging
 from collections.abc import Sequence
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 
 def log_remarks(of: str, dataset: Dataset) -> None:
-    """Log in one line which labels are left out, ignored or clipped; log nothing if no label is."""
+    """Log in one line the labels that are left out, ignored or clipped; log nothing if there are none."""
     if remarks := describe_remarks(dataset.remarks):
         log.info(f"{of}: {remarks}")
 
 
 def log_measured(of: str, dataset: Dataset) -> None:
-    """Log the remarks on a data set for measuring, and the classes that the mean over classes leaves out.
+    """Log the remarks on a data set to measure on, and the classes that the mean over classes leaves out.
 
     Raises:
         DatasetError: the data has no labelled object, so nothing can be measured.
@@ -63,11 +63,12 @@ def training_data(
     classes: Sequence[str] = (),
     reading: Reading = AS_FOUND,
 ) -> DataConfig:
-    """Return the training data: `split` of the folder, or the data of the recipe if the recipe has its own.
+    """Return the training data: the recipe's own data, `split` of the folder, or generated scenes.
 
-    If there is neither a folder nor data of the recipe, return generated scenes. Only the classes in
-    `classes` are kept, and the first of them gets id 0; if `classes` is empty, all are kept. If `reading`
-    holds out a share of the split, the images held out are not returned.
+    The recipe's own data is used if the recipe has any. Generated scenes are used if the recipe has none
+    and there is no folder. Only the classes in `classes` are kept, and the first of them gets id 0; if
+    `classes` is empty, all are kept. If `reading` holds out a share of the split, the returned data lacks
+    the images held out.
 
     Raises:
         ConfigError: the recipe has its own data and no folder is given, or its data has no classes to select.
@@ -92,10 +93,10 @@ def measured_data(
     classes: Sequence[str] = (),
     reading: Reading = AS_FOUND,
 ) -> DataConfig:
-    """Return the data to measure on; the arguments are those of training_data.
+    """Return the data to measure on; the arguments are the same as in training_data.
 
-    Without a folder, the generated scenes are not those of training. If `reading` holds out a share of the
-    split, only the images held out are returned.
+    Generated scenes to measure on are different from the scenes for training. If `reading` holds out
+    a share of the split, only the images held out are returned.
     """
     own = recipe_splits(recipe or "", folder)
     if own or folder is None:
@@ -153,14 +154,14 @@ def _part(data: FolderConfig) -> str:
 
 
 def trained_on(folder: Path | None, data: DataConfig, recipe: str) -> str:
-    """Return the name of a checkpoint's training data; without paths, since checkpoints are shared."""
+    """Return the name of a checkpoint's training data, without paths, because checkpoints are shared."""
     if folder is None:
         return GENERATED
     return recipe if recipe in RECIPES_WITH_DATA else data_name(data)
 
 
 def labelled_by(task: TaskName, data: DataConfig) -> DataConfig:
-    """Return the data with the kind of labels that the task learns: boxes, masks, classes of images, …."""
+    """Return the data with labels of the kind that the task learns, such as boxes, masks or image classes."""
     labels = task_named(task).labels
     match data:
         case ScenesConfig():
@@ -174,10 +175,10 @@ def labelled_by(task: TaskName, data: DataConfig) -> DataConfig:
 
 
 def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
-    """Open data with the class ids of a model, matched by name.
+    """Open data and give its classes the ids of the model's classes of the same names.
 
     Raises:
-        DatasetError: no name of a class matches, or the keypoints are not those of the model.
+        DatasetError: no class name matches, or the keypoints differ from the model's.
     """
     dataset = open_dataset(labelled_by(config.task, data))
     check_keypoints(config.skeleton, dataset.skeleton)
@@ -185,7 +186,7 @@ def open_for(config: ModelConfig, data: DataConfig) -> Dataset:
 
 
 def check_keypoints(of_model: Skeleton | None, of_data: Skeleton | None) -> None:
-    """Check that data labels the keypoints of a model in the model's order; raise DatasetError otherwise."""
+    """Check that the data has the model's keypoints in the model's order; raise DatasetError otherwise."""
     expected, found = ([] if each is None else list(each.names) for each in (of_model, of_data))
     if of_model is not None and expected != found:
         raise DatasetError(

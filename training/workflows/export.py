@@ -60,11 +60,11 @@ def export(
 
     Args:
         checkpoint: a file, the folder of a run (its best checkpoint by validation), or the word starter.
-        data: labelled data to measure on. None: generated scenes that training did not use; nothing is
-            measured if the model does not have the classes of the scenes.
+        data: labelled data to measure on. None: generated scenes that training did not use. If the model does
+            not have the classes of the scenes, nothing is measured.
         calibration: images for the value ranges of int8, and for the choice of the controls' defaults. None:
-            the images of `data` for int8 and none for the choice, or, if the model was measured on generated
-            scenes, the scenes of training for both.
+            int8 uses the images of `data`, and the defaults stay as trained. If the model is measured on
+            generated scenes, None stands for the scenes of training, for both purposes.
         attribution: credits for the manifest; the origin of the model's initial weights is appended.
 
     Raises:
@@ -105,7 +105,7 @@ def export(
 
 
 def _as_exported(model: Network, options: ExportOptions) -> Network:
-    """Return a model with the experts and the defaults of its controls that the options ask for."""
+    """Return the model to export, with the experts and the control defaults that the options demand."""
     if options.experts == "shared":
         model = without_routed_experts(model)
     if model.config.mixtures:
@@ -121,7 +121,7 @@ def _report(exported: Sequence[Exported]) -> None:
 
 
 def _measure_once(data: DataConfig, dataset: Dataset, prefix: str) -> Measure:
-    """Return a function that measures a checkpoint; with the same defaults, it measures only once."""
+    """Return a function that measures a checkpoint, once for each setting of its control defaults."""
     known: dict[RoutingControls, Measured] = {}
 
     def measure(model: Network) -> Measured:
@@ -134,7 +134,7 @@ def _measure_once(data: DataConfig, dataset: Dataset, prefix: str) -> Measure:
 
 
 def _measure(model: Network, data: DataConfig, dataset: Dataset, prefix: str) -> Measured:
-    """Return a checkpoint's metric, its routing and every figure of the evaluation."""
+    """Return a checkpoint's metric, its routing and all figures of the evaluation."""
     task = task_named(model.config.task)
     result = task.evaluate(model.to(compute_device()), dataset)
     model.cpu()
@@ -157,7 +157,7 @@ def scene_images(labels: Labels = "boxes") -> list[NDArray[np.uint8]]:
     """Return generated scenes of every kind; an artifact publishes one of them as its golden sample.
 
     Args:
-        labels: what the model learns of objects; keypoints and corners have scenes of their own.
+        labels: what the model learns about objects; for keypoints and for corners, there are special scenes.
     """
     scenes = ScenesDataset(PARITY_IMAGES, 7, (384, 512), "boxes" if labels == "class" else labels)
     return [scenes.load(index).image for index in range(len(scenes))]
@@ -170,12 +170,12 @@ def choice_images(
     data: DataConfig | None,
     calibration: DataConfig | None,
 ) -> ChoiceImages | str:
-    """Return training images on which the defaults of the controls are chosen, or why nothing is chosen.
+    """Return training images to choose the defaults of the controls on, or the reason why nothing is chosen.
 
-    The images on which artifacts are measured have no part in the choice, or their figures would flatter.
+    The images on which artifacts are measured are not used: their figures would come out too good.
 
     Args:
-        data: the measured data.
+        data: the data on which the artifacts are measured.
         calibration: the training data.
     """
     if not model.config.mixtures:
@@ -200,7 +200,7 @@ def choice_images(
 
 
 def _training_data(data: DataConfig | None) -> DataConfig | None:
-    """Return data to learn from: of generated scenes, those of training instead of the measured ones."""
+    """Return `data`; if `data` is the generated scenes to measure on, return the scenes for training."""
     return dataset_config.SCENES_FOR_TRAINING if data == dataset_config.SCENES_UNSEEN else data
 
 
@@ -231,11 +231,11 @@ def _compared(
 ) -> list[NDArray[np.uint8]]:
     """Return the images on which a graph is compared with its checkpoint.
 
-    For f32, these are a few images of `dataset`, and the generated scenes `golden`, for which the routers
-    choose other experts than for the images of `dataset`. In other precisions, rounding can change which
-    experts are chosen, and many images of `dataset` are needed to count how often. The scenes are then left
-    out: on images unlike the training data, small rounding errors change the chosen experts and the int8
-    outputs far more than usual.
+    For f32, these are a few images of `dataset` and the generated scenes `golden`. For the scenes, the
+    routers choose other experts than for the images of `dataset`. In other precisions, rounding can change
+    which experts are chosen. Many images of `dataset` are then needed to count how often this happens, and
+    the scenes are left out: on images unlike the training data, small rounding errors change the chosen
+    experts and the int8 outputs far more than usual.
     """
     if options.precision == "f32":
         return _some(dataset, PARITY_IMAGES) + golden

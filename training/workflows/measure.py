@@ -36,10 +36,10 @@ log = logging.getLogger(__name__)
 def evaluate_checkpoint(
     checkpoint: Path, data: DataConfig, *, top_k: int | None = None, weight_threshold: float | None = None
 ) -> Result:
-    """Return a checkpoint's metric on a data set and the use of its experts, in float32.
+    """Return a checkpoint's metric on a data set and how its experts are used, in float32.
 
-    If top_k or weight_threshold is None, the value that was set in training is used. Classes of model and
-    data are matched by name. The function raises the errors of controls_of and labelled_for.
+    If top_k or weight_threshold is None, the value that was set in training is used. The classes of model
+    and data are matched by name. The function raises the errors of controls_of and labelled_for.
     """
     model, _ = load_model(find_checkpoint(checkpoint))
     controls = controls_of(model, top_k, weight_threshold)
@@ -50,7 +50,7 @@ def evaluate_checkpoint(
 
 
 def evaluate_detector(checkpoint: Path, data: DataConfig, *, top_k: int | None = None) -> Evaluation:
-    """Return mAP and expert use of a detector; raise CheckpointError if the checkpoint has another task."""
+    """Return a detector's mAP and how its experts are used; raise CheckpointError for another task."""
     model, controls = _load(checkpoint, top_k)
     return evaluate(model, labelled_for(model, data), controls=controls)
 
@@ -79,7 +79,7 @@ def compare_checkpoints(
     top_ks: tuple[int | None, int | None] = (None, None),
     draws: int = 1000,
 ) -> Comparison:
-    """Return the mAP of two checkpoints and the difference, from a paired bootstrap of `draws` samples.
+    """Return the mAP of two checkpoints and the difference, from a paired bootstrap with `draws` resamples.
 
     Raises:
         ConfigError: a model cannot run with its value in top_ks, or the models are for different tasks.
@@ -111,12 +111,12 @@ def controls_of(model: Network, top_k: int | None, weight_threshold: float | Non
 def evaluate_service(
     url: str, data: DataConfig, *, model: str | None = None, backend: str | None = None
 ) -> Evaluation:
-    """Return the metric of a running service on a data set; classes of both are matched by name.
+    """Return the metric of a running service on a data set; their classes are matched by name.
 
     Raises:
         ConfigError: the served model finds no objects, or the data has only classes of whole images.
-        DatasetError: the data and the model have no class in common, or the data does not label what the
-            model finds: masks, oriented boxes, or the same keypoints in the same order.
+        DatasetError: the data and the model have no class in common, or the data lacks the labels for what
+            the model finds: masks, oriented boxes, or the same keypoints in the same order.
     """
     with closing(RemoteDetector(url, DetectConfig(), model, backend)) as remote:
         served = remote.served_model()
@@ -133,6 +133,6 @@ def evaluate_service(
 
 
 def _skeleton_of(served: ServedModel) -> Skeleton | None:
-    """Return the keypoints of a served model; the service does not tell which of them are mirrored."""
+    """Return the keypoints of a served model, without mirrored pairs, which the service does not report."""
     names = served.keypoints
     return Skeleton(names=names, flip_ids=tuple(range(len(names)))) if names else None

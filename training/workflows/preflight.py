@@ -1,4 +1,4 @@
-"""Checks, before the first step of a training, for errors that would otherwise show hours later."""
+"""Checks before a training for errors that would otherwise show only hours later."""
 
 import logging
 import os
@@ -35,14 +35,14 @@ LEARN, MEASURE = "learn from", "measure on"  # the uses of a split, as messages 
 
 
 class Findings(NamedTuple):
-    """Reasons to refuse the training or validation data, and oddities that are only logged."""
+    """The reasons to refuse the training or validation data, and oddities that are only logged."""
 
     problems: list[str]  # nothing can be learned or measured
     odd: list[str]  # worth knowing
 
 
 class Split(NamedTuple):
-    """One split of a data set: its name in messages, its images, and their survey."""
+    """One split of a data set: its name in messages, its images, and what was found in them."""
 
     name: str
     dataset: Dataset
@@ -77,7 +77,7 @@ def before_training(config: TrainConfig, run_dir: Path, dataset: Dataset, valida
 def before_export(
     name: str, targets: Sequence[str], options: "ExportOptions", model: ModelConfig, repository: Path
 ) -> None:
-    """Check what an export at the end of a training needs.
+    """Check the requirements of an export at the end of a training.
 
     Raises:
         ConfigError: `name` is not a valid name of a model, a target does not support an option, the options
@@ -183,7 +183,7 @@ def _odd(split: Split, input_hw: tuple[int, int], use: str) -> list[str]:
 
 
 def check_folder(folder: Path, flag: str) -> None:
-    """Raise ConfigError unless `folder` can be made and written into; `flag` is the option that sets it."""
+    """Raise ConfigError unless `folder` can be created and written to; `flag` is the option that sets it."""
     existing = _nearest(folder)
     if not existing.is_dir():
         raise ConfigError(f"{flag} {folder}: {existing} is a file; give a folder")
@@ -202,7 +202,7 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 
 
 def weight_bytes(config: ModelConfig) -> int:
-    """Return the bytes of a model's weights in float32, without making them."""
+    """Return how many bytes a model's weights take in float32, without creating the weights."""
     with torch.device("meta"):
         model = task_named(config.task).build(config)
     return sum(4 * tensor.numel() for tensor in model.state_dict().values())
@@ -214,7 +214,7 @@ def _nearest(folder: Path) -> Path:
 
 
 def size_text(input_hw: tuple[int, int]) -> str:
-    """Return the size of a network input as a user writes it after --input."""
+    """Return the size of a model input in the form that a user writes after --input."""
     return str(input_hw[0]) if input_hw[0] == input_hw[1] else "x".join(map(str, input_hw))
 
 

@@ -16,8 +16,8 @@ def origin_of(checkpoint: Path) -> dict[str, str]:
     """Return the provenance of a model whose training starts from this checkpoint.
 
     The provenance keeps the source and the licence that the checkpoint states, and adds the checkpoint's
-    name, sha256 and training data. If several trainings follow one another, each from the weights of the
-    previous training, the source and licence of the very first weights are therefore kept.
+    name, sha256 and training data. If each of several trainings starts from the weights of the previous one,
+    the last checkpoint therefore still states the source and licence of the very first weights.
 
     Raises:
         CheckpointError: the file does not exist, or is not a checkpoint of this project.
@@ -42,7 +42,7 @@ def checkpoint_in_words(provenance: Mapping[str, str]) -> str:
 
 
 def origin_in_words(provenance: Mapping[str, str]) -> str:
-    """Return source, licence and earlier training data of the initial weights as text; empty if none."""
+    """Return the source, licence and training data of the initial weights as text; empty if not stated."""
     words = []
     if "source" in provenance:
         kind = provenance.get("source kind")

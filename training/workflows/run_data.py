@@ -1,4 +1,4 @@
-"""The data of a checkpoint's run, which config.json beside the checkpoint names."""
+"""The data of the run that wrote a checkpoint; config.json beside the checkpoint names it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,14 +22,14 @@ def measured_on(
     classes: Sequence[str] = (),
     reading: Reading = AS_FOUND,
 ) -> DataConfig:
-    """Return the data to measure on: that of `folder` or `recipe`, or else that of the checkpoint's run.
+    """Return the data to measure on: data of `folder` or `recipe` if given, else of the checkpoint's run.
 
-    The data of a run is the split named `split` of its training folder, or its validation data if `split`
-    is None.
+    The data of a run is the split named `split` of its training folder. If `split` is None, it is the run's
+    validation data.
 
     Raises:
-        ConfigError: without `folder` and `recipe`, the checkpoint's run is not known or lacks the data, or
-            `classes` or `reading` is set, which would change the run's own data.
+        ConfigError: `folder` and `recipe` are None, and either the checkpoint's run is not known or lacks the
+            data, or `classes` or `reading` is set, which would change the run's own data.
     """
     if folder is not None or recipe is not None:
         return measured_data(folder, split or reading.usual_split, recipe, classes, reading)
@@ -42,7 +42,7 @@ def measured_on(
 
 
 def config_of_run(checkpoint: Path) -> TrainConfig | None:
-    """Return the configuration of the run that wrote a checkpoint, from the file beside the checkpoint.
+    """Return the configuration of the run that wrote a checkpoint, read from config.json beside it.
 
     Return None if the file does not exist; raise ConfigError if it is damaged.
     """
@@ -56,7 +56,7 @@ def config_of_run(checkpoint: Path) -> TrainConfig | None:
 
 
 def missing_folder(data: DataConfig) -> str | None:
-    """Return the first folder or file of a run's data that is missing on this machine; None if all exist."""
+    """Return the first folder or file of a run's data that this machine lacks; None if all exist."""
     match data:
         case ScenesConfig():
             return None

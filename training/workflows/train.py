@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """The options of `train`; the recipe decides every setting that is not overridden."""
+    """The options of `train`; the recipe decides each setting that `overrides` does not contain."""
 
     run_dir: Path
     recipe: str = "quick"
@@ -58,10 +58,10 @@ class TrainOptions:
 
 
 def data_configs(options: TrainOptions) -> tuple[DataConfig, DataConfig | None]:
-    """Return the training data and the validation data; None stands for a run without validation.
+    """Return the training data and the validation data; a run without validation has None.
 
-    Both come from the recipe if it has its own data, else from the user's folder. Without a folder, both
-    are generated scenes, with different seeds.
+    If the recipe has its own data, both come from the recipe. Otherwise, both come from the user's folder.
+    Without a folder, both are generated scenes, with different seeds.
 
     Raises ConfigError if the recipe needs a folder but the user gives none, or if an option selects splits
     or classes but the data does not allow this.

@@ -53,7 +53,7 @@ ROUNDED_IMAGES = 4  # number compared in PyTorch with float16 maps, which takes 
 
 @dataclass(frozen=True)
 class Exported:
-    """One released artifact: its folder, and how far its graph's outputs are from the checkpoint's."""
+    """One released artifact: its folder, and how far its graph's outputs differ from the checkpoint's."""
 
     path: Path
     parity: Parity
@@ -62,7 +62,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Measured:
-    """The checkpoint's metric and routing on a data set; exported graphs are compared with this metric."""
+    """A checkpoint's metric and routing on a data set; each graph's metric is compared with this metric."""
 
     dataset: Dataset
     metric: float  # the task's metric, 0..1
@@ -131,7 +131,7 @@ def check_name(name: str) -> None:
 
 
 def next_version(repository: Path, name: str) -> int:
-    """Return one more than the highest version of the model, whatever its target."""
+    """Return the next version number: one more than the model's highest version for any target."""
     versions = [
         int(folder.name)
         for target in TARGETS
@@ -189,7 +189,7 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
 
 
 def _as_trained(source: Source) -> Choice | None:
-    """Return the reason why nothing was chosen; None if there is none to tell, or no mixture layer."""
+    """Return the trained defaults and the reason to keep them; None without a reason or a mixture layer."""
     choice = source.images.choice
     same = "as trained: this graph takes the same time however many experts an image leaves out"
     reason = choice if isinstance(choice, str) else same
@@ -198,7 +198,7 @@ def _as_trained(source: Source) -> Choice | None:
 
 
 def _mark_unproved(reasons: Sequence[str], options: ExportOptions) -> None:
-    """Log why an artifact is not proved to work; raise ExportError instead if `options` require a proof."""
+    """Log why the checks cannot show that an artifact works; raise ExportError if `options` forbid this."""
     why = f"this model is too little trained to prove that its artifact works: {'; '.join(reasons)}"
     served = "the service serves it only with SPARSIGHT_SERVE_UNPROVED=true"
     if not options.unproved:
@@ -210,7 +210,7 @@ def _mark_unproved(reasons: Sequence[str], options: ExportOptions) -> None:
 
 
 def _prove(engine: Engine, built: Built, source: Source, measured: Measured | None) -> Parity:
-    """Return how far a graph's outputs are from its checkpoint's; raise ExportError if they are too far."""
+    """Return how far a graph's outputs differ from its checkpoint's; raise ExportError if too far."""
     model, spec = source.model, built.spec
     tolerance = TOLERANCES[source.options.precision]
     canvases = source.canvases(source.images.parity)
@@ -234,7 +234,7 @@ def _prove(engine: Engine, built: Built, source: Source, measured: Measured | No
 def _answers(
     engine: Engine, built: Built, source: Source, dataset: Dataset
 ) -> Iterator[tuple[Sample, dict[str, NDArray[Any]]]]:
-    """Yield each image of a data set with the graph's outputs for that image, by role."""
+    """Yield each image of a data set with the graph's outputs for that image; the outputs are by role."""
     model, contract = source.model, graph_contract(source.model.config, built.spec)
     fit, controls = Fit(model.config.input_hw, model.resize), model.default_controls()
     with bar(len(dataset), "image", "evaluate") as progress:

@@ -46,7 +46,7 @@ class Identity:
 
 
 class Evidence(NamedTuple):
-    """What was measured on an artifact; the manifest of the artifact states these results."""
+    """The results of measurements on an artifact, for its manifest."""
 
     golden: Golden
     parity: Parity

@@ -6,11 +6,11 @@ each new version and each new model is renamed into place. In this order, the co
 models `<name>-<target>-nms` and `<name>-<target>-detect` always list every version of the graph.
 
 If the process is killed in between, some configurations name a version that is missing. Models that a server
-has loaded keep working. A server that loads such configurations serves the existing versions, but Triton's
-two other models show the number and the class names of the missing version. If that version's tensors
-differ, the older versions do not fit the configuration: then neither these versions nor
-`<name>-<target>-detect` load. The next export of this model and target, or `triton-config`, repairs the
-configurations.
+has loaded keep working. A server that loads such configurations serves the existing versions, but the
+configurations of the -nms and -detect models state the number and the class names of the missing version. If
+the tensors of the missing version differ, the older versions do not fit the configuration. In this case,
+neither the older versions nor `<name>-<target>-detect` load. The next export of this model and target
+repairs the configurations, and so does the command `triton-config`.
 """
 
 import os
@@ -27,7 +27,7 @@ STAGING_PREFIX = ".staging-"
 
 @contextmanager
 def staging_room(repository: Path, what: str) -> Iterator[Path]:
-    """Yield a new staging folder, deleted after the block; first delete those that dead processes left."""
+    """Delete the staging folders of dead processes, then yield a new one; delete it after the block."""
     repository.mkdir(parents=True, exist_ok=True)
     remove_stale_staging(repository)
     room = repository / f"{STAGING_PREFIX}{what}-{os.getpid()}"
@@ -48,7 +48,7 @@ def remove_stale_staging(repository: Path) -> None:
 
 
 def release(room: Path, repository: Path) -> None:
-    """Move everything in a staging folder into the repository; if one move fails, undo the earlier ones.
+    """Move everything in a staging folder into the repository; if one move fails, undo the earlier moves.
 
     Raises:
         ExportError: a file or folder could not be put in place; the message names it.
@@ -73,7 +73,7 @@ def release(room: Path, repository: Path) -> None:
 
 
 def _moves(staged: Path, final: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield a (source, destination) pair for each move: of one file, or of one folder as a whole."""
+    """Yield a (source, destination) pair for each move; a move takes one file, or one folder as a whole."""
     # A version is renamed as a whole, which fails if its folder exists: versions are never merged.
     if staged.is_file() or not final.exists() or (staged / "manifest.json").exists():
         yield staged, final

@@ -1,4 +1,4 @@
-"""Manifests as they are stored in the model repository, in any version of their schema."""
+"""The manifests in the model repository, in any version of the manifest schema."""
 
 import hashlib
 import json
@@ -20,14 +20,14 @@ SCHEMAS = {1: REPOSITORY / "manifest.1.schema.json", 2: REPOSITORY / "manifest.s
 
 @dataclass(frozen=True)
 class StoredManifest:
-    """A manifest.json of the repository: its bytes on disk, and what they state."""
+    """A manifest.json of the repository: its bytes on disk, and their contents."""
 
     version: int
     text: bytes
 
     @classmethod
     def of(cls, version_folder: Path) -> "StoredManifest":
-        """Read the manifest of a version folder without checking it; the folder's name is the version."""
+        """Read a manifest from its version folder, without checking it; the folder's name is the version."""
         return cls(int(version_folder.name), (version_folder / "manifest.json").read_bytes())
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The run-time controls of a graph, as graph inputs: each is named as its field of RoutingControls."""
+"""The graph inputs that control routing at run time; each has the name of a field of RoutingControls."""
 
 from training.config import ModelConfig
 from training.export.contract.spec import GraphSpec

@@ -1,4 +1,4 @@
-"""Number formats of exported graphs, and for each the allowed differences from the checkpoint in float32."""
+"""Number formats of exported graphs, each with its allowed differences from the float32 checkpoint."""
 
 import math
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ Precision = Literal["f32", "bf16", "f16", "int8"]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Largest allowed differences between the outputs of an exported graph and those of its checkpoint.
+    """Largest allowed differences between the outputs of an exported graph and of its checkpoint.
 
     The checkpoint runs in float32.
 
     A box coordinate can differ by boxes_px + boxes_relative × |coordinate|. Outputs of an image are compared
-    only if every layer chose the same experts as the checkpoint. Masks are compared only for objects that an
-    answer would show.
+    only if every layer chose the same experts as the checkpoint. Masks are compared only for likely objects,
+    which a server's answer would contain.
     """
 
     boxes_px: float = 1e-3

@@ -1,4 +1,4 @@
-"""The form of an exported graph: how its experts run, what it selects, and which batches it takes."""
+"""The form of an exported graph: how its experts run, whether it selects candidates, and its batch sizes."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +18,7 @@ Ports = Literal["f32", "bf16"]
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """How a graph runs its experts, whether it selects candidates, and which batches it takes."""
+    """How a graph runs its experts, whether it selects candidates, and which batch sizes it takes."""
 
     execution: Execution  # sparse: only chosen experts are computed
     selection: Selection  # service: the graph returns every anchor, and the service selects
@@ -35,7 +35,7 @@ class GraphSpec:
 
     @property
     def batches(self) -> range:
-        """Return the numbers of images that one run may take."""
+        """Return the allowed numbers of images in one run."""
         if self.fixed_batch is not None:
             return range(self.fixed_batch, self.fixed_batch + 1)
         return range(1, self.max_batch + 1)
@@ -43,8 +43,8 @@ class GraphSpec:
     def top_ks(self, config: ModelConfig) -> range:
         """Return the top_k values that callers may request.
 
-        A graph with a fixed batch gathers the weights of as many experts as the model's default top_k. It
-        cannot run more experts, so with a fixed batch no value above the default is allowed.
+        A graph with a fixed batch gathers the weights of as many experts as the model's default top_k. Such a
+        graph cannot run more experts, so top_k values above the default are not allowed.
         """
         every = config.allowed_top_k
         return every if self.fixed_batch is None else range(every[0], config.top_k + 1)

@@ -1,4 +1,4 @@
-"""The inputs and outputs of a graph: one row each, over which all other code of the exporter loops."""
+"""The inputs and outputs of a graph as rows; the rest of the exporter loops over these rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,9 +91,9 @@ class GraphContract:
         """Return the arrays of one run by input name; repeat images until the smallest allowed batch is full.
 
         Args:
-            canvases: one or more network inputs, (H, W, 3) each.
-            controls: the controls of each image, as numbers. Each graph input of role control is filled
-            from the field of the same name.
+            canvases: one or more model inputs, (H, W, 3) each.
+            controls: the controls of each image, as numbers. Each graph input of role control gets the value
+                of the field that has the input's name.
         """
         count = max(len(canvases), self.batch[0])
         values: dict[str, NDArray[Any]] = {}
@@ -106,5 +106,5 @@ class GraphContract:
         return values
 
     def by_role(self, outputs: Arrays, rows: slice = slice(None)) -> dict[str, NDArray[Any]]:
-        """Convert outputs by name to outputs by role; keep only the images of the batch in `rows`."""
+        """Convert outputs by name to outputs by role; keep only the batch's images in `rows`."""
         return {each.role: outputs[each.name][rows] for each in self.outputs}

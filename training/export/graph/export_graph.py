@@ -27,9 +27,9 @@ from training.models.network import Network
 def fold_batch_norm(model: Network) -> Network:
     """Return a copy in which every batch norm after a convolution is merged into the convolution.
 
-    The norm after the weighted sum of experts is not merged, since activations are between the experts' last
-    convolutions and this norm. Group norm is not merged either, since it computes its statistics from each
-    image.
+    The norm after the weighted sum of experts is not merged, because activations are between the experts'
+    last convolutions and this norm. Group norm is not merged either, because it computes its statistics from
+    each image.
     """
     folded = copy.deepcopy(model).eval()
     for module in folded.modules():
@@ -43,7 +43,7 @@ def fold_batch_norm(model: Network) -> Network:
 
 
 def stack_routings(routings: dict[str, Routing]) -> tuple[Tensor, Tensor]:
-    """Return gates and router probabilities, (B, L, E) each; layers with fewer experts are padded with 0."""
+    """Return the gates and the router probabilities, (B, L, E) each; missing experts of a layer are 0."""
     widest = max(routing.gate.shape[1] for routing in routings.values())
 
     def stack(rows: list[Tensor]) -> Tensor:
@@ -66,7 +66,7 @@ class ExportGraph(nn.Module):
 
         Args:
             images: (B, H, W, 3) uint8 RGB.
-            controls: (B, 1) each, the fields of RoutingControls; none without mixture layers.
+            controls: (B, 1) each, the fields of RoutingControls; none for a model without mixture layers.
         """
         asked = RoutingControls(*controls) if controls else self.model.default_controls()
         predictions = self.model(images, asked, dispatch=self.spec.dispatch(self.model.config))
@@ -100,7 +100,7 @@ class Eager:
 
     @torch.inference_mode()
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run the network once, on inputs by name, and return the outputs by name."""
+        """Run the network once and return the outputs; inputs and outputs are by name."""
         outputs = self._graph(*(torch.from_numpy(inputs[each.name]) for each in self.contract.inputs))
         names = [each.name for each in self.contract.outputs]
         return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}

@@ -5,9 +5,9 @@ network, instead of using the converters of onnxconverter-common and ONNX Runtim
 tell a router from other layers: it would have to find every float32 part by node names, and add casts to
 each node.
 
-The effect of half precision is measured in PyTorch, where the same network rounds every map to float16.
-OpenVINO on a CPU computes float16 graphs in float32. A run in OpenVINO therefore shows that the file computes
-the same as the network, but not the effect of rounding.
+The effect of half precision is measured in PyTorch, where the same network rounds every feature map to
+float16. OpenVINO on a CPU computes float16 graphs in float32. A run in OpenVINO therefore shows that the file
+computes the same as the network, but does not show the effect of rounding.
 """
 
 from itertools import chain
@@ -30,7 +30,7 @@ class ToHalf(nn.Module):
 
 
 class InFloat32(nn.Module):
-    """Runs a norm between float16 maps in float32, since sums of squares overflow float16."""
+    """Runs a norm between float16 feature maps in float32, because sums of squares overflow float16."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
@@ -45,8 +45,8 @@ class InFloat32(nn.Module):
 def half_precision(model: Network) -> Network:
     """Return a copy of the model with folded batch norm, and with convolutions and activations in float16.
 
-    These stay float32: routers and gates, norms that cannot be folded, the distributions of box sides, the
-    boxes, the sigmoid or softmax of scores, and the selection of candidates by these scores.
+    The following parts stay float32: routers and gates, norms that cannot be folded, the distributions of
+    box sides, the boxes, the sigmoid or softmax of scores, and the selection of candidates by these scores.
     Inputs and outputs keep their types.
     """
     halved = fold_batch_norm(model)  # in float32, so that weights are rounded only once

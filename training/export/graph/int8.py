@@ -1,9 +1,9 @@
-"""Quantise OpenVINO graphs to 8 bits: only convolutions that neither choose experts nor decode boxes.
+"""Quantise the convolutions of OpenVINO graphs to 8 bits, except in routers and other sensitive parts.
 
-NNCF quantises the dense graph, in which every image passes through every expert. The sparse graph takes over
-the 8-bit weights and value ranges, convolution by convolution. If NNCF quantised the sparse graph itself, it
-would run the whole graph on every image once for each expert, and each expert would see only the images for
-which it was chosen.
+NNCF quantises the dense graph, in which every image passes through every expert. Then each convolution of the
+sparse graph takes over the 8-bit weights and the value range of its counterpart in the dense graph. If NNCF
+quantised the sparse graph itself, it would run the whole graph on every image once for each expert, and each
+expert would see only the images for which it was chosen.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ def quantize_dense(xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]]
     """Return the 8-bit form of a graph without branches.
 
     Args:
-        samples: calibration inputs by name, one image each.
+        samples: calibration inputs by name; each sample holds one image.
 
     Raises:
         ExportError: there are fewer than MIN_IMAGES (2) samples.
@@ -126,7 +126,8 @@ def quantize_like(quantized: ov.Model, dense_path: Path, sparse_path: Path) -> o
 def save_over(model: ov.Model, xml_path: Path) -> None:
     """Replace the files of a graph.
 
-    The new files are first written beside the old ones, since OpenVINO may still read weights from the old.
+    The new files are first written beside the old ones, because OpenVINO may still read weights from the old
+    files.
     """
     partial = xml_path.with_name("partial.xml")
     ov.save_model(model, partial, compress_to_fp16=False)
@@ -135,7 +136,7 @@ def save_over(model: ov.Model, xml_path: Path) -> None:
 
 
 def _take_over(model: ov.Model, examples: Mapping[str, ov.Node]) -> set[str]:
-    """Quantise convolutions, also those in branches, like their counterparts in the quantised dense graph.
+    """Quantise convolutions, also in branches, like their counterparts in the quantised dense graph.
 
     `examples` holds the convolutions of the quantised dense graph by the name of their weights. A
     convolution whose weights are not in `examples` stays in float. Return the names of the weights of the
@@ -160,8 +161,8 @@ def _take_over(model: ov.Model, examples: Mapping[str, ov.Node]) -> set[str]:
 def _follow(example: ov.Node, port: ov.Input, placed: dict[tuple[str, int, str], ov.Node]) -> None:
     """Insert a copy of the quantiser `example` before the input `port`.
 
-    If `example` is no quantiser but a PASSING operator, and an operator of the same type is before `port`,
-    do the same for each pair of inputs of these two operators.
+    If `example` is an operator in PASSING instead, and an operator of the same type is before `port`, do the
+    same for each pair of inputs of these two operators.
     """
     source = port.get_source_output()
     if example.get_type_name() == "FakeQuantize":
@@ -183,8 +184,8 @@ def _follow(example: ov.Node, port: ov.Input, placed: dict[tuple[str, int, str],
 def _float_nodes(model: ov.Model) -> Iterator[str]:
     """Yield the names of the nodes that NNCF must leave in float.
 
-    These are the convolutions that FLOAT_PARTS selects, the convolutions with computed weights, and all other
-    operators that are not PASSING.
+    They are the convolutions whose weights' names contain one of FLOAT_PARTS, the convolutions with computed
+    weights, and all other operators that are not in PASSING.
     """
     for node in model.get_ops():
         kind = node.get_type_name()
@@ -201,7 +202,7 @@ def _has_float_weights(convolution: ov.Node) -> bool:
 
 
 def _weight_name(node: ov.Node) -> str:
-    """Return the checkpoint's name of a convolution's weights; "" for other nodes and computed weights."""
+    """Return the checkpoint's name of a convolution's weights; "" for other nodes or computed weights."""
     if node.get_type_name() not in CONVOLUTIONS:
         return ""
     weight = node.input_value(1).get_node()

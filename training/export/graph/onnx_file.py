@@ -39,7 +39,7 @@ def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
     """Return the network as ONNX, traced with folded batch norm.
 
     Raises:
-        ExportError: the graph contains an operator that an engine for which it is exported may not support.
+        ExportError: the graph contains an operator that an engine of its target may not support.
     """
     proto = _trace(model, spec)
     if spec.fixed_batch is not None or spec.max_batch > 1:
@@ -54,7 +54,7 @@ def to_onnx(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 
 
 def quick_top_ks(model: Network) -> tuple[int, ...]:
-    """Return the top_k values for which a sparse graph has a subgraph of its own, without branches.
+    """Return the top_k values for which a sparse graph gets a separate subgraph without branches.
 
     The model's default top_k comes first. The tuple is empty if no mixture layer consists of SimpleExpert.
     """
@@ -95,7 +95,10 @@ def _trace(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 
 
 def _example(model: Network, spec: GraphSpec, contract: GraphContract) -> list[torch.Tensor]:
-    """Return the inputs to trace with: blank images, no threshold, and the graph's or the default top_k."""
+    """Return the inputs to trace with: blank images, and no threshold.
+
+    If the graph is valid for only one top_k, the inputs have this top_k, otherwise the model's default.
+    """
     # The tracer would take an open batch of size 1 for a constant.
     batch = 2 if spec.max_batch > 1 else spec.batches[0]
     height, width = model.config.input_hw
@@ -106,7 +109,7 @@ def _example(model: Network, spec: GraphSpec, contract: GraphContract) -> list[t
 
 
 def _forget_origin(graph: onnx.GraphProto) -> None:
-    """Remove the metadata that the exporter wrote: paths and stack traces of the exporting machine."""
+    """Remove the metadata that PyTorch's exporter wrote: paths and stack traces of the exporting machine."""
     for each in (graph, *graph.input, *graph.output, *graph.value_info, *graph.node):
         each.ClearField("metadata_props")
         each.ClearField("doc_string")

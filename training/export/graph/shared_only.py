@@ -48,8 +48,8 @@ class AlwaysRunning(nn.Module):
 def without_routed_experts(model: Network) -> Network:
     """Return a copy of a model without routers and routed experts.
 
-    The copy computes what the model computes at top_k 0. It has no mixture layers, and therefore no run-time
-    controls and no gates.
+    The copy computes the same as the model at top_k 0. The copy has no mixture layers, and therefore neither
+    run-time controls nor gates.
 
     Raises:
         ExportError: the model has no mixture, or a mixture has no shared expert.

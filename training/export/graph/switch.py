@@ -1,8 +1,8 @@
-"""Combine several graphs (bodies) into one graph, which selects one of them by top_k at run time.
+"""Combine several graphs (bodies) into one graph, which selects one of the bodies by top_k at run time.
 
 The general body has a branch for each expert. A body traced for one top_k needs no branch, because it gathers
 the weights of the chosen experts or runs all experts. Each such body costs one test of top_k at run time. On
-disk it adds only its nodes, since all bodies share the weights.
+disk, such a body adds only its nodes, because all bodies share the weights.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def switch_by_top_k(general: onnx.ModelProto, bodies: Mapping[int, onnx.ModelPro
     Args:
         general: a graph that is valid for every top_k and threshold.
         bodies: graphs with the inputs and outputs of `general`. The key of each is the only top_k for which
-            the graph is valid; the likeliest top_k comes first.
+            the graph is valid. The top_k that is requested most often comes first.
     """
     weights: dict[str, onnx.TensorProto] = {}
     answer = _as_branch(general, "general", weights)

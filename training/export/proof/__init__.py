@@ -1,1 +1,1 @@
-"""Prove that an exported graph computes the same as its checkpoint."""
+"""Check that an exported graph computes the same as its checkpoint."""

@@ -1,4 +1,4 @@
-"""Check a graph's file: its inputs and outputs, and the experts that it can skip."""
+"""Check the file of a graph: its inputs and outputs, and which experts it can skip."""
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -49,7 +49,7 @@ def _shown(port: ov.Output) -> str:
 def skippable_experts(graph: Path | bytes) -> int:
     """Return the number of experts that a graph can skip.
 
-    An `If` operator counts as an expert that can be skipped if only one of its two branches has a
+    An expert can be skipped if it is in one branch of an `If` operator, and the other branch has no
     convolution. Some graphs hold several variants of the network (bodies), and select one by top_k. In such
     a graph, only the body that is valid for every top_k and threshold is searched.
 
@@ -63,8 +63,8 @@ def check_branches(proto: onnx.ModelProto) -> None:
     """Check that the condition of every `If` operator depends on an input of the graph.
 
     Raises:
-        ExportError: a condition depends only on constants. Tracing has then stored the choice of experts
-            for one image, and the graph would use it for every image.
+        ExportError: a condition depends only on constants. The traced graph then holds the experts that were
+            chosen for one image, and would use them for every image.
     """
     given = {value.name for value in proto.graph.input}
     nodes = list(_nodes(proto.graph))
@@ -78,7 +78,7 @@ def check_branches(proto: onnx.ModelProto) -> None:
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield every node, also inside branches."""
+    """Yield every node of a graph, and every node inside its branches."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
@@ -86,7 +86,7 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _read(name: str, makers: Mapping[str, Collection[str]]) -> set[str]:
-    """Return `name`, and the names of all values from which the value `name` is computed."""
+    """Return `name` and the names of all values that are needed to compute the value `name`."""
     seen: set[str] = set()
     todo = [name]
     while todo:
@@ -115,6 +115,6 @@ def _general_body(model: ov.Model) -> ov.Model:
 
 
 def _convolves(branch: ov.Node) -> bool:
-    """Return whether exactly one side of a branch holds a convolution."""
+    """Return whether exactly one of the two branches of an `If` operator holds a convolution."""
     kinds = [{node.get_type_name() for node in branch.get_function(side).get_ops()} for side in range(2)]
     return kinds[0].isdisjoint(CONVOLUTIONS) != kinds[1].isdisjoint(CONVOLUTIONS)

@@ -53,11 +53,12 @@ def choose_defaults(
 ) -> Choice:
     """Measure a sparse graph of a model at several settings of its controls, and choose the defaults.
 
-    With fewer than LEAST_IMAGES (64) images, nothing is measured, and the trained setting stays.
+    With fewer than LEAST_IMAGES (64) images, nothing is measured, and the defaults stay as trained.
 
     Args:
         engine: runs the graph.
-        tolerance: of the graph's precision; states how often its experts must be those of the checkpoint.
+        tolerance: the tolerance for the graph's precision. It states how often the graph must choose the
+            checkpoint's experts.
 
     Raises:
         DatasetError: an image cannot be loaded.
@@ -97,7 +98,7 @@ def choose_defaults(
 
 
 class _Graph:
-    """A graph of a model in its engine."""
+    """A model's graph that is loaded in an engine."""
 
     def __init__(self, model: Network, engine: Runner, spec: GraphSpec) -> None:
         self.cost = measure_cost(model)
@@ -107,17 +108,18 @@ class _Graph:
     def answers(
         self, dataset: Dataset, indices: Sequence[int], controls: RoutingControls
     ) -> Iterator[tuple[Sample, dict[str, NDArray[Any]]]]:
-        """Yield images with the graph's outputs for them, by role."""
+        """Yield each image with the graph's outputs for it; the outputs are by role."""
         for sample in map(dataset.load, indices):
             yield sample, self._contract.by_role(self._engine.run(self._feed(sample, controls)), slice(1))
 
     def times_ms(
         self, dataset: Dataset, indices: Sequence[int], asked: Sequence[RoutingControls]
     ) -> dict[RoutingControls, float]:
-        """Return the time for one image with each setting; the settings run in turn, in rounds.
+        """Return the milliseconds for one image with each setting; each round times every setting once.
 
-        The first setting's time is its median over the rounds. The others' times are this time multiplied by
-        their median ratio to the first within a round, since the machine may be busier in some rounds.
+        The first setting's time is the median over the rounds. For each other setting, the ratio of its time
+        to the first setting's time is computed in each round, because the machine may be busier in some
+        rounds. The setting's time is the median of these ratios, times the first setting's time.
         """
         samples = [dataset.load(index) for index in indices]
 
@@ -134,9 +136,9 @@ class _Graph:
         return {each: round(first_ms * float(np.median(of / first)), 3) for each, of in seconds.items()}
 
     def same_experts(self, dataset: Dataset, indices: Sequence[int], controls: RoutingControls) -> float:
-        """Return the share of (image, layer) in which the graph chooses the checkpoint's experts.
+        """Return the share of (image, layer) pairs for which the graph chooses the checkpoint's experts.
 
-        As in the comparison before a release, images on which a router is within TIE of a tie are left out.
+        Images on which a router is within TIE of a tie are left out, as in the comparison before a release.
         """
         reference = Eager(self._model, self._spec)
         experts = [len(layer.experts) for layer in self._model.mixture_layers().values()]
@@ -184,15 +186,15 @@ class _Spent:
 
     @property
     def expert_share(self) -> float:
-        """Return the mean share of the experts of all layers that ran for an image."""
+        """Return the share of all layers' experts that ran for an image, as the mean over the images."""
         return float(np.mean(self._shares))
 
     @property
     def expert_gflops(self) -> float:
-        """Return the mean GFLOPs of the experts that ran for an image."""
+        """Return the GFLOPs of the experts that ran for an image, as the mean over the images."""
         return float(np.mean(self._spent))
 
 
 def _spread(length: int, count: int) -> list[int]:
-    """Return at most `count` indices of `length`, evenly spread."""
+    """Return at most `count` evenly spread indices of a sequence of `length` items."""
     return [int(each) for each in np.linspace(0, length - 1, min(count, length)).round()]

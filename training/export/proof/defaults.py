@@ -1,11 +1,14 @@
 """Choose the defaults of a graph's controls: the fewest experts that keep the task's metric.
 
-The rule: of the settings whose metric on training images is at most MAY_FALL (0.001) below that of the
-trained setting, take the one with the fewest GFLOPs on average over these images, if it is also faster by at
-least LEAST_GAIN (3 %). GFLOPs decide because they are the same on every machine and in every run. The time
-only confirms: some graphs hold a faster variant for a top_k without a threshold. Moreover, the graph must
-choose the checkpoint's experts as often as its precision demands. Rounding moves probabilities across a
-threshold, and an artifact whose experts differ from the checkpoint's too often would not be released.
+A setting can be chosen if its metric on training images is at most MAY_FALL (0.001) below the metric of the
+trained setting. Of such settings, the rule takes the one with the fewest GFLOPs on average over these images,
+if it is also faster than the trained setting by at least LEAST_GAIN (3 %). GFLOPs decide because they are the
+same on every machine and in every run. The time is only a second condition, which is needed because some
+graphs hold a faster variant for a top_k without a threshold.
+
+Moreover, with the chosen setting the graph must choose the checkpoint's experts as often as the tolerance of
+its precision demands. Rounding moves probabilities across a threshold, and an artifact whose experts differ
+from the checkpoint's too often would not be released.
 """
 
 import copy
@@ -74,7 +77,7 @@ class Choice:
 
 
 def with_defaults(model: Network, controls: RoutingControls) -> Network:
-    """Return a model with other defaults of its controls; it shares its weights with `model`."""
+    """Return a model with new defaults of its controls; the two models share their weights."""
     changed = copy.copy(model)
     top_k, threshold = int(controls.top_k), float(controls.weight_threshold)
     mixtures = {
@@ -86,9 +89,10 @@ def with_defaults(model: Network, controls: RoutingControls) -> Network:
 
 
 def candidates(model: Network) -> list[RoutingControls]:
-    """Return the settings to measure: every threshold with the trained top_k and with all experts.
+    """Return the settings to measure: every threshold, both with the trained top_k and with all experts.
 
-    The trained setting comes first. With one expert or none, a threshold has no effect.
+    The trained setting comes first. A top_k of 0 or 1 is not combined with thresholds, which would have no
+    effect.
     """
     trained = model.default_controls()
     every = min(mixture.num_experts for mixture in model.config.mixtures.values())
@@ -101,12 +105,12 @@ def candidates(model: Network) -> list[RoutingControls]:
 def choose(settings: Sequence[Setting], least_same: float = 0.0) -> tuple[Setting, str]:
     """Return the setting that the rule of this module chooses, and the reason in words.
 
-    If settings have equal GFLOPs, the one with the higher metric is chosen, and of several with the same
-    metric, the first.
+    If several settings have equal GFLOPs, the one with the highest metric is chosen. If their metrics are
+    equal too, the first one is chosen.
 
     Args:
-        settings: the trained setting first.
-        least_same: smallest allowed same_experts; settings that were not compared are taken to have it.
+        settings: the settings to choose from; the trained setting is the first.
+        least_same: smallest allowed same_experts. A setting that was not compared is allowed too.
     """
     trained, *others = settings
     if not trained.metric >= LEAST_METRIC:  # written so that NaN counts too

@@ -1,4 +1,4 @@
-"""Interfaces of the engines that prove an exported file before its release."""
+"""Interfaces of the engines that run an exported file to check it before its release."""
 
 from typing import Protocol
 
@@ -9,7 +9,7 @@ class Runner(Protocol):
     """Computes the outputs of a graph."""
 
     def run(self, inputs: Arrays) -> Arrays:
-        """Return the outputs of one run by name; `inputs` are by name too."""
+        """Run the graph once and return the outputs; inputs and outputs are by name."""
 
 
 class Engine(Runner, Protocol):

@@ -1,4 +1,4 @@
-"""Make the golden sample of an artifact: an image and its correct answer, by which servers are checked."""
+"""Make the golden sample of an artifact: an image and its correct answer, to check servers with."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,8 +31,8 @@ def make_golden(
 ) -> Golden:
     """Run images through the exported graph, and return the golden sample of the best image.
 
-    Among the images in which the model finds something, the best is the one whose routing is farthest from
-    a tie. If the model finds nothing in any image, the best is chosen among all images, and the result's
+    The best image is the one whose routing is farthest from a tie. Images in which the model finds nothing
+    are left out. If the model finds nothing in any image, the best of all images is taken, and the result's
     field `unproved` says that nothing was found.
     """
     controls, task = model.default_controls(), export_task(model.config)

@@ -13,8 +13,8 @@ from training.models.mixture.routing import RoutingControls
 def router_margin(outputs: Arrays, experts: Sequence[int], controls: RoutingControls) -> float | None:
     """Return the smallest change of a probability at which a layer would choose other experts.
 
-    Two experts of each layer count: the least probable chosen one, and the most probable one that is not
-    chosen. The result is the smallest gap, over all layers, between the probabilities of these two experts,
+    In each layer, two experts matter: the least probable of the chosen experts, and the most probable of the
+    others. The result is the smallest gap, over all layers, between the probabilities of these two experts,
     or between one of them and the threshold if crossing the threshold would change the choice.
 
     Args:
@@ -23,7 +23,7 @@ def router_margin(outputs: Arrays, experts: Sequence[int], controls: RoutingCont
         controls: the image's controls, as numbers.
 
     Returns:
-        The gap, or None if every layer runs all of its experts, or none.
+        The gap, or None if every layer runs either all of its experts or none.
     """
     margins: list[float] = []
     for gate, probs, count in zip(outputs[GATES][0], outputs[ROUTER_PROBS][0], experts, strict=True):

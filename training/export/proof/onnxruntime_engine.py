@@ -24,7 +24,7 @@ class OnnxRuntimeEngine:
         self.machine = f"{name}, {count} threads, ONNX Runtime"
 
     def run(self, inputs: Arrays) -> Arrays:
-        """Return the outputs of one run by name; `inputs` are by name too."""
+        """Run the graph once and return the outputs; inputs and outputs are by name."""
         names = [port.name for port in self._session.get_outputs()]
         return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
 

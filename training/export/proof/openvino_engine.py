@@ -14,12 +14,15 @@ HINTS: Mapping[Precision, str] = {"f32": "f32", "bf16": "bf16", "f16": "f32", "i
 
 
 def save_openvino(onnx_path: Path, xml_path: Path) -> None:
-    """Convert an ONNX file to OpenVINO's format; weights stay float32, since float16 would change outputs."""
+    """Convert an ONNX file to OpenVINO's format.
+
+    The weights stay float32, because float16 weights would change the outputs.
+    """
     ov.save_model(ov.Core().read_model(onnx_path), xml_path, compress_to_fp16=False)
 
 
 def cpu_capabilities() -> Collection[str]:
-    """Return the number formats that this CPU computes in, as OpenVINO names them: FP32, INT8, BF16, …"""
+    """Return the number formats in which this CPU computes, by OpenVINO's names: FP32, INT8, BF16, …"""
     return tuple(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
@@ -48,7 +51,7 @@ class OpenVinoEngine:
         self._request = compiled.create_infer_request()
 
     def run(self, inputs: Arrays) -> Arrays:
-        """Return the outputs of one run by name; `inputs` are by name too."""
+        """Run the graph once and return the outputs; inputs and outputs are by name."""
         self._request.infer(dict(inputs))
         return {
             port.get_any_name(): tensor.data.copy()

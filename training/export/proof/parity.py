@@ -1,4 +1,4 @@
-"""Measure how far a graph's outputs are from its checkpoint's, and refuse a graph beyond the tolerance."""
+"""Measure how far a graph's outputs differ from its checkpoint's; refuse a graph beyond the tolerance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,8 +40,8 @@ class MetricPair:
 class Parity:
     """Largest differences between graph and checkpoint over all images, every top_k and some thresholds.
 
-    Outputs of an image count only if every layer chose the same experts as in the checkpoint: other experts
-    give other outputs. `expert_sets` states how often the layers chose the same experts.
+    Outputs of an image are compared only if every layer chose the same experts as in the checkpoint, because
+    other experts give other outputs. `expert_sets` states how often the layers chose the same experts.
     """
 
     images: int
@@ -65,7 +65,7 @@ class Parity:
         return f"equal on {self.images} images, " + ", ".join(parts)
 
     def worse_of(self, other: "Parity") -> "Parity":
-        """Return, for each figure, the worse of its two values in self and in other."""
+        """Return a Parity with the worse value of each figure in self and in other."""
         shares = [each.expert_sets for each in (self, other) if each.expert_sets is not None]
         boxes = [each.compared_boxes for each in (self, other) if each.compared_boxes is not None]
         undecided = [each.undecided_top_k for each in (self, other) if each.undecided_top_k is not None]
@@ -79,7 +79,7 @@ class Parity:
         )
 
     def unproved(self) -> list[str]:
-        """Return the reasons why the differences prove nothing; an empty list if there is no such reason."""
+        """Return the reasons why small differences do not show that the graph works, if any."""
         reasons = []
         if self.undecided_top_k is not None:
             reasons.append(
@@ -102,7 +102,7 @@ class Parity:
                 f"each one layer on one image; at least {self.tolerance.expert_sets:.1%} are needed. "
                 "Nothing was written."
             )
-        for role in reversed(list(self.excess)):  # routing first, since it affects all other outputs
+        for role in reversed(list(self.excess)):  # routing first, because it affects all other outputs
             error, limit = self.excess[role], self.allowed[role]
             if not error <= limit:  # written so that NaN fails too
                 raise ExportError(
@@ -138,12 +138,12 @@ def measure_parity(
 
     An image on which a router is near a tie is left out, because rounding may change the chosen experts.
 
-    If the graph takes batches, also compare a batch of different images with different controls: each row
-    must equal the answer for its image alone.
+    If the graph takes batches, also run one batch of different images with different controls. The outputs
+    for each image of this batch must equal the checkpoint's outputs for the image alone.
 
     Args:
         engine: runs the graph.
-        canvases: network inputs (H, W, 3).
+        canvases: model inputs (H, W, 3).
     """
     contract, reference = graph_contract(model.config, spec, tolerance), Eager(model, spec)
     seen = _Comparison(model, contract, tolerance)
@@ -170,11 +170,11 @@ def measure_parity(
 def compared_controls(
     model: Network, canvas: NDArray[np.uint8], top_ks: Sequence[int], reference: Eager
 ) -> list[RoutingControls]:
-    """Return the controls with which an image is compared: settings of top_k and weight threshold.
+    """Return the settings of top_k and threshold at which an image's outputs are compared.
 
     First come all values of top_k, each without a threshold. For a model with mixture layers, the highest
-    top_k is then combined with the model's own threshold, if it has one, and with a threshold that should be
-    far from every router probability of the image.
+    top_k is then combined with the model's own threshold, if it has one. The highest top_k is also combined
+    with a threshold that should be far from every router probability of the image.
     """
     found = [RoutingControls(top_k) for top_k in top_ks]
     layers = model.mixture_layers()
@@ -195,7 +195,7 @@ def compared_controls(
 def answer_differences(
     task: ExportTask, want: Arrays, got: Arrays, tolerance: Tolerance
 ) -> dict[str, Difference]:
-    """Return the differences of two answers for one image, by role; all NaN if `got` is not finite."""
+    """Return the differences between two answers for one image, by role; all NaN if `got` is not finite."""
     floats = [role for role, values in want.items() if values.dtype.kind == "f"]
     if not all(np.isfinite(values).all() for values in got.values()):
         return dict.fromkeys(floats, Difference(float("nan"), float("nan"), 0))
@@ -224,7 +224,7 @@ class _Comparison:
     def add(self, wanted: Arrays, got: Arrays, row: int, controls: RoutingControls) -> None:
         """Compare the graph's outputs for one image with the checkpoint's, and record the differences.
 
-        Skip the image if a change of TIE in a router's probabilities would choose other experts, since
+        Skip the image if a change of TIE in a router's probabilities would choose other experts, because
         rounding could do the same.
 
         Args:
@@ -272,8 +272,8 @@ class _Comparison:
         """Return whether every layer chose the same experts in both answers.
 
         Args:
-            counts: whether to count the layers in `expert_sets`. A layer that runs none or all of its
-                experts in both answers is never counted.
+            counts: whether to include the layers in `expert_sets`. A layer that runs none or all of its
+                experts in both answers is never included.
         """
         every = True
         for row, count in enumerate(self.experts):

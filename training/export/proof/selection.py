@@ -48,7 +48,7 @@ def measure_speed(
     On different images, the graphs could run different experts, so the times could not be compared.
 
     Args:
-        inputs: one run's inputs by name, for each image; at most IMAGES (6) images are timed.
+        inputs: for each image, the inputs of one run by name; at most IMAGES (6) images are timed.
         clock: returns the time in seconds.
     """
     timed = inputs[:: -(-len(inputs) // IMAGES)]

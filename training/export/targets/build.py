@@ -1,4 +1,4 @@
-"""The steps from a checkpoint to an ONNX file, which the exports for all targets share."""
+"""The steps from a checkpoint to an ONNX file, which are the same for all targets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ ONNX_FILE = "model.onnx"
 
 @dataclass(frozen=True)
 class ExportImages:
-    """The images of one export: (H, W, 3) uint8 RGB."""
+    """The images of one export, each (H, W, 3) uint8 RGB."""
 
     parity: Sequence[NDArray[np.uint8]]  # for the comparison with the checkpoint, and for timing
     golden: Sequence[NDArray[np.uint8]]  # one becomes part of the artifact, so all must be free to publish
@@ -40,7 +40,7 @@ class Source:
     images: ExportImages
 
     def canvases(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-        """Return the images as network inputs."""
+        """Return the images as model inputs."""
         return [on_canvas(image, self.model.config.input_hw, self.model.resize) for image in images]
 
     def inputs(

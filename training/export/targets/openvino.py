@@ -43,7 +43,7 @@ def _convert(onnx_path: Path) -> Path:
 
 
 def _quantize(path: Path, spec: GraphSpec, source: Source) -> None:
-    """Replace a graph by its 8-bit form; the value ranges of a sparse graph are measured on the dense one.
+    """Replace a graph by its 8-bit form; for a sparse graph, measure the value ranges on the dense graph.
 
     In the dense graph, every image passes through every expert, so each expert's ranges come from all images.
     """

@@ -1,4 +1,4 @@
-"""Options of an export, apart from its targets."""
+"""Options of an export for all of its targets."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,7 @@ Experts = Literal["all", "shared"]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """The options of one export, for all targets; check_options refuses what a target does not support."""
+    """The options of one export, for all of its targets; check_options refuses unsupported options."""
 
     precision: Precision = "f32"
     execution: ExecutionChoice = "auto"  # openvino and onnx only; auto: the faster one on this machine
@@ -38,7 +38,7 @@ class ExportOptions:
     def execution_of(self, has_mixture: bool) -> Execution:
         """Return whether to build a sparse or a dense graph, for a target whose graphs can skip experts.
 
-        `auto` means sparse here. The graph of a model without mixture layers is always dense.
+        For the option `auto`, return sparse. The graph of a model without mixture layers is always dense.
         """
         return "sparse" if has_mixture and self.execution != "dense" else "dense"
 

@@ -24,7 +24,7 @@ EXECUTIONS: tuple[Execution, ...] = ("sparse", "dense")
 
 @dataclass(frozen=True)
 class Served:
-    """How Triton runs the graphs of a target: its backend, the device and the backend's parameters."""
+    """How Triton runs the graphs of a target: the backend, its parameters, and the device."""
 
     backend: str
     file: str
@@ -34,9 +34,10 @@ class Served:
 
 @dataclass(frozen=True)
 class Built:
-    """A graph on disk and its specification.
+    """A graph on disk, and its GraphSpec.
 
-    It also has the times of the sparse and the dense graph, if both were built."""
+    If both a sparse and a dense graph were built, their times are included.
+    """
 
     path: Path
     spec: GraphSpec
@@ -64,10 +65,10 @@ class Target:
         """Write a graph into a folder.
 
         If the graph can be sparse or dense and the user requested neither, write the faster one. For a sparse
-        graph, choose the defaults of its controls before it is timed, if `source` has images for that.
+        graph, choose the defaults of its controls before it is timed, if `source` has images for this choice.
 
         Raises:
-            ExportError: some expert of a sparse graph cannot be skipped, or the graph holds an operator that
+            ExportError: an expert of a sparse graph cannot be skipped, or the graph holds an operator that
                 engines of the target may lack.
         """
         options = source.options
@@ -93,7 +94,7 @@ class Target:
         return replace(faster, path=folder / faster.path.name, speed=speed)
 
     def _choose(self, built: Built, source: Source, engine: Engine | None = None) -> Choice | None:
-        """Return the chosen defaults of the controls; None if no setting would make the graph faster."""
+        """Return the chosen control defaults; None without images, or if the graph skips no experts."""
         images = source.images.choice
         if isinstance(images, str) or built.spec.execution != "sparse" or not self.chooses_execution:
             return None

@@ -1,4 +1,4 @@
-"""Select targets by name, and check that they support the options of an export."""
+"""Look targets up by name, and check that they support the options of an export."""
 
 from collections.abc import Sequence
 from typing import get_args
@@ -23,7 +23,7 @@ DEFAULT_TARGETS: tuple[TargetName, ...] = ("openvino", "onnx")
 
 
 def target_of(name: str) -> Target:
-    """Return a target by its name.
+    """Return the target with this name.
 
     Raises:
         ConfigError: there is no target of this name.
@@ -102,9 +102,9 @@ def _gatherable(mixture: MixtureConfig) -> bool:
 def compared_top_ks(config: ModelConfig, spec: GraphSpec) -> list[int]:
     """Return the values of top_k at which a graph is compared with its checkpoint, in ascending order.
 
-    The lowest and the highest value that the graph allows are always among them: the lowest skips the most
-    experts, the highest the fewest. The values 1 and 2, the default, and each layer's number of experts
-    are added if the graph allows them.
+    The lowest and the highest value that the graph allows are always included: the graph skips the most
+    experts at the lowest value, and the fewest at the highest. The values 1 and 2, the default, and each
+    layer's number of experts are included if the graph allows them.
     """
     every = spec.top_ks(config)
     sizes = (mixture.num_experts for mixture in config.mixtures.values())

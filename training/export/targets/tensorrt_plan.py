@@ -1,7 +1,8 @@
 """Build TensorRT plans for this machine's GPU, and tell how to build them on another machine.
 
-Beside each plan is a description of the GPU, the TensorRT version and the graph that the plan was built for.
-The script deploy/docker/build_plans.sh builds the same plans without this package; a test compares the two.
+A file beside each plan describes the GPU, the TensorRT version and the graph for which the plan was built.
+The script deploy/docker/build_plans.sh builds the same plans without this package. A test checks that script
+and package build the same plans.
 """
 
 import importlib
@@ -23,9 +24,10 @@ DESCRIPTION_FILE = "model.plan.json"
 
 
 def plan_shapes(stored: StoredManifest) -> dict[str, list[tuple[int, ...]]]:
-    """Return the smallest, the usual and the largest shape of each input; the usual one is a full batch.
+    """Return the smallest, the usual and the largest shape of each input; the usual shape is a full batch.
 
-    For a fixed batch, the result is empty: the graph itself states the shapes, and trtexec accepts no others.
+    For a fixed batch, the result is empty, because the graph itself states the shapes, and trtexec accepts no
+    others.
     """
     batches = stored.content["batch"]
     if len(batches) == 1:
@@ -110,7 +112,7 @@ def build_plan(version_folder: Path, tensorrt: ModuleType, gpu: str) -> None:
 
 
 def gpu_names() -> str:
-    """Return the names of the kinds of GPU in this machine, sorted and joined by +."""
+    """Return the names of the GPU models in this machine, sorted and joined by +."""
     command = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     try:
         listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
@@ -122,7 +124,7 @@ def gpu_names() -> str:
 
 
 def version_number(version: str) -> str:
-    """Return a version of TensorRT as the number that trtexec writes: for 10.13.3.9, 101303."""
+    """Return a TensorRT version as the number that trtexec writes, such as 101303 for 10.13.3.9."""
     major, minor, patch = (int(part) for part in version.split(".")[:3])
     return str(major * 10_000 + minor * 100 + patch)
 

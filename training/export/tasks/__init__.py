@@ -1,1 +1,1 @@
-"""What the exporter has to know about each task: outputs, golden sample, comparison and metric."""
+"""The properties of each task that the exporter needs: outputs, golden sample, comparison and metric."""

@@ -1,4 +1,4 @@
-"""Compare two answers of a detector for one image, whose candidates come in no fixed order."""
+"""Compare two answers of a detector for one image; their candidates may be in different orders."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ MIN_SCORE = 0.01  # candidates below this are noise whose order means nothing
 
 
 class Pairs(NamedTuple):
-    """The rows of two answers that show the same candidates, and how far the scores are apart."""
+    """Pairs of rows of two answers that show the same candidate, and the difference of their scores."""
 
     want: NDArray[np.intp]  # (K,) a row can be in several pairs
     got: NDArray[np.intp]  # (K,)
@@ -34,7 +34,7 @@ def candidate_differences(
 
 
 def row_difference(want: Arrays, got: Arrays, pairs: Pairs, role: str, relative: float = 0.0) -> Difference:
-    """Return the difference of an output with one row for each candidate, (1, N, …), over pairs of rows."""
+    """Return the difference of an output (1, N, …) over pairs of its rows; each row is a candidate."""
     return value_difference(want[role][0][pairs.want], got[role][0][pairs.got], relative)
 
 
@@ -48,10 +48,12 @@ def value_difference(want: NDArray[Any], got: NDArray[Any], relative: float = 0.
 def pair_candidates(want: Arrays, got: Arrays, tolerance: Tolerance) -> Pairs:
     """Return which rows of two answers are compared with each other.
 
-    If the graph returns every anchor, equal rows are, of the anchors that score at least MIN_SCORE; if no
-    anchor does, of all anchors. If it selects candidates, those of the same class are paired by position,
-    score, and what else the graph returns of each. They cannot be paired by row, since candidates with equal
-    scores can swap places.
+    If the graph returns every anchor, equal rows are compared. Anchors that score below MIN_SCORE are
+    left out, unless every anchor scores below it.
+
+    If the graph selects candidates, a candidate is compared with the nearest candidate of the same class.
+    The distance is that of position, score and the graph's further outputs for a candidate. Rows cannot be
+    compared directly, because candidates with equal scores can swap places.
     """
     if "class_scores" in want:
         likely = (want["class_scores"][0] >= MIN_SCORE).any(axis=-1)
@@ -78,10 +80,10 @@ def pair_candidates(want: Arrays, got: Arrays, tolerance: Tolerance) -> Pairs:
 def _distances(
     mine: Arrays, index: np.intp, other: Arrays, rows: NDArray[np.intp], tolerance: Tolerance
 ) -> NDArray[np.float64]:
-    """Return how far a candidate is from some rows of another answer, in allowed differences.
+    """Return the distance of a candidate from some rows of another answer, in multiples of the tolerance.
 
-    Neighbouring anchors may see one object in one place with different scores or keypoints: by place alone,
-    an anchor would be paired with its neighbour where rounding is coarse.
+    Position alone is not enough. Neighbouring anchors may find an object in the same place, with different
+    scores or keypoints. With coarse rounding, an anchor would then be paired with its neighbour.
     """
     allowed = {
         "boxes_xyxy": tolerance.boxes_px,

@@ -39,14 +39,14 @@ def _differences(want: Arrays, got: Arrays, tolerance: Tolerance) -> Mapping[str
 
 
 def _golden(outputs: Arrays, image: NDArray[np.uint8], input_hw: tuple[int, int]) -> GoldenAnswer:
-    """Return the correct answer for the image: the likeliest classes; of equal ones, the lowest id first."""
+    """Return the correct answer for the image: the likeliest classes; for equal ones, the lowest id first."""
     probabilities = outputs[PROBABILITIES][0]
     best = np.argsort(-probabilities, kind="stable")[:TOP].astype(np.int32)
     return GoldenAnswer({"cls_class_ids": best, "cls_scores": probabilities[best]}, {})
 
 
 def _top1(answers: Answers, class_names: Sequence[str], input_hw: tuple[int, int]) -> float:
-    """Return the share of images, 0..1, whose likeliest class is the labelled one."""
+    """Return the share of images, 0..1, whose likeliest class is the class of the label."""
     found = [(outputs[PROBABILITIES][0], sample.image_class) for sample, outputs in answers]
     probabilities, class_ids = zip(*found, strict=True)
     return accuracy(np.stack(probabilities), np.array(class_ids), class_names).top1

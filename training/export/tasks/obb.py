@@ -1,4 +1,4 @@
-"""Oriented boxes: boxes before rotation, with the angles to turn them by."""
+"""Oriented boxes: boxes before the rotation, and the angles of the rotation."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ def _rows(config: ModelConfig, count: int, tolerance: Tolerance) -> tuple[Output
 
 
 def _compare(want: Arrays, got: Arrays, pairs: Pairs, tolerance: Tolerance) -> dict[str, Difference]:
-    """Return the difference of the angles; a box is the same at angle + π."""
+    """Return the difference of the angles; adding π to an angle gives the same box."""
     apart = want[ANGLES][0][pairs.want].astype(np.float64) - got[ANGLES][0][pairs.got]
     worst = float(np.abs(apart - math.pi * np.round(apart / math.pi)).max(initial=0.0))
     return {ANGLES: Difference(worst, worst, len(apart))}

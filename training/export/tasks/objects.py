@@ -46,15 +46,17 @@ def object_task(
     further_limits: Callable[[Tolerance], Mapping[str, float]] = lambda tolerance: {},
     arrays: FurtherArrays = lambda found, image_hw: {},
 ) -> ExportTask:
-    """Return what the exporter has to know about a task that finds objects.
+    """Return the ExportTask of a task that finds objects.
+
+    Every such task has the outputs and settings of detection; the arguments add further ones.
 
     Args:
         kind: how the objects are kept and scored.
-        settings: task_settings of the manifest, beside those of detection.
-        rows: returns the outputs beside those of detection, for N rows of candidates.
-        compare: returns the differences of these outputs, over pairs of rows.
-        further_limits: as in ExportTask.
-        arrays: returns the arrays of golden.npz for detections in an image, beside those of detection.
+        settings: further task_settings of the manifest.
+        rows: returns the further outputs, for N rows of candidates.
+        compare: returns the differences of the further outputs, over pairs of rows.
+        further_limits: the same as in ExportTask.
+        arrays: returns the further arrays of golden.npz for the detections in an image.
     """
 
     def of_manifest(spec: GraphSpec) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def _golden(
 def _map50_95(
     kind: ObjectKind, answers: Answers, class_names: Sequence[str], input_hw: tuple[int, int]
 ) -> float:
-    """Return the mAP@[.5:.95] of the kind, 0..1, of a graph's outputs for the images of a data set."""
+    """Return the mAP@[.5:.95], 0..1, of a graph's outputs for a data set; objects are scored as in `kind`."""
     truths, found = [], []
     for sample, outputs in answers:
         truths.append(Truth.of(sample))
@@ -159,7 +161,7 @@ def _box_rows(config: ModelConfig, spec: GraphSpec, tolerance: Tolerance) -> tup
 def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tuple[Tensor, ...]:
     """Return the graph's outputs: the candidates, or every anchor if the service selects the candidates.
 
-    Prototypes are float16, since they are most of what a graph returns.
+    Prototypes are float16, because they are the largest output of a graph.
     """
     prototypes = () if predictions.prototypes is None else (predictions.prototypes.half(),)
     if spec.selection == "service":
@@ -172,9 +174,10 @@ def _outputs(model: Detector, predictions: Predictions, spec: GraphSpec) -> tupl
 def _threshold_in_a_gap(scores: NDArray[np.float32]) -> float | None:
     """Return the middle of the widest gap between neighbouring scores near 0.25.
 
-    With this threshold, rounding moves no score of the golden sample across the threshold. Near means from
-    0.15 to 0.35, or from half of the highest score if that score is below 0.3. If fewer than two scores are
-    near, return half of the highest score, at most 0.175. Return None if all scores are below CONF_FLOOR.
+    With this threshold, rounding moves no score of the golden sample across the threshold. Scores are near
+    0.25 if they are between 0.15 and 0.35. If the highest score is below 0.3, the lower limit is half of the
+    highest score. If fewer than two scores are near, return half of the highest score, at most 0.175. Return
+    None if all scores are below CONF_FLOOR.
     """
     falling = np.sort(scores.reshape(-1))[::-1]
     if falling[0] < CONF_FLOOR:

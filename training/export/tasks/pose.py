@@ -18,7 +18,7 @@ VISIBILITIES = "visibilities"  # of keypoints
 
 
 def pose_task(config: ModelConfig) -> ExportTask:
-    """Return what the exporter has to know about pose networks with the keypoints of `config`."""
+    """Return the ExportTask of pose networks with the keypoints of `config`."""
     skeleton = config.skeleton
     assert skeleton is not None  # ModelConfig requires it of pose
     return object_task(

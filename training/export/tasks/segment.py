@@ -53,7 +53,7 @@ def _compare(want: Arrays, got: Arrays, pairs: Pairs, tolerance: Tolerance) -> d
 def mask_difference(want: Arrays, got: Arrays, pairs: Pairs) -> Difference:
     """Return 1 - IoU of the two masks of each object that an answer would show, in the model input.
 
-    Both masks are cut to the box in `want`: differences of boxes are measured by themselves.
+    Both masks are cut to the box in `want`, because differences of boxes are measured separately.
     """
     height, width = (MASK_STRIDE * side for side in want[PROTOTYPES].shape[-2:])
     whole = Letterbox.fit((height, width), (height, width))
@@ -78,9 +78,10 @@ def mask_difference(want: Arrays, got: Arrays, pairs: Pairs) -> Difference:
 
 
 def _shown(want: Arrays, pairs: Pairs) -> NDArray[np.intp]:
-    """Return the pairs that NMS keeps, of those that score CONF, or half of the best score if that is lower.
+    """Return the indices of the pairs that an answer would show: pairs of likely objects that NMS keeps.
 
-    Masks of unlikely objects are noise, of which every rounding changes a large part.
+    An object is likely if its score is at least CONF, or at least half of the best score if that is lower.
+    Masks of unlikely objects are noise, and any rounding changes a large part of such a mask.
     """
     if CLASS_SCORES in want:
         scores, class_ids = want[CLASS_SCORES][0].max(axis=-1), want[CLASS_SCORES][0].argmax(axis=-1)

@@ -19,7 +19,7 @@ Answers = Iterable[tuple[Sample, Arrays]]  # images of a data set, and a graph's
 
 
 class Difference(NamedTuple):
-    """The difference of one output in two answers.
+    """The difference of one output between two answers.
 
     The difference is infinite if a row has no counterpart in the other answer, and NaN if a value is not
     finite.
@@ -31,7 +31,7 @@ class Difference(NamedTuple):
 
 
 class GoldenAnswer(NamedTuple):
-    """A correct server's answer for the golden image, and the request parameters for it."""
+    """The answer of a correct server for the golden image, and the request parameters that lead to it."""
 
     arrays: Mapping[str, NDArray[Any]]
     params: Mapping[str, float]  # only those that differ from the task's defaults
@@ -40,9 +40,9 @@ class GoldenAnswer(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportTask:
-    """What the exporter has to know about a task. Its functions take the outputs for one image, by role."""
+    """The properties of a task that the exporter needs; its functions take outputs for one image, by role."""
 
-    resize: Mapping[str, Any]  # how an image becomes the network input, for the manifest
+    resize: Mapping[str, Any]  # how an image becomes the model input, for the manifest
     settings: Callable[[GraphSpec], dict[str, Any]]  # task_settings of the manifest
     output_rows: Callable[[ModelConfig, GraphSpec, Tolerance], tuple[Output, ...]]
     outputs: Callable[[Any, Any, GraphSpec], tuple[Tensor, ...]]  # of model and predictions

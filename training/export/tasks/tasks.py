@@ -1,4 +1,4 @@
-"""Select the ExportTask of a model by the name of its task."""
+"""Look up the ExportTask of a model by the name of its task."""
 
 from training.config import ModelConfig
 from training.export.tasks.classify import CLASSIFY
@@ -10,7 +10,7 @@ from training.export.tasks.task import ExportTask
 
 
 def export_task(config: ModelConfig) -> ExportTask:
-    """Return what the exporter has to know about a model's task."""
+    """Return the ExportTask of a model's task."""
     match config.task:
         case "detect":
             return DETECT

@@ -1,4 +1,4 @@
-"""Write what Triton needs for an artifact: config.pbtxt, and the models <artifact>-nms, <artifact>-detect."""
+"""Write Triton's files for an artifact: config.pbtxt, and the models <artifact>-nms, <artifact>-detect."""
 
 import json
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ ONLY_VERSION = "1"  # of -nms and -detect, which do what the newest manifest sta
 def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options: TritonOptions) -> None:
     """Write Triton's files for one `<name>-<target>` into a staging folder.
 
-    For a model that finds objects, also write the models `<name>-<target>-nms` and `<name>-<target>-detect`,
-    unless the graph has a fixed batch of several images: these two models take one image.
+    For a model that finds objects, also write the models `<name>-<target>-nms` and `<name>-<target>-detect`.
+    These two models take one image, so they are left out if the graph has a fixed batch of several images.
 
     Args:
-        room: the staging folder. Each model is written into a folder of its own here. The folder
-            `<name>-<target>` may already exist and hold versions of the graph.
+        room: the staging folder, in which each model gets a folder. The folder `<name>-<target>` may already
+            exist and hold versions of the graph.
         manifests: the manifest of every version that will be in the repository.
 
     Raises:
@@ -59,7 +59,7 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
     """Write Triton's files for every model of a repository; on an error, change nothing.
 
     Args:
-        name: write only for this model, for all of its targets; None: for every model.
+        name: write only for this model, with all of its targets; None: for every model.
 
     Returns:
         The folders `<name>-<target>` of these models.
@@ -79,13 +79,13 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
 
 
 def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path]:
-    """Convert every manifest.json from format version 1 to 2; graphs and their checksums stay the same.
+    """Convert every manifest.json from schema version 1 to 2; graphs and their checksums stay the same.
 
     Each rewritten manifest has a new sha256, by which the service identifies the artifact. Triton's files
     still hold the old sha256, so the caller must write these files again afterwards.
 
     Args:
-        name: rewrite only for this model, for all of its targets; None: for every model.
+        name: rewrite only for this model, with all of its targets; None: for every model.
 
     Returns:
         The manifests that were rewritten.
@@ -107,7 +107,7 @@ def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path
 
 
 def _stored(repository: Path, name: str | None) -> list[list[StoredManifest]]:
-    """Return the manifests of every model, or of the model with this name; one list for each target."""
+    """Return the manifests of every model, or of the model called `name`, as one list for each target."""
     folders = {path.parents[1] for path in repository.glob("*/[1-9]*/manifest.json")}
     stored = [read_manifests(folder) for folder in sorted(folders) if not folder.name.startswith(".")]
     return [manifests for manifests in stored if manifests and name in (None, manifests[0].content["name"])]

@@ -1,9 +1,9 @@
 """Write the config.pbtxt of the three Triton models of an artifact.
 
 `<name>-<target>` is the graph; the service calls it. `<name>-<target>-nms` is a Python model that suppresses
-overlapping detections. `<name>-<target>-detect` is an ensemble of the two, for clients that call Triton
-directly. Such a client cannot read the repository, so the parameters of each model hold the manifests and
-their sha256.
+overlapping detections. `<name>-<target>-detect` is an ensemble of these two models, for clients that call
+Triton directly. Such a client cannot read the repository, so the parameters of each model hold the manifests
+and their sha256.
 
 All functions take the manifests of every version; the newest manifest describes the tensors.
 """
@@ -39,7 +39,7 @@ TYPES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output that is not the graph's; sizes are without a batch, and -1 if they are open."""
+    """An input or output that the graph lacks; its sizes do not include the batch, and -1 is a free size."""
 
     name: str
     dtype: Dtype | Literal["bytes"]
@@ -95,7 +95,7 @@ def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) ->
 
 
 def fixed_batch(stored: StoredManifest) -> int | None:
-    """Return the number of images that each request must hold; None if the graph has several batch sizes."""
+    """Return the only batch size that the graph takes; None if it takes several batch sizes."""
     batches = stored.content["batch"]
     return int(batches[0]) if len(batches) == 1 else None
 
@@ -150,7 +150,7 @@ def _newest(manifests: Sequence[StoredManifest]) -> StoredManifest:
 def _versions_served(manifests: Sequence[StoredManifest]) -> int:
     """Return how many of the newest versions Triton serves: VERSIONS_SERVED, or 1 if their tensors differ.
 
-    A configuration states one shape of each tensor for all versions.
+    A configuration states one shape of each tensor, which must fit all versions.
     """
     latest = sorted(manifests, key=lambda stored: stored.version)[-VERSIONS_SERVED:]
     shapes = {(fixed_batch(stored), stored.inputs, stored.outputs) for stored in latest}
