@@ -39,7 +39,8 @@ def prune(options: PruneOptions) -> Pruning:
     """Write a checkpoint without the least chosen experts, and measure the model before and after.
 
     Raises:
-        TrainingError: anything failed; the error is of a subclass. No file was written.
+        TrainingError: any step failed, and no file was written. The subclass of the error shows the kind of
+            failure.
     """
     check_output(options.output)
     options = replace(options, checkpoint=find_checkpoint(options.checkpoint))

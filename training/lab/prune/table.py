@@ -12,9 +12,10 @@ from training.lab.prune.outcome import Pruning, Side
 
 
 def use_table(uses: Sequence[LayerUse], kept: Mapping[str, Sequence[int]]) -> str:
-    """Return a table: each expert's share of images and mean weight, and whether pruning removes it.
+    """Return a table of experts that shows how much each is used, and whether pruning removes it.
 
-    The share of images is the share for which the router chose the expert.
+    How much an expert is used is shown by the share of images for which the router chose it, and by its mean
+    weight.
     """
     rows: list[tuple[object, ...]] = [("layer", "expert", "of images", "mean weight", "")]
     for use in uses:
