@@ -103,7 +103,7 @@ def _opened(config: DataConfig, name: TaskName | None) -> tuple[Dataset, Task]:
     whole = _has_image_classes(dataset)
     task = task_named(name or ("classify" if whole else "detect"))
     if whole != (task.name == "classify"):
-        task.check_labels(dataset)  # it fails
+        task.check_labels(dataset)  # this call raises an error
     return dataset, task
 
 

@@ -106,7 +106,7 @@ def training_samples(dataset: Dataset, config: TrainConfig, epoch: int, count: i
     """
     shown: list[Sample] = []
     # A sample depends on its place in the epoch, not on the batch size. With batches of two, at most one
-    # sample too many is made. There is no cache, since each sample is used once.
+    # sample too many is made. There is no cache, because each sample is used once.
     pairs = replace(config, batch_size=2, accumulate=1, loader_workers=0)
     with TrainingLoader(dataset, pairs, task_named(config.model.task), cache_bytes=0) as loader:
         for batch in islice(loader.epoch(epoch), -(-count // 2)):

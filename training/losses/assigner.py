@@ -29,7 +29,7 @@ class Geometry(NamedTuple):
     """Two functions that assignment needs for a kind of box; a box of this kind has D numbers."""
 
     inside: Callable[[Tensor, Tensor], Tensor]  # boxes (M, D), points (A, 2) to (M, A) bool
-    overlap: Callable[[Tensor, Tensor], Tensor]  # two times boxes (P, D) to (P,), at most 1
+    overlap: Callable[[Tensor, Tensor], Tensor]  # pairs of boxes, (P, D) and (P, D), to (P,), at most 1
 
 
 def anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
     return x_inside & y_inside
 
 
-UPRIGHT = Geometry(anchors_inside, complete_iou)  # of boxes xyxy
+UPRIGHT = Geometry(anchors_inside, complete_iou)  # for upright boxes, xyxy
 
 
 @torch.no_grad()
@@ -117,7 +117,7 @@ def _best_per_object(
     table[object_ids, anchor_ids] = alignment
     chosen_alignment, chosen = table.topk(min(top_k, shape[1]), dim=1)
     keep = torch.zeros(shape, dtype=torch.bool, device=alignment.device)
-    keep.scatter_(1, chosen, chosen_alignment >= 0)  # -1: no pair, as fewer than top_k anchors are inside
+    keep.scatter_(1, chosen, chosen_alignment >= 0)  # -1: no pair; fewer than top_k anchors are inside
     return keep[object_ids, anchor_ids].nonzero().flatten()
 
 

@@ -27,8 +27,8 @@ class Matches(NamedTuple):
     weights: Tensor  # (F,) 0..1, the target score of the anchor
 
 
-# Returns terms of the loss by name, each summed over the matched anchors with their weights. The names are
-# those of the weights in LossConfig.
+# A function that returns terms of the loss by name. Each term is a sum over the matched anchors, with their
+# weights. LossConfig has a weight of the same name for each term.
 Sums = Callable[[Matches], Mapping[str, Tensor]]
 
 

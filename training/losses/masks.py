@@ -40,7 +40,7 @@ def segmentation_loss(
         assert predictions.extras is not None
         assert predictions.prototypes is not None
         sums = []
-        # Image by image, since the logits of all anchors of a batch would take much memory.
+        # Image by image, because the logits of all anchors of a batch would take much memory.
         for image_id in matches.image_ids.unique().tolist():
             rows = matches.image_ids == image_id
             objects = matches.object_ids[rows]

@@ -78,7 +78,7 @@ def diversity_loss(routing: Routing, mean: Mean = over_images) -> Tensor:
     experts = routing.probs.shape[-1]
     log_probs = routing.logits.log_softmax(dim=-1)  # (B, E)
     entropy = mean(-(log_probs.exp() * log_probs).sum(dim=-1))
-    # Computed as a norm, since a square root has no gradient where all probabilities are equal.
+    # This is computed as a norm, because a square root has no gradient where all probabilities are equal.
     distance = torch.linalg.vector_norm(mean(routing.probs) - 1 / experts)
     return (math.log(experts) - entropy) + math.sqrt(experts) * distance
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-# Returns the sum of a tensor over all processes; the gradient is that of the process's own summand.
+# A function that sums a tensor over all processes; the sum's gradient goes to the process's own tensor only.
 Total = Callable[[Tensor], Tensor]
 
 

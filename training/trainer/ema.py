@@ -26,7 +26,7 @@ class WeightAverage:
         """Update the average with the weights of `model` after a step; the first step is number 1."""
         decay = self._decay * (1 - math.exp(-step / self._tau_steps))
         averages = list(self.model.state_dict().values())
-        current = list(model.state_dict().values())  # in the same order, as self.model is a copy
+        current = list(model.state_dict().values())  # in the same order, because self.model is a copy
         floats = [index for index, each in enumerate(averages) if each.dtype.is_floating_point]
         # One call for all: calling for each of hundreds of tensors takes longer than the sums.
         torch._foreach_lerp_([averages[i] for i in floats], [current[i] for i in floats], 1 - decay)

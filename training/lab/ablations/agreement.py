@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from statistics import fmean, variance
 
-ENUMERATED = 7  # with at most this many rows, all orders are tried: 5,040
+ENUMERATED = 7  # with at most this many rows, all orders are tried, which are 5,040
 ONE_SEED = "With one seed, it is not known how much of the differences between rows is chance."
 
 
@@ -47,7 +47,7 @@ def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], sprea
     if len(ours) <= ENUMERATED:
         scores = [_order(published, each, pairs)[1] for each in permutations(means)]
         chance = sum(each >= score for each in scores) / len(scores)
-    # Differences are rounded, as 62.1 - 61.6 is a little more than 0.5 in binary.
+    # Differences are rounded, because 62.1 - 61.6 is a little more than 0.5 in binary.
     wide = [(a, b) for a, b in pairs if round(abs(published[a] - published[b]), 6) > round(spread, 6)]
     seeds = min(len(runs) for runs in ours)
     deviation, clear = None, None

@@ -90,7 +90,7 @@ def mean_cell(values: Sequence[float], digits: int = 1) -> str:
 
 
 def spread() -> float:
-    """Return by how many points the figures that the paper gives for its final model differ at most."""
+    """Return the largest difference, in points, between the paper's figures for its final model."""
     return max(published_spread()) - min(published_spread())
 
 
@@ -231,7 +231,7 @@ def _beside(found: Sequence[RoutingFigures], top_k: str, usual: str, goal: float
     if not found:
         return ""
     difference = 100 * fmean(each.map50_95[top_k] - each.map50_95[usual] for each in found)
-    # The difference is rounded, as 0.30 - 0.29 is a little more than 0.01 in binary.
+    # The difference is rounded, because 0.30 - 0.29 is a little more than 0.01 in binary.
     missed = "" if round(difference, 6) >= -goal else ", missed"
     return f"{mean_cell([100 * each.map50_95[top_k] for each in found])} ({difference:+.2f}{missed})"
 

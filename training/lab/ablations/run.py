@@ -35,7 +35,7 @@ class Settings:
     """The settings that all rows in an output folder share."""
 
     recipe: str
-    data: str  # the folder's name without its path, since reports are shared
+    data: str  # the folder's name without its path, because reports are shared
     split: str | None  # None, as val_split: the recipe's own splits, or generated scenes
     val_split: str | None
     classes: int

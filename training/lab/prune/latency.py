@@ -62,7 +62,7 @@ def measure_latency(before: Detector, after: Detector, *, rounds: int = ROUNDS) 
 
 
 def summarise(timed: Timed[Form]) -> Latency:
-    """Return the quartiles of the measured times, and of the ratios of the times after and before pruning."""
+    """Return the quartiles of the times, and of the times after pruning divided by those before pruning."""
     seconds = {form: np.array(times) for form, times in timed.seconds.items()}
     pairs: dict[Kind, Pair] = {}
     noise = None

@@ -12,10 +12,9 @@ from training.lab.prune.outcome import Pruning, Side
 
 
 def use_table(uses: Sequence[LayerUse], kept: Mapping[str, Sequence[int]]) -> str:
-    """Return a table of experts that shows how much each is used, and whether pruning removes it.
+    """Return a table of the use of each expert, which also shows the experts that pruning removes.
 
-    How much an expert is used is shown by the share of images for which the router chose it, and by its mean
-    weight.
+    The use of an expert is the share of images for which the router chose it, and its mean weight.
     """
     rows: list[tuple[object, ...]] = [("layer", "expert", "of images", "mean weight", "")]
     for use in uses:
