@@ -1,4 +1,4 @@
-"""The command `python -m training check`: show what is understood of a data set, and what is odd."""
+"""The command `python -m training check`: show how a data set is read, and what is odd about it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,7 +34,7 @@ SIZES = ("small", "medium", "large", "median px", f"under {MIN_SIDE_PX:g} px")
 
 
 class Checked(NamedTuple):
-    """The report of a check, and the reasons, if any, why training on the data set would fail."""
+    """The report of a check, and the reasons why training on the data set would fail, if there are any."""
 
     report: str  # text of several lines
     problems: list[str]  # why a training would fail or learn nothing; empty: it can learn
@@ -48,18 +48,19 @@ def check(
     input_hw: tuple[int, int] | None = None,
     images: int = 16,
 ) -> Checked:
-    """Decode every image of a data set; report splits, objects by class and size, and what is odd.
+    """Decode every image of a data set; report its splits, its objects by class and size, and what is odd.
 
     Args:
-        options: the folder, its splits and classes, as for `train`; other options are ignored.
-        task_name: the task whose labels are read; None: classify if images have classes, else detect.
+        options: the folder, its splits and its classes, as in the options of `train`; all other options are
+            ignored.
+        task_name: the task whose labels are read; None: `classify` if images have classes, else `detect`.
         output: .png or .jpg file for a drawing of training images with their labels; None: draw nothing.
-        input_hw: size of the network input, at which objects are measured; None: the task's usual size.
+        input_hw: size of the model input. Objects are measured at this size. None: the task's usual size.
         images: largest number of images in the drawing.
 
     Raises:
         ConfigError: no folder is given, or the suffix of output is not that of an image.
-        DatasetError: the training data cannot be read, or has other labels than those of the task.
+        DatasetError: the training data cannot be read, or its labels do not fit the task.
     """
     if output is not None:
         check_suffix(output)
@@ -94,19 +95,22 @@ def check(
 
 
 def _opened(config: DataConfig, name: TaskName | None) -> tuple[Dataset, Task]:
-    """Return a data set with the labels of a task, and the task; see the argument `task_name` of `check`."""
+    """Return a data set with the labels of a task, and the task.
+
+    `name` names the task; if it is None, the task is chosen as `check` describes for its task_name.
+    """
     dataset = open_dataset(labelled_by(name, config) if name else config)
     whole = _has_image_classes(dataset)
     task = task_named(name or ("classify" if whole else "detect"))
     if whole != (task.name == "classify"):
-        task.check_labels(dataset)  # it fails
+        task.check_labels(dataset)  # this call raises an error
     return dataset, task
 
 
 def _other_splits(config: DataConfig, val_config: DataConfig | None) -> dict[str, DataConfig]:
-    """Return the splits other than the training split, by their names in the report.
+    """Return the splits other than the training split; the keys are their names in the report.
 
-    They are the validation split, if there is one, and the test split, if the data set is a single folder.
+    The validation split is included if there is one, and the test split if the data set is a single folder.
     """
     others = {} if val_config is None else {_name(val_config, "val"): val_config}
     if isinstance(config, FolderConfig):
@@ -133,7 +137,7 @@ def _heading(
 
 
 def _format(config: FolderConfig) -> str:
-    """Return a text that names the folder, its format, and the sign by which the format was recognised."""
+    """Return a text that names the folder, its format, and what showed that it has this format."""
     found = format_of(Path(config.root), config.split, config.format)
     name = next(name for name, each in FORMATS.items() if each is found)
     return f"{config.root}: format {name}, recognised by {found.looked_for}"
@@ -173,11 +177,11 @@ def _described(split: Split) -> list[str]:
 
 
 def _row(name: str, seen: Survey, chosen: NDArray[np.bool_]) -> list[str]:
-    """Return a row of the report's table, on the objects that the mask `chosen` selects.
+    """Return a row of the report's table about the objects that the mask `chosen` selects.
 
-    The columns are: the name; the number of images that have a selected object; the numbers of all, small,
-    medium and large selected objects, by COCO's sizes; their median size at the network input; the number of
-    selected objects that are too small.
+    The row has these columns: the name, the number of images that have a selected object, the number of
+    selected objects, how many of them are small, medium and large by COCO's sizes, their median size at the
+    size of the model input, and how many of them are too small.
     """
     small, large = COCO_AREAS
     areas, sides = seen.areas[chosen], seen.sides_px[chosen]
@@ -193,7 +197,7 @@ def _row(name: str, seen: Survey, chosen: NDArray[np.bool_]) -> list[str]:
 
 
 def _draw(split: Split, input_hw: tuple[int, int], images: int, output: Path) -> int:
-    """Draw images with labels, evenly spread over a split; return their number."""
+    """Draw images that are spread evenly over a split, with their labels; return the number of images."""
     whole = [index for index, digest in enumerate(split.seen.digests) if digest]
     labelled = sorted(set(split.seen.image_ids.tolist())) or whole
     places = np.linspace(0, len(labelled) - 1, min(images, len(labelled))).round().astype(int)

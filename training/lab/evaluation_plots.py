@@ -1,4 +1,4 @@
-"""Write the plots of an evaluation, each also as numbers: curves, and the confusion matrix."""
+"""Write an evaluation's curves and confusion matrix, each as a plot and as a file of numbers."""
 
 import csv
 import io
@@ -30,8 +30,7 @@ def write_plots(found: Result, folder: Path, *, conf: float = 0.25, iou: float =
     Args:
         folder: created if it does not exist; files of the same name are replaced.
         conf: lowest score of a detection in the confusion matrix.
-        iou: least overlap of object and detection in the confusion matrix.
-
+        iou: smallest overlap at which a detection matches an object in the confusion matrix.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, bytes | str] = {"report.json": task_named(found.task).report_json(found)}
@@ -125,7 +124,7 @@ def _draw_curves(
 
 
 def _draw_matrix(matrix: NDArray[np.int64], names: Sequence[str], what: str) -> Figure:
-    """Draw a confusion matrix: colours are shares of a row, numbers are counts."""
+    """Draw a confusion matrix; a cell's colour shows its share of the row, and its number is the count."""
     count = len(matrix)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     height = min(9.0, 2.0 + 0.3 * count)

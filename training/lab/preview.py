@@ -42,13 +42,13 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def look(options: TrainOptions, output: Path, *, epoch: int = 1, images: int = 16) -> int:
-    """Draw the samples of one epoch, in their order, into one image file; return the number of samples.
+    """Draw the first samples of an epoch into one image file; return the number of samples.
 
     Args:
         options: the options of `train`; run_dir and weights are ignored.
         output: a .png or .jpg file; an existing file is replaced.
-        epoch: counted from 1.
-        images: largest number of samples.
+        epoch: number of the epoch, counted from 1.
+        images: largest number of samples to draw.
 
     Raises:
         ConfigError: the run has no such epoch, or the suffix of output is not that of an image.
@@ -71,7 +71,7 @@ def look(options: TrainOptions, output: Path, *, epoch: int = 1, images: int = 1
 
 
 def check_suffix(output: Path) -> None:
-    """Check that the name of an output file is that of an image; raise ConfigError otherwise."""
+    """Raise ConfigError if the suffix of an output file is not that of an image."""
     if output.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{output}: images are written as {', '.join(SUFFIXES)}")
 
@@ -79,17 +79,17 @@ def check_suffix(output: Path) -> None:
 def write_sheet(
     samples: Sequence[Sample], class_names: Sequence[str], output: Path, edges: Sequence[Edge] = ()
 ) -> None:
-    """Draw samples of the same size into one image file as contact_sheet does; replace an existing file."""
+    """Write the drawing that contact_sheet makes of samples to an image file; replace an existing file."""
     write_atomically(output, encode(contact_sheet(samples, class_names, edges), output.suffix.lower()))
 
 
 def edges_of(dataset: Dataset) -> tuple[Edge, ...]:
-    """Return the pairs of keypoints that a drawing connects; none if the data set has no skeleton."""
+    """Return the pairs of keypoints that a drawing connects by lines; () if the data set has no skeleton."""
     return dataset.skeleton.edges if dataset.skeleton else ()
 
 
 def letterboxed(sample: Sample, input_hw: tuple[int, int]) -> Sample:
-    """Return a sample with its labels at the size of the network input, not augmented."""
+    """Return a sample and its labels at the size of the model input, without augmentation."""
     scaled = scale_sample(sample, input_hw)
     image, placed = letterbox_image(scaled.image, input_hw)
     offset = np.array([placed.left, placed.top] * 2, dtype=np.float32)
@@ -99,14 +99,14 @@ def letterboxed(sample: Sample, input_hw: tuple[int, int]) -> Sample:
 
 
 def training_samples(dataset: Dataset, config: TrainConfig, epoch: int, count: int) -> list[Sample]:
-    """Return the first `count` samples of an epoch, augmented as in training; epochs count from 0.
+    """Return the first `count` samples of an epoch, augmented as in training; the first epoch is 0.
 
     Raises:
         DatasetError: an image cannot be loaded.
     """
     shown: list[Sample] = []
     # A sample depends on its place in the epoch, not on the batch size. With batches of two, at most one
-    # sample too many is made. There is no cache, since each sample is used once.
+    # sample too many is made. There is no cache, because each sample is used once.
     pairs = replace(config, batch_size=2, accumulate=1, loader_workers=0)
     with TrainingLoader(dataset, pairs, task_named(config.model.task), cache_bytes=0) as loader:
         for batch in islice(loader.epoch(epoch), -(-count // 2)):
@@ -115,7 +115,7 @@ def training_samples(dataset: Dataset, config: TrainConfig, epoch: int, count: i
 
 
 def batch_sample(batch: Batch, place: int) -> Sample:
-    """Return an image of a batch as a sample, with its labels as the loss sees them; places count from 0."""
+    """Return one image of a batch as a sample, with the labels that the loss gets; the first place is 0."""
     image, name = batch.images[place].numpy(), f"sample {place}"
     match batch:
         case BoxBatch():
@@ -131,9 +131,9 @@ def batch_sample(batch: Batch, place: int) -> Sample:
 
 
 def _shapes_of(batch: BoxBatch, mine: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return the shapes of some objects of a batch as fields of Sample.
+    """Return the shapes of the objects that `mine` selects from a batch, as fields of Sample.
 
-    A mask consists of squares of MASK_STRIDE pixels, as the loss sees it.
+    Masks have the coarse resolution that the loss uses: squares of MASK_STRIDE × MASK_STRIDE pixels.
     """
     match batch:
         case SegmentBatch():
@@ -150,10 +150,11 @@ def _shapes_of(batch: BoxBatch, mine: NDArray[np.bool_]) -> dict[str, Any]:
 def contact_sheet(
     samples: Sequence[Sample], class_names: Sequence[str], edges: Sequence[Edge] = ()
 ) -> NDArray[np.uint8]:
-    """Return one or more samples of the same size in rows of COLUMNS, as one RGB image (H, W, 3).
+    """Return one RGB image (H, W, 3) that shows samples of the same size in rows of COLUMNS.
 
-    Keypoints are dots, or rings where they are hidden; `edges` are the pairs that lines connect. If a sample
-    has ignored regions, a legend is at the bottom.
+    There must be at least one sample. A visible keypoint is drawn as a dot, and a hidden one as a ring.
+    `edges` are the pairs of keypoints that lines connect. If a sample has ignored regions, a legend at the
+    bottom explains their hatching.
     """
     tiles = [_tile(sample, class_names, edges) for sample in samples]
     height, width = tiles[0].shape[:2]
@@ -202,7 +203,7 @@ def _tile(sample: Sample, class_names: Sequence[str], edges: Sequence[Edge]) -> 
 def _shapes(
     tile: NDArray[np.uint8], sample: Sample, colours: Sequence[Colour], edges: Sequence[Edge]
 ) -> None:
-    """Draw masks, keypoints and oriented boxes of a sample, each where it has them, into its scaled image."""
+    """Draw the masks, keypoints and oriented boxes that a sample has into its scaled image."""
     scale = TILE_PX / max(sample.image.shape[:2])
     source_hw = (sample.image.shape[0], sample.image.shape[1])
     for mask, colour in zip(sample.masks or (), colours, strict=False):
@@ -219,7 +220,10 @@ def _shapes(
 
 
 def _hatch(image: NDArray[np.uint8], window: Sequence[int]) -> None:
-    """Draw a white frame and diagonal lines, white beside black so that they are visible on any image."""
+    """Mark a region with a white frame and diagonal lines.
+
+    Each white diagonal has a black one beside it, so that the lines are visible on any image.
+    """
     x1, y1, x2, y2 = window
     part = image[y1:y2, x1:x2]
     diagonal = np.add.outer(np.arange(y1, y2), np.arange(x1, x2)) % HATCH_PX  # (h, w)

@@ -1,4 +1,4 @@
-"""Assigns anchors to objects: decides which anchors should predict which object.
+"""Assign anchors to objects, that is, decide which anchors should predict which object.
 
 Source: task-aligned assignment, Feng et al. 2021, TOOD, arXiv:2108.07755, section 3.2.
 """
@@ -26,16 +26,17 @@ class Targets(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """What assignment needs to know about a kind of boxes, which have D numbers each."""
+    """Two functions that assignment needs for a kind of box; a box of this kind has D numbers."""
 
     inside: Callable[[Tensor, Tensor], Tensor]  # boxes (M, D), points (A, 2) to (M, A) bool
-    overlap: Callable[[Tensor, Tensor], Tensor]  # two times boxes (P, D) to (P,), at most 1
+    overlap: Callable[[Tensor, Tensor], Tensor]  # pairs of boxes, (P, D) and (P, D), to (P,), at most 1
 
 
 def anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
     """Return whether each anchor is inside each object, (M, A) bool.
 
-    An object smaller than the finest cell is enlarged to one cell; otherwise no anchor might be inside it.
+    An object that is smaller than the finest cell is enlarged to one cell. Otherwise there might be no anchor
+    inside it.
     """
     center = (truth_boxes[:, :2] + truth_boxes[:, 2:]) / 2
     half = ((truth_boxes[:, 2:] - truth_boxes[:, :2]) / 2).clamp(min=STRIDES[0] / 2)
@@ -44,7 +45,7 @@ def anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
     return x_inside & y_inside
 
 
-UPRIGHT = Geometry(anchors_inside, complete_iou)  # of boxes xyxy
+UPRIGHT = Geometry(anchors_inside, complete_iou)  # for upright boxes, xyxy
 
 
 @torch.no_grad()
@@ -58,20 +59,20 @@ def assign(
 ) -> Targets:
     """Return the targets of all anchors: each object gets the anchors that predict it best.
 
-    The alignment of an anchor with an object is score^alpha × IoU^beta: its score for the object's class,
-    and the overlap of its predicted box with the object.
+    The alignment of an anchor with an object is score^alpha × IoU^beta. Here, score is the anchor's score for
+    the object's class, and IoU is the overlap of the anchor's predicted box with the object.
 
-    An anchor is assigned to at most one object. To save time, overlaps are computed only for the (object,
-    anchor) pairs whose anchor is inside the object: a few per cent of all pairs.
+    An anchor is assigned to at most one object. To save time, overlaps are computed only for those pairs of
+    object and anchor in which the anchor is inside the object. These are a few per cent of all pairs.
 
     Args:
-        boxes: predicted boxes (B, A, D), in pixels of the model input; D = 4, xyxy, if they are upright.
+        boxes: predicted boxes (B, A, D), in pixels of the model input; upright boxes are xyxy, with D = 4.
         class_scores: predicted scores (B, A, C), 0..1.
         points: cell centres (A, 2), in pixels of the model input.
         truth: boxes (M, D), class ids (M,) and image ids (M,) of the batch's objects.
         config: holds assign_top_k (the largest number of anchors per object) and the exponents of the
             alignment.
-        geometry: how points and boxes relate.
+        geometry: tells which points are inside a box, and how much two boxes overlap.
     """
     truth_boxes, truth_classes, image_ids = truth
     batch, anchors, classes = class_scores.shape
@@ -111,12 +112,12 @@ def assign(
 def _best_per_object(
     object_ids: Tensor, anchor_ids: Tensor, alignment: Tensor, shape: tuple[int, int], top_k: int
 ) -> Tensor:
-    """Return the indices of the pairs (object, anchor) that are among their object's top_k by alignment."""
+    """Return the indices of those pairs of object and anchor that are the object's top_k by alignment."""
     table = torch.full(shape, -1.0, device=alignment.device)
     table[object_ids, anchor_ids] = alignment
     chosen_alignment, chosen = table.topk(min(top_k, shape[1]), dim=1)
     keep = torch.zeros(shape, dtype=torch.bool, device=alignment.device)
-    keep.scatter_(1, chosen, chosen_alignment >= 0)  # -1: no pair, as fewer than top_k anchors are inside
+    keep.scatter_(1, chosen, chosen_alignment >= 0)  # -1: no pair; fewer than top_k anchors are inside
     return keep[object_ids, anchor_ids].nonzero().flatten()
 
 

@@ -1,4 +1,4 @@
-"""The distribution focal loss of box sides, and its targets."""
+"""The distribution focal loss of box sides, and the distances that are its targets."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ def side_distances(points: Tensor, strides: Tensor, boxes_xyxy: Tensor, reg_max:
 
     The unit is the stride of each point.
 
-    Distances are clipped to just below reg_max - 1, the last bin, so that every distance is between two bins.
+    Distances are clipped to just below reg_max - 1, which is the last bin. So every distance is between two
+    bins.
     """
     left_top = (points - boxes_xyxy[:, :2]) / strides
     right_bottom = (boxes_xyxy[:, 2:] - points) / strides
@@ -20,14 +21,14 @@ def side_distances(points: Tensor, strides: Tensor, boxes_xyxy: Tensor, reg_max:
 
 
 def distribution_focal_loss(box_logits: Tensor, distances: Tensor) -> Tensor:
-    """Return the distribution focal loss of each anchor, (F,): the mean over its four sides.
+    """Return the distribution focal loss of each anchor, (F,), which is the mean over the box's four sides.
 
-    A side's loss is the weighted mean of its cross entropies with the two bins around its distance; the
-    nearer bin weighs more.
+    The loss of a side is the weighted mean of two cross entropies: with the bin just below and with the bin
+    just above the side's distance. The nearer bin weighs more.
 
     Args:
-        box_logits: (F, 4, R).
-        distances: (F, 4), in 0..R - 1.
+        box_logits: logits of the R bins for each side, (F, 4, R).
+        distances: wanted distances of the sides, (F, 4), in 0..R - 1.
 
     Source: Li et al. 2020, arXiv:2006.04388, eq. 6.
     """

@@ -19,7 +19,7 @@ def classification_loss(
 
     Args:
         class_ids: the class of each image, (B,).
-        total: sums a tensor over all processes that share the batch; detection_loss has the same argument.
+        total: a function that sums a tensor over all processes that share the batch, as for detection_loss.
     """
     logits = predictions.class_logits.float()
     own = functional.cross_entropy(logits, class_ids, reduction="sum", label_smoothing=config.label_smoothing)

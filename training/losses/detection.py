@@ -1,4 +1,4 @@
-"""The loss of a detector for one batch, and what the losses of all networks with anchors share."""
+"""The loss of a detector for one batch, and functions that the losses of all networks with anchors share."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from training.ops.boxes import complete_iou
 
 
 class Matches(NamedTuple):
-    """The anchors that objects are assigned to."""
+    """The anchors that are assigned to an object; each anchor has one entry in every field."""
 
     image_ids: Tensor  # (F,) int64
     anchor_ids: Tensor  # (F,) int64
@@ -27,8 +27,8 @@ class Matches(NamedTuple):
     weights: Tensor  # (F,) 0..1, the target score of the anchor
 
 
-# Returns terms of the loss by name, each summed over the matched anchors with their weights. The names are
-# those of the weights in LossConfig.
+# A function that returns terms of the loss by name. Each term is a sum over the matched anchors, with their
+# weights. LossConfig has a weight of the same name for each term.
 Sums = Callable[[Matches], Mapping[str, Tensor]]
 
 
@@ -43,16 +43,16 @@ def detection_loss(
     """Return the weighted sum of CIoU, BCE and DFL losses over task-aligned anchors, and the routing losses.
 
     The box, class and DFL terms are divided by the sum of the batch's target scores, or by 1 if this sum is
-    smaller. The divisor is the result's `weight`. The weighted sum is multiplied by the batch size, because
-    the published learning rates are for such a loss.
+    smaller. The divisor is the result's `weight`. The weighted sum, including the routing losses, is
+    multiplied by the batch size, because the published learning rates are for such a loss.
 
     Args:
         truth: boxes (M, 4) in pixels of the model input, class ids (M,) and image ids (M,) of the objects.
-        ignored: regions (R, 4) in pixels of the model input, and image ids (R,). Anchors inside a region
-            that are assigned to no object have no class loss.
-        total: a function that sums over the processes that share the batch. With it, each process gets the
-            loss of the whole batch, but only its own part of the gradient; the caller must sum the gradients
-            over the processes.
+        ignored: regions (R, 4) in pixels of the model input, and image ids (R,). An anchor inside a region
+            has no class loss unless it is assigned to an object.
+        total: a function that sums a tensor over the processes that share the batch. With this function, each
+            process gets the loss of the whole batch, but only its own part of the gradient. The caller must
+            sum the gradients over the processes.
     """
     return upright_loss(model, predictions, truth, config, ignored=ignored, total=total)
 
@@ -68,11 +68,13 @@ def upright_loss(
     ignored: tuple[Tensor, Tensor] | None = None,
     total: Total = alone,
 ) -> LossTerms:
-    """Return the loss of a detector of upright boxes that may predict more; arguments as in detection_loss.
+    """Return the loss of a network that predicts upright boxes and classes, and possibly more, such as masks.
+
+    The arguments that detection_loss has too mean the same here.
 
     Args:
-        terms: names of the terms for what the network predicts besides boxes and classes.
-        further: returns these terms; one that it leaves out is 0.
+        terms: names of the loss terms for what the network predicts besides boxes and classes.
+        further: a function that returns these terms; a term that it leaves out is 0.
     """
     boxes, scores = model.decode_rows(model.select(predictions, None))
     targets = assign(boxes.detach(), scores.detach(), model.points, truth, config)
@@ -107,10 +109,10 @@ def assigned_loss(
     ignored: tuple[Tensor, Tensor] | None,
     total: Total,
 ) -> LossTerms:
-    """Return the class loss of all anchors, the terms of those matched, and the routing losses.
+    """Combine the class loss of all anchors, the terms of the matched anchors, and the routing losses.
 
-    detection_loss says how they are combined, and what `ignored` and `total` are. A term that `sums` leaves
-    out is 0.
+    The losses are combined as in detection_loss, which also explains `ignored` and `total`. `sums` returns
+    the terms of the matched anchors; a term that it leaves out is 0.
     """
     counts = torch.stack([targets.class_scores.sum(), model.points.new_tensor(len(targets.foreground))])
     weight_sum, images = total(counts).unbind()
@@ -144,15 +146,15 @@ def _matches(targets: Targets) -> Matches:
 
 
 def _nothing(predictions: Predictions) -> Tensor:
-    """Return a 0 that gives every output of the network a gradient, for terms without a matched anchor."""
+    """Return a 0 for terms without a matched anchor; it depends on every output, so all get a gradient."""
     outputs = (predictions.box_logits, predictions.extras, predictions.prototypes)
     return torch.stack([each.float().mean() * 0 for each in outputs if each is not None]).sum()
 
 
 def _counted(foreground: Tensor, points: Tensor, ignored: tuple[Tensor, Tensor] | None) -> Tensor | None:
-    """Return factors on the class loss, (B, A, 1): 0 for background anchors in ignored regions, else 1.
+    """Return factors for the class loss, (B, A, 1); return None if there are no ignored regions.
 
-    Without ignored regions, return None.
+    The factor is 0 for an anchor in an ignored region that is assigned to no object, and 1 for all others.
     """
     if ignored is None or len(ignored[0]) == 0:
         return None

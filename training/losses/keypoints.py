@@ -25,15 +25,18 @@ def pose_loss(
     ignored: tuple[Tensor, Tensor] | None = None,
     total: Total = alone,
 ) -> LossTerms:
-    """Return the loss of a detector, and the weighted terms `keypoints` and `visibility`.
+    """Return the loss of a detector, with the two further weighted terms `keypoints` and `visibility`.
 
-    Anchors count with their target scores, as in the other terms. An object without labelled keypoints
-    teaches nothing about keypoints: data sets leave them out where objects are small or crowded.
+    In both terms, each anchor is weighted by its target score, as in the other terms. An object without
+    labelled keypoints adds nothing to these terms, because data sets leave keypoints out where objects are
+    small or crowded.
 
     Args:
         truth: boxes (M, 4) in pixels of the model input, class ids (M,), image ids (M,), and keypoints
-            (M, P, 3) of the objects: x, y in pixels, and 0: not labelled, 1: hidden, 2: visible.
-        ignored: as in detection_loss, and so is total.
+            (M, P, 3) of the objects. A keypoint is x and y in pixels, and a number that means 0: not
+            labelled, 1: hidden, 2: visible.
+        ignored: as in detection_loss.
+        total: as in detection_loss.
     """
     boxes, keypoints = truth[0], truth[3]
 
@@ -63,18 +66,19 @@ def pose_loss(
 def location_loss(found_xy: Tensor, wanted: Tensor, areas: Tensor, sigmas: Tensor) -> Tensor:
     """Return the mean loss of each object's labelled points, (F,); 0 if no point is labelled.
 
-    The loss of a point at distance d is 1 - its similarity, exp(-d² / (2 · area · (2 sigma)²)), plus
-    d / sqrt(area). The similarity alone has hardly any gradient far from the label, where a network that is
-    trained from scratch begins.
+    The loss of a point at distance d from its label is 1 - similarity + d / sqrt(area), where similarity is
+    exp(-d² / (2 · area · (2 sigma)²)). The similarity alone has hardly any gradient far from the label. But
+    this is where the points are when a network is trained from scratch.
 
     Args:
-        found_xy: (F, P, 2), in pixels.
-        wanted: (F, P, 3), x, y in pixels, and 0 for points that are not labelled.
-        areas: of the objects' boxes (F,), in square pixels: outlines are not always labelled.
+        found_xy: predicted points (F, P, 2), in pixels.
+        wanted: labelled points (F, P, 3): x and y in pixels, and 0 for points that are not labelled.
+        areas: areas of the objects' boxes (F,), in square pixels. Areas of outlines are not used, because
+            outlines are not always labelled.
         sigmas: spread of correct labels, (P,).
 
-    Source: Maji et al. 2022, YOLO-Pose, arXiv:2204.06806, for the similarity, which is COCO's; Liu et al.
-        2023, GroupPose, arXiv:2308.07313, for the sum of it and a distance.
+    Source: the similarity is COCO's, and Maji et al. 2022, YOLO-Pose, arXiv:2204.06806, use it as a loss. The
+        sum of such a loss and a distance is from Liu et al. 2023, GroupPose, arXiv:2308.07313.
     """
     labelled = wanted[..., 2] > 0
     areas = areas[:, None].clamp(min=1)
@@ -88,12 +92,12 @@ def location_loss(found_xy: Tensor, wanted: Tensor, areas: Tensor, sigmas: Tenso
 def visibility_loss(logits: Tensor, wanted: Tensor) -> Tensor:
     """Return the mean binary cross entropy of each object's points, (F,); 0 if no point is labelled.
 
-    A point is to be called visible if its place is labelled, even if something hides it: a user of the
-    visibility wants to know which places can be relied on.
+    The network should call a point visible if the point's place is labelled, even if something hides the
+    point. Users of the visibility want to know which of the predicted places they can rely on.
 
     Args:
-        logits: (F, P).
-        wanted: (F, P, 3), with 0 in the last column for points that are not labelled.
+        logits: predicted visibility of each point, (F, P).
+        wanted: labelled points (F, P, 3), with 0 in the last column for points that are not labelled.
     """
     labelled = wanted[..., 2] > 0
     loss = functional.binary_cross_entropy_with_logits(logits, labelled.float(), reduction="none")

@@ -21,14 +21,16 @@ def segmentation_loss(
     ignored: tuple[Tensor, Tensor] | None = None,
     total: Total = alone,
 ) -> LossTerms:
-    """Return the loss of a detector, and the weighted term `mask`, the mean mask loss of matched anchors.
+    """Return the loss of a detector, with a further weighted term `mask`.
 
-    Anchors count with their target scores, as in the other terms.
+    This term is the mean mask loss of matched anchors. Each anchor is weighted by its target score, as in the
+    other terms.
 
     Args:
         truth: boxes (M, 4) in pixels of the model input, class ids (M,), image ids (M,), and masks
             (M, H / 4, W / 4) bool of the objects.
-        ignored: as in detection_loss, and so is total.
+        ignored: as in detection_loss.
+        total: as in detection_loss.
     """
     boxes, masks = truth[0], truth[3]
 
@@ -38,7 +40,7 @@ def segmentation_loss(
         assert predictions.extras is not None
         assert predictions.prototypes is not None
         sums = []
-        # Image by image, since the logits of all anchors of a batch would take much memory.
+        # Image by image, because the logits of all anchors of a batch would take much memory.
         for image_id in matches.image_ids.unique().tolist():
             rows = matches.image_ids == image_id
             objects = matches.object_ids[rows]
@@ -60,12 +62,13 @@ def mask_logits(coefficients: Tensor, prototypes: Tensor) -> Tensor:
 def mask_loss(logits: Tensor, masks: Tensor, boxes_xyxy: Tensor) -> Tensor:
     """Return the mean binary cross entropy of each mask over the cells that its box touches, (F,).
 
-    Large and small objects thus weigh the same. Outside the box, where masks are cut off, nothing is learnt.
+    Because each object's loss is a mean over its cells, large and small objects weigh the same. Cells outside
+    the box have no loss, because predicted masks are cut off at the box.
 
     Args:
-        logits: (F, h, w).
-        masks: (F, h, w) bool.
-        boxes_xyxy: (F, 4), in pixels of the model input, of which a cell has MASK_STRIDE per side.
+        logits: predicted masks (F, h, w).
+        masks: labelled masks (F, h, w) bool.
+        boxes_xyxy: boxes (F, 4), in pixels of the model input. A cell is MASK_STRIDE pixels wide and high.
 
     Source: Bolya et al. 2019, YOLACT, arXiv:1904.02689.
     """
@@ -75,7 +78,7 @@ def mask_loss(logits: Tensor, masks: Tensor, boxes_xyxy: Tensor) -> Tensor:
 
 
 def _touched(boxes_xyxy: Tensor, cells_hw: tuple[int, int]) -> Tensor:
-    """Return which cells each box touches, (F, h, w) bool: at least one for a box in the image."""
+    """Return which cells each box touches, (F, h, w) bool; a box in the image touches at least one cell."""
     left, top, right, bottom = (boxes_xyxy / MASK_STRIDE)[..., None].unbind(dim=1)  # (F, 1)
     rows, columns = (torch.arange(size, device=boxes_xyxy.device) for size in cells_hw)
     in_row = (rows + 1 > top) & (rows < bottom)  # (F, h)

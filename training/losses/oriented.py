@@ -18,7 +18,8 @@ from training.ops.rotated import in_frame, points_inside, prob_iou, to_oriented,
 def anchors_inside(truth_boxes: Tensor, points: Tensor) -> Tensor:
     """Return whether each anchor is inside each oriented object, (M, A) bool.
 
-    Sides shorter than the finest cell are lengthened to one cell; otherwise no anchor might be inside.
+    Sides that are shorter than the finest cell are lengthened to one cell. Otherwise there might be no anchor
+    inside the object.
     """
     sides = truth_boxes[:, 2:4].clamp(min=STRIDES[0])
     return points_inside(torch.cat([truth_boxes[:, :2], sides, truth_boxes[:, 4:]], dim=1), points)
@@ -37,11 +38,13 @@ def oriented_loss(
 ) -> LossTerms:
     """Return the weighted sum of ProbIoU, BCE and DFL losses over task-aligned anchors, and routing losses.
 
-    The term `box` is 1 - ProbIoU, and learns the angle too. Everything else is as in detection_loss.
+    The term `box` is 1 - ProbIoU, which depends on the angle too, so the network learns the angle from this
+    term. Everything else is as in detection_loss.
 
     Args:
         truth: oriented boxes (M, 5) as in ops.rotated, class ids (M,) and image ids (M,) of the objects.
-        ignored: upright regions, as in detection_loss, and so is total.
+        ignored: upright regions, as in detection_loss.
+        total: as in detection_loss.
     """
     upright, scores, angles = model.decode(predictions)
     boxes = to_oriented(upright, angles)
@@ -68,10 +71,11 @@ def oriented_loss(
 
 
 def nearest_turn(boxes: Tensor, angles: Tensor) -> Tensor:
-    """Return the same boxes (F, 5), turned by π where this brings them nearer to the angles (F,).
+    """Return the boxes (F, 5); add π to a box's angle where this brings it nearer to its angle in `angles`.
 
-    A box is the same at angle + π, but its left side is then its right. Distances to sides must be learnt
-    for the turn that the network predicts, or they would contradict its box.
+    A box covers the same region if it is turned by π, but its left and right sides change places. So do top
+    and bottom. The network must learn the distances to the sides for the angle that it predicts. Otherwise
+    the distances would contradict its predicted box.
     """
     opposite = (boxes[:, 4] - angles).cos() < 0
     return torch.cat([boxes[:, :4], (boxes[:, 4] + opposite * torch.pi)[:, None]], dim=1)
@@ -80,8 +84,8 @@ def nearest_turn(boxes: Tensor, angles: Tensor) -> Tensor:
 def turned_distances(points: Tensor, strides: Tensor, boxes: Tensor, reg_max: int) -> Tensor:
     """Return the distances (F, 4) from points (F, 2) to the sides of oriented boxes (F, 5), in strides.
 
-    They are along the boxes' own axes, in the order left, top, right, bottom before the rotation, and clipped
-    as side_distances does.
+    The distances are measured along the boxes' own axes. Their order is that of the sides left, top, right,
+    bottom before the rotation. They are clipped as in side_distances.
     """
     centered = torch.cat([torch.zeros_like(boxes[:, :2]), boxes[:, 2:]], dim=1)
     return side_distances(in_frame(points, boxes), strides, unrotated(centered), reg_max)

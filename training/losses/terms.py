@@ -1,11 +1,11 @@
-"""The result of a loss, for all tasks, and the type of sums over processes."""
+"""The type of the result of a loss, for all tasks, and the type of functions that sum over processes."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
 
-# Returns the sum of a tensor over all processes; the gradient is that of the process's own summand.
+# A function that sums a tensor over all processes; the sum's gradient goes to the process's own tensor only.
 Total = Callable[[Tensor], Tensor]
 
 
@@ -18,5 +18,5 @@ class LossTerms(NamedTuple):
 
 
 def alone(values: Tensor) -> Tensor:
-    """Return the values unchanged, because the sum over only one process is that process's own values."""
+    """Return the values unchanged; this is the sum over processes if there is only one process."""
     return values

@@ -1,1 +1,1 @@
-"""The training loop, its checkpoints, and the stopping and resuming of a run."""
+"""Train a model, write its checkpoints, and stop and resume runs."""

@@ -1,8 +1,10 @@
-"""Checkpoints: tensors in safetensors, everything else as JSON in the file's header. No pickle.
+"""Write and read checkpoints, which are safetensors files and contain no pickle.
 
-- model.safetensors: the averaged weights and the model's configuration, for evaluation and export.
-- best.safetensors: the same, at the evaluation with the highest mAP50-95 (for a classifier, top1).
-- last.safetensors: the whole state of the run, from which training resumes exactly.
+The file holds tensors, and its header holds everything else as JSON. A run writes these files:
+
+- model.safetensors has the averaged weights and the model's configuration, for evaluation and export.
+- best.safetensors has the same from the evaluation with the highest mAP50-95 (for a classifier, top1).
+- last.safetensors has the whole state of the run, from which training resumes exactly.
 """
 
 import json
@@ -38,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Position:
-    """The progress of a run: the epochs, batches and optimizer steps that are done."""
+    """The progress of a run, counted in epochs, batches and optimizer steps that are done."""
 
     epoch: int  # finished epochs
     batch: int  # finished batches of the next epoch
@@ -47,7 +49,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Best:
-    """The best evaluation of a run so far, and the number of evaluations since."""
+    """The best evaluation of a run so far, and the number of evaluations after this one."""
 
     score: float | None = None  # None: no evaluation yet
     epoch: int = 0  # the number of finished epochs at this evaluation
@@ -55,11 +57,11 @@ class Best:
 
 
 def find_checkpoint(named: Path, *, last: bool = False) -> Path:
-    """Return the checkpoint that a user names: a file, a run's folder, or `starter` for the starter model.
+    """Return the checkpoint that a user names by a file, a run's folder, or `starter` for the starter model.
 
-    From the folder of a run, return the best checkpoint by validation; return the last checkpoint if `last`
-    is true, or if the run had no validation. Raise CheckpointError if the folder has no checkpoint, or if
-    `last` is given with a file.
+    From the folder of a run, return the checkpoint with the best validation. If `last` is true, or if the run
+    had no validation, return the last checkpoint instead. Raise CheckpointError if the folder has no
+    checkpoint, or if `last` is true and `named` is no folder.
     """
     if named.is_dir():
         names = (MODEL_FILE,) if last else (BEST_FILE, MODEL_FILE)
@@ -75,16 +77,17 @@ def find_checkpoint(named: Path, *, last: bool = False) -> Path:
 
 
 def _what_instead(folder: Path) -> str:
-    """Return the advice in the error message for a folder without a checkpoint."""
+    """Return what the error message about a folder without a checkpoint advises the user to do."""
     if (folder / STATE_FILE).is_file() or (folder / CONFIG_FILE).is_file():
         return "its run was stopped before the first one was saved; the same train command resumes it"
     return "give the folder of a run, or a checkpoint"
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file so that no reader sees a partial file.
+    """Write a safetensors file so that no reader ever sees a partial file.
 
-    Raise CheckpointError if the library cannot write, as on a full disk; an older file at `path` stays.
+    Raise CheckpointError if the library cannot write the file, for example because the disk is full. An older
+    file at `path` then stays as it is.
     """
     with written_beside(path) as partial:
         try:
@@ -98,7 +101,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def check_output(path: Path) -> None:
-    """Check that a checkpoint can be written without replacing a file; raise CheckpointError otherwise."""
+    """Raise CheckpointError if a checkpoint cannot be written to `path`, or would replace a file."""
     if path.suffix.lower() != SUFFIX:
         raise CheckpointError(f"--output {path}: the name must end in {SUFFIX}")
     if path.exists():
@@ -112,17 +115,18 @@ def save_model(
 ) -> None:
     """Write the weights, the configuration and the provenance (the origin of the weights) of a model.
 
-    `stored` holds weights in another precision than the model's; load_model converts them to float32.
+    The weights in `stored` are written in place of the model's weights of the same names. They can have
+    another precision than the model; load_model converts them to float32.
     """
     metadata = {"kind": _MODEL_KIND, "model": to_json(model.config), "provenance": json.dumps(provenance)}
     write_tensors(path, {**model.state_dict(), **(stored or {})}, metadata)
 
 
 def load_model(path: Path) -> tuple[Network, dict[str, str]]:
-    """Load a network of any task, in evaluation mode, and its provenance.
+    """Load a network of any task, and its provenance; the network is in evaluation mode.
 
-    Raise CheckpointError if the file is missing, damaged or not a saved model, or if its tensors do not fit
-    the configuration in it.
+    Raise CheckpointError if the file is missing, is damaged, or is not a saved model. Raise it also if the
+    tensors do not fit the configuration in the file.
     """
     metadata, tensors = _read(path, _MODEL_KIND)
     try:
@@ -137,7 +141,7 @@ def load_model(path: Path) -> tuple[Network, dict[str, str]]:
 def load_detector(path: Path) -> tuple[Detector, dict[str, str]]:
     """Load a detector and its provenance.
 
-    Raise CheckpointError as load_model does, and for a model of another task.
+    Raise CheckpointError as load_model does, and also if the model is of another task.
     """
     model, provenance = load_model(path)
     if not isinstance(model, Detector):
@@ -152,11 +156,11 @@ def load_provenance(path: Path) -> dict[str, str]:
 
 
 def load_matching_weights(path: Path, model: Network) -> list[str]:
-    """Load the tensors that a checkpoint and a model share, by name and shape; log how many there are.
+    """Load the tensors of a checkpoint whose name and shape a model has too; log how many there are.
 
     If the checkpoint and the model have different classes, the layers that score classes keep their initial
     weights, even if the shapes agree. Return the names of all tensors of the model that keep their initial
-    weights. Raise CheckpointError if the checkpoint and the model share no tensor.
+    weights. Raise CheckpointError if no tensor of the checkpoint fits the model.
     """
     metadata, tensors = _read(path, _MODEL_KIND)
     theirs, config, own = json.loads(metadata["model"]), model.config, model.state_dict()

@@ -1,4 +1,4 @@
-"""Makes torch use deterministic algorithms only, so that a computation gives the same bits every time."""
+"""Make torch use only deterministic algorithms, so that a computation gives the same bits every time."""
 
 import os
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextmanager
 def deterministic_algorithms(wanted: bool) -> Iterator[None]:
-    """Make torch use only deterministic algorithms inside the block; change nothing if `wanted` is false.
+    """Make torch use only deterministic algorithms inside the `with` block, if `wanted` is true.
 
-    Torch then raises RuntimeError for an operation that has no deterministic algorithm.
+    Inside the block, torch raises RuntimeError for an operation that has no deterministic algorithm.
     """
     if not wanted:
         yield

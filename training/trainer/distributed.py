@@ -1,7 +1,7 @@
 """The processes of one run, which torchrun starts. Each gets a share of every batch; all keep equal weights.
 
-The model needs no wrapper (such as DistributedDataParallel): every process computes the loss of the whole
-batch from sums over processes, and gradients are added up over processes once per step.
+The model needs no wrapper such as DistributedDataParallel. Every process computes the loss of the whole batch
+from sums over processes. Once in each step, the gradients of all processes are added up.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,10 @@ LONGEST_WAIT = timedelta(hours=6)
 
 
 class ProcessLost(TrainingError):
-    """Another process of the run has ended; raised by any call that waits for that process."""
+    """An error that says that another process of the run has ended.
+
+    Every call that waits for the ended process raises this error.
+    """
 
     def __init__(self) -> None:
         super().__init__(
@@ -34,11 +37,11 @@ class ProcessLost(TrainingError):
 
 @dataclass(frozen=True)
 class Processes:
-    """The number of processes of a run, and the place of this process among them.
+    """The number of processes of a run, and the rank of this process among them.
 
-    Every process has to call the same methods in the same order: each call waits for the other processes, and
-    raises ProcessLost if one has ended. With a single process, the methods leave tensors and gradients
-    unchanged.
+    Every process must call the same methods in the same order, because a call waits until all other processes
+    make the same call. It raises ProcessLost if another process has ended. With a single process, the methods
+    leave tensors and gradients unchanged.
     """
 
     rank: int = 0
@@ -89,8 +92,8 @@ class Processes:
     def total(self, values: Tensor) -> Tensor:
         """Return the sum of `values` over processes; its gradient goes back to this process's `values` only.
 
-        If every process computes a loss from such sums, the loss's gradient is the sum of the processes'
-        gradients, which add_up_gradients computes.
+        If every process computes a loss from such sums, each process gets a part of the loss's gradient. The
+        caller must then call add_up_gradients to sum these parts over the processes.
         """
         return values if self.size == 1 else _Total.apply(values)
 
@@ -110,7 +113,7 @@ class Processes:
         return bool(both.sum() == 0)
 
     def add_up_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Sum gradients over processes; a gradient stays None if no process has one."""
+        """Sum the gradients of parameters over processes; a gradient stays None if no process has one."""
         if self.size == 1:
             return
         own = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
@@ -138,9 +141,10 @@ ALONE = Processes()
 
 @contextmanager
 def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
-    """Join the processes that torchrun started, and yield them; without torchrun, yield a single process.
+    """Connect this process to the others that torchrun started, and yield the Processes of the run.
 
-    Processes communicate over NCCL if there are GPUs, else over gloo.
+    Without torchrun, yield a run of a single process. Processes communicate over NCCL if there are GPUs, and
+    over gloo if there are none.
 
     Args:
         environment: environment variables; torchrun sets RANK, WORLD_SIZE and LOCAL_RANK among them.
@@ -167,12 +171,12 @@ def joined(environment: Mapping[str, str]) -> Iterator[Processes]:
 
 
 def synchronise_batch_norm(model: nn.Module) -> nn.Module:
-    """Return the model with batch norms whose statistics cover the images of all processes; only for GPUs.
+    """Return the model with batch norms that compute their statistics over the images of all processes.
 
-    Tensor names do not change. A synchronised norm waits until every process calls it. An expert that runs in
-    one process and not in another would therefore block the run. TrainConfig.check_parts prevents this:
-    experts with batch norm must run on every image (`dense`). Frozen norms use stored statistics without
-    waiting.
+    This works only on GPUs. The names of tensors do not change. A synchronised norm waits until every process
+    calls it. Therefore an expert that runs in one process and not in another would block the run.
+    TrainConfig.check_parts prevents this: it requires that experts with batch norm run on every image
+    (`dense`). Frozen norms use their stored statistics, and do not wait.
     """
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 

@@ -11,9 +11,9 @@ from training.models.network import Network
 
 
 class WeightAverage:
-    """Exponential average of parameters and batch-norm statistics.
+    """An exponential average of a model's parameters and batch-norm statistics.
 
-    The decay starts near 0 and grows, so that early averages do not keep the random initial weights.
+    The decay starts near 0 and grows. So the random initial weights soon have little effect on the average.
     """
 
     def __init__(self, model: Network, config: OptimizerConfig) -> None:
@@ -23,10 +23,10 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Update the average with the weights after a step; steps count from 1."""
+        """Update the average with the weights of `model` after a step; the first step is number 1."""
         decay = self._decay * (1 - math.exp(-step / self._tau_steps))
         averages = list(self.model.state_dict().values())
-        current = list(model.state_dict().values())  # in the same order, as self.model is a copy
+        current = list(model.state_dict().values())  # in the same order, because self.model is a copy
         floats = [index for index, each in enumerate(averages) if each.dtype.is_floating_point]
         # One call for all: calling for each of hundreds of tensors takes longer than the sums.
         torch._foreach_lerp_([averages[i] for i in floats], [current[i] for i in floats], 1 - decay)

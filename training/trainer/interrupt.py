@@ -1,4 +1,4 @@
-"""Stops a run between optimizer steps instead of inside a step."""
+"""Stop a run between optimizer steps instead of inside a step."""
 
 import signal
 from collections.abc import Callable
@@ -9,14 +9,17 @@ Result = TypeVar("Result")
 
 
 class _Stopped(BaseException):
-    """Raised by the first signal during `unless_requested`; `except Exception` does not catch it."""
+    """The exception that the first signal raises during `unless_requested`.
+
+    It is a BaseException, so that `except Exception` does not catch it.
+    """
 
 
 class StopRequest:
     """A `with` block in which the first Ctrl-C or SIGTERM only requests a stop; a second ends the process.
 
-    The first signal never breaks off an optimizer step: otherwise, the checkpoint that is written at the
-    stop would hold half-updated weights.
+    The first signal never interrupts an optimizer step. If it did, the checkpoint that is written at the stop
+    would hold half-updated weights.
     """
 
     def __init__(self) -> None:
@@ -39,8 +42,8 @@ class StopRequest:
         A request during the call interrupts `work` immediately.
 
         Args:
-            work: must be safe to interrupt at any point: nothing that it changes is used after a stop.
-                Examples are a validation and the wait for a batch.
+            work: a function that can be interrupted at any point, because nothing that it changes is used
+                after a stop. Examples are a validation and the wait for a batch.
         """
         try:
             self._may_leave = True

@@ -1,4 +1,4 @@
-"""The training loop: it turns batches into an averaged model and checkpoints."""
+"""The training loop, which trains a model on batches, averages its weights, and writes checkpoints."""
 
 import logging
 import math
@@ -71,8 +71,9 @@ def compute_device() -> torch.device:
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
     """Return the half precision to compute in, or None for float32.
 
-    With precision `auto`, compute in bf16 if the device supports bf16; otherwise in f16 on a GPU and in
-    float32 on a CPU. Raise ConfigError for f16 on a CPU, where f16 is slower than bf16 and float32.
+    With precision `auto`, compute in bf16 if the device supports bf16. On other devices, compute in f16 on a
+    GPU, and in float32 on a CPU. Raise ConfigError if f16 is requested on a CPU, where f16 is slower than
+    both bf16 and float32.
     """
     match config.precision:
         case "f32":
@@ -102,11 +103,11 @@ class Trainer:
         provenance: Mapping[str, str] | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        """Build the model, its average and the optimizer.
+        """Build the model, the average of its weights, and the optimizer.
 
         Raises:
             ConfigError: a batch cannot be divided among the processes.
-            CheckpointError: initial_weights cannot be read, or none of its tensors fits.
+            CheckpointError: `initial_weights` cannot be read, or none of its tensors fits the model.
         """
         config.check_parts(processes.size)
         self.config = config
@@ -145,12 +146,13 @@ class Trainer:
     def resume(self) -> None:
         """Load the state in run_dir, even if a different number of processes saved it.
 
-        A run can be lengthened: `epochs` can be larger than before. After this call, learning rate and
-        augmentation follow the schedule of the new length, so a stopped run ends as if it had been started
-        with this length. If the run was already finished, the learning rate rises again, because at the final
-        learning rate the model would learn next to nothing in further epochs.
+        A run can be lengthened: `epochs` can be larger than before. After this call, the learning rate and
+        the augmentation follow the schedule of the new length. So a stopped run ends as if it had been
+        started with the new length. If the run was already finished, its learning rate rises again. This is
+        intended: at the final learning rate, the model would learn next to nothing in further epochs.
 
-        Raise CheckpointError if there is no state, or if it is damaged or of a run with other settings.
+        Raise CheckpointError if there is no state, or if the state is damaged. Raise it also if the state is
+        of a run with other settings.
         """
         path, config = self.run_dir / STATE_FILE, self.config
         stored = read_state_config(path)
@@ -179,17 +181,18 @@ class Trainer:
     ) -> Outcome:
         """Train to the end, or until the first Ctrl-C or SIGTERM; in both cases, write a checkpoint.
 
-        A signal ends a validation, the wait for a batch and the decoding of images at once, but a running
-        optimizer step is completed. A checkpoint is also written if images cannot be loaded or a loader
-        process ends.
+        A signal immediately ends a validation, the wait for a batch, or the decoding of images. But an
+        optimizer step that has begun is completed. A checkpoint is also written if images cannot be loaded,
+        or if a loader process ends.
 
         Args:
             evaluate: returns the metrics of a model on the validation data.
             describe: turns these metrics into text for the log.
 
         Raises:
-            TrainingError: a loss is not finite, memory runs out, or tensorboard is not installed.
-            ConfigError: patience is set without an evaluation.
+            TrainingError: a loss is not finite, memory runs out, or `tensorboard` is true and the package is
+                not installed.
+            ConfigError: the configuration sets patience, but `evaluate` is None.
             CheckpointError: run_dir is not the same folder for all processes.
             DatasetError: an image cannot be loaded or augmented.
             LoaderError: a loader process has ended or cannot start.
@@ -266,9 +269,10 @@ class Trainer:
     def _next(self, loading: Iterator[Batch], stop: StopRequest) -> list[Batch]:
         """Return the parts of the next batch, or an empty list if any process was asked to stop.
 
-        The processes tell one another before every step whether they were asked, so all of them end after the
-        same step. If any process fails to load its images, process 0 saves the state, and then every process
-        raises: the failed ones their error, the others ProcessLost.
+        Before every step, the processes tell one another whether they were asked to stop. So all processes
+        end after the same step. If any process fails to load its images, process 0 saves the state, and then
+        every process raises an error. A process that failed raises its own error, and the others raise
+        ProcessLost.
         """
         parts, failure = None, None
         try:
@@ -311,8 +315,8 @@ class Trainer:
     ) -> bool | None:
         """Save the state and evaluate the averaged model, if an evaluation is due after this epoch.
 
-        Only the first process evaluates. Return whether an evaluation was due; return None if it was due but
-        a requested stop prevented or interrupted it.
+        Only the first process evaluates. Return True if an evaluation was due, else False. Return None if an
+        evaluation was due, but a requested stop prevented or interrupted it.
         """
         epoch = self.position.epoch + 1
         due = epoch % self.config.evaluate_every_epochs == 0 or epoch == self.config.epochs
@@ -368,7 +372,7 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def _save_model(self, name: str, epoch: int, **scores: str) -> None:
-        """Write the averaged model; its provenance includes step, epoch and scores."""
+        """Write the averaged model to a file, with step, epoch and scores in its provenance."""
         provenance = {**self.provenance, "step": str(self.position.step), "epoch": str(epoch), **scores}
         save_model(self.run_dir / name, self.average.model, provenance)
 
@@ -376,12 +380,12 @@ class Trainer:
 def _of_memory(error: BaseException) -> bool:
     """Return whether an error means that memory ran out.
 
-    If memory runs out on a CPU, torch raises a RuntimeError that only its message distinguishes.
+    If memory runs out on a CPU, torch raises a RuntimeError. Only its message shows that it is about memory.
     """
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _as_numbers(terms: LossTerms) -> dict[str, float]:
-    """Return the loss and its parts by name, copied from a GPU in one transfer."""
+    """Return the loss and its parts by name; if they are on a GPU, copy all of them in one transfer."""
     values = torch.stack([terms.total, *terms.parts.values()]).tolist()
     return dict(zip(("total", *terms.parts), values, strict=True))

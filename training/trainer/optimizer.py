@@ -1,4 +1,4 @@
-"""Optimizer and learning-rate schedule."""
+"""The optimizer, and the schedule of the learning rate."""
 
 import math
 
@@ -9,7 +9,7 @@ from training.config import OptimizerConfig
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return an optimizer with weight decay on matrices and kernels only, not on biases and norms."""
+    """Return an optimizer that applies weight decay to matrices and kernels, but not to biases and norms."""
     groups = [
         {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
@@ -26,7 +26,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 def learning_rate(config: OptimizerConfig, step: int, warmup_steps: int, total_steps: int) -> float:
     """Return the learning rate of a step.
 
-    It rises linearly from 0 to lr during the warm-up, and then falls until it is final_lr at the last step.
+    The rate rises linearly from 0 to `lr` during the warm-up, and then falls to `final_lr` at the last step.
     """
     if step < warmup_steps:
         return config.lr * (step + 1) / warmup_steps

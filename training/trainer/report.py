@@ -1,4 +1,4 @@
-"""Reports the progress of a run: a progress bar, JSON lines, and curves for TensorBoard."""
+"""Report the progress of a run as a progress bar, as JSON lines, and as curves for TensorBoard."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ CURVES_FOLDER = "tensorboard"
 
 
 def figures(scores: Mapping[str, float]) -> str:
-    """Return scores, with their names, as one line of text."""
+    """Return one line of text with the names and values of scores."""
     return "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
 
 
@@ -28,10 +28,11 @@ class Report:
     """The progress bar, the metrics file and TensorBoard's events of one run.
 
     Args:
-        run_dir: folder of the files; None: report nothing, as in every process but the first.
-        resumed_step: step at which the run resumes; lines of later steps are removed from the metrics file,
+        run_dir: folder of the files. None: report nothing; all processes except the first pass None.
+        resumed_step: step at which the run resumes. Lines of later steps are removed from the metrics file,
             because the run takes these steps again.
-        tensorboard: write every number for TensorBoard too; raise TrainingError if it is not installed.
+        tensorboard: whether to write every number for TensorBoard too. If so, TrainingError is raised if
+            TensorBoard is not installed.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Report:
                 each.close()
 
     def step(self, position: Position, epochs: int, scalars: Mapping[str, float]) -> None:
-        """Advance the bar by one optimizer step; `position` is where the run is after this step."""
+        """Advance the bar by one optimizer step; `position` is the progress of the run after this step."""
         self._bar.set_description(f"epoch {position.epoch + 1}/{epochs}", refresh=False)
         self._bar.set_postfix({name: f"{value:.3g}" for name, value in scalars.items()}, refresh=False)
         self._bar.update()
@@ -94,7 +95,7 @@ def _open_curves(folder: Path, resumed_step: int) -> "SummaryWriter":
 
 
 def _drop_after(path: Path, step: int) -> None:
-    """Remove the lines of steps after `step` from a metrics file."""
+    """Remove all lines about steps after `step` from a metrics file."""
     if not path.exists():
         return
     kept = []

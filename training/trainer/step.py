@@ -1,4 +1,4 @@
-"""One optimizer step: it takes this process's share of a batch, in one part or several."""
+"""Take one optimizer step with this process's share of a batch, which can be divided into several parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ STEPS_APART = 10**9  # difference between the first seeds of two runs: more step
 
 @dataclass(frozen=True)
 class Stepper:
-    """Takes the optimizer steps of a run: holds the model, the optimizer and the settings for them."""
+    """The object that takes the optimizer steps of a run; it holds the model, the optimizer and settings."""
 
     config: TrainConfig
     task: Task
@@ -34,14 +34,14 @@ class Stepper:
     def take(self, parts: Sequence[Batch], step: int) -> LossTerms:
         """Update the weights once, and return the losses of the whole batch, over all parts and processes.
 
-        Each part counts in proportion to its own weight (for a detector, the sum of the part's target
-        scores, raised to 1 if it is smaller). Unless a sum was raised, losses and gradients equal those of
-        the undivided batch, except for the statistics of batch norm. Routing losses are weighted means over
-        parts.
+        Each part counts in proportion to its own weight. For a detector, the weight is the sum of the part's
+        target scores, or 1 if this sum is smaller. If no sum is smaller than 1, losses and gradients are the
+        same as for the undivided batch, with two exceptions: batch norms compute their statistics from each
+        part alone, and routing losses are weighted means over parts.
 
-        The weight of a part multiplies the part's gradients, not its loss: a part's weight may be several
-        hundred, and a loss times several hundred could overflow in half precision. If the gradient of one
-        part overflows, the scaler skips the step.
+        The weight of a part multiplies the part's gradients, not its loss. A weight can be several hundred,
+        and a loss times several hundred could overflow in half precision. If the gradient of one part
+        overflows, the scaler skips the step.
 
         Args:
             step: the step's number, counted from 0. The step's random numbers are derived from this number.
@@ -113,7 +113,7 @@ def freeze_statistics(model: nn.Module) -> None:
 
 
 def _over_parts(terms: Sequence[LossTerms]) -> LossTerms:
-    """Return the losses of the whole batch from those of its parts."""
+    """Return the losses of the whole batch, computed from the losses of its parts."""
     weights = torch.stack([each.weight for each in terms])
 
     def mean(values: list[Tensor]) -> Tensor:

@@ -1,1 +1,1 @@
-"""Train the ablations of YOLO-Master again (tables 5 to 8 of its paper), and our own ablations of routing."""
+"""Train the ablations in YOLO-Master's paper (tables 5 to 8) again, and our own ablations of routing."""

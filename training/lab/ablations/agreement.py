@@ -1,19 +1,20 @@
-"""Compare the order of rows by published figures with their order by our figures."""
+"""Sort the rows of a table by published figures and by our figures, and compare the two orders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from statistics import fmean, variance
 
-ENUMERATED = 7  # with at most this many rows, all orders are tried: 5,040
+ENUMERATED = 7  # with at most this many rows, all orders are tried, which are 5,040
 ONE_SEED = "With one seed, it is not known how much of the differences between rows is chance."
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often our figures order two rows of a table as the published figures do.
+    """The number of pairs of rows that have the same order by our figures as by the published figures.
 
-    Pairs of rows with equal published figures are left out."""
+    Pairs of rows with equal published figures are not counted.
+    """
 
     pairs: int
     same_order: int
@@ -28,11 +29,14 @@ class Agreement:
 
 
 def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], spread: float) -> Agreement | None:
-    """Compare the order of published figures with that of ours; return None if all published ones are equal.
+    """Compare the order of rows by published figures with their order by our figures.
+
+    Return None if all published figures are equal.
 
     Args:
-        ours: for each row, its figures of one or more seeds, in the unit of the published figures.
-        spread: largest difference between figures that the paper itself gives for one model.
+        published: the published figure of each row.
+        ours: for each row, our figures from one or more seeds, in the unit of the published figures.
+        spread: largest difference between the figures that the paper gives for one and the same model.
     """
     means = [fmean(runs) for runs in ours]
     pairs = [(a, b) for a, b in combinations(range(len(ours)), 2) if published[a] != published[b]]
@@ -43,7 +47,7 @@ def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], sprea
     if len(ours) <= ENUMERATED:
         scores = [_order(published, each, pairs)[1] for each in permutations(means)]
         chance = sum(each >= score for each in scores) / len(scores)
-    # Differences are rounded, as 62.1 - 61.6 is a little more than 0.5 in binary.
+    # Differences are rounded, because 62.1 - 61.6 is a little more than 0.5 in binary.
     wide = [(a, b) for a, b in pairs if round(abs(published[a] - published[b]), 6) > round(spread, 6)]
     seeds = min(len(runs) for runs in ours)
     deviation, clear = None, None
@@ -67,14 +71,14 @@ def agreement(published: Sequence[float], ours: Sequence[Sequence[float]], sprea
 def _order(
     theirs: Sequence[float], ours: Sequence[float], pairs: Sequence[tuple[int, int]]
 ) -> tuple[int, int]:
-    """Return the number of pairs in the same order, and this number minus that of pairs in opposite order."""
+    """Return the number of pairs in the same order, and this number minus the number in opposite order."""
     found = [(theirs[a] - theirs[b]) * (ours[a] - ours[b]) for a, b in pairs]
     same = sum(each > 0 for each in found)
     return same, same - sum(each < 0 for each in found)
 
 
 def in_words(found: Agreement | None, spread: float) -> str:
-    """Return the agreement in a few sentences, in points of mAP50-95."""
+    """Return a few sentences on the agreement; differences are in points of mAP50-95."""
     if found is None:
         return "Too few rows are finished to compare their order."
     words = [

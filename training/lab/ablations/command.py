@@ -25,7 +25,7 @@ def ablations(rows: Sequence[Row], options: TrainOptions, seeds: Sequence[int] =
     The options apply to all runs; options.run_dir is the folder for all runs and for the report.
 
     Raises:
-        TrainingError: no run could be started. If only some rows fail, the result names them.
+        TrainingError: no run could be started. If some rows fail, no error is raised: the result names them.
     """
     settings, val_data = settle(rows, options, seeds)
 
@@ -37,6 +37,6 @@ def ablations(rows: Sequence[Row], options: TrainOptions, seeds: Sequence[int] =
 
 
 def asked_rows(tables: Sequence[str] | None) -> tuple[Row, ...]:
-    """Return the rows of the tables named in `tables`; if none is named, of all tables of the paper."""
+    """Return the rows of the tables named in `tables`; if it names none, use all tables of the paper."""
     names = tables or [*map(str, TABLES)]
     return rows_of([int(name) for name in names if name != ROUTING]) + ROUTING_ROWS * (ROUTING in names)

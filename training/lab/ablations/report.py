@@ -1,4 +1,4 @@
-"""Write tables with the paper's figures beside ours, and our table on routing, as Markdown and as JSON."""
+"""Write Markdown and JSON tables: the paper's figures beside ours, and our own table on routing."""
 
 import json
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ GOAL_ONE, GOAL_ALL = 1.0, 0.5  # allowed loss of mAP50-95 in points, with one ex
 
 
 class Line(NamedTuple):
-    """One row of a table with its finished runs, by seed."""
+    """One row of a table, and its finished runs, one for each seed."""
 
     row: Row
     runs: tuple[Result, ...]
@@ -53,7 +53,7 @@ class Table:
         return "Routing of sparsight" if self.number is None else TABLES[self.number]
 
     def fields(self) -> list[dict[str, object]]:
-        """Return the rows as fields for JSON; our mAP, shares and NMI are 0..1."""
+        """Return the rows as fields for JSON; our mAP, shares and NMI are numbers from 0 to 1."""
         return [
             {"name": row.name, "run": row.run, "ours": list(map(asdict, runs)), "failed": failed}
             for row, runs, failed in self.lines
@@ -61,7 +61,10 @@ class Table:
 
 
 def build_tables(rows: Sequence[Row], seeds: Sequence[int], progress: Progress) -> list[Table]:
-    """Return the tables of `rows`, the paper's first; rows that train the same model share their runs."""
+    """Return the tables that `rows` belong to; the paper's tables come first.
+
+    Rows that train the same model share their runs.
+    """
     tables = []
     for number in (*TABLES, None):
         lines = []
@@ -76,7 +79,10 @@ def build_tables(rows: Sequence[Row], seeds: Sequence[int], progress: Progress) 
 
 
 def mean_cell(values: Sequence[float], digits: int = 1) -> str:
-    """Return the mean, with ± the standard deviation if there are several values; "" without values."""
+    """Return the mean as text, with ± the standard deviation if there are several values.
+
+    Return "" if there are no values.
+    """
     if not values:
         return ""
     mean = f"{fmean(values):.{digits}f}"
@@ -84,7 +90,7 @@ def mean_cell(values: Sequence[float], digits: int = 1) -> str:
 
 
 def spread() -> float:
-    """Return the largest difference between the paper's own figures of its final model, in points."""
+    """Return the largest difference, in points, between the paper's figures for its final model."""
     return max(published_spread()) - min(published_spread())
 
 
@@ -156,7 +162,10 @@ def _section(table: Table) -> list[str]:
 
 
 def _agreement(table: Table) -> Agreement | None:
-    """Return how well our order of the rows by mAP agrees with the paper's; omit rows without a run."""
+    """Return how well our order of the rows by mAP agrees with the paper's order.
+
+    Rows without a finished run are left out.
+    """
     there = [(row.map50_95, [100 * run.map50_95 for run in runs]) for row, runs, _ in table.lines if runs]
     return agreement([published for published, _ in there], [ours for _, ours in there], spread())
 
@@ -218,17 +227,20 @@ def _routing_cells(name: str, runs: Sequence[Result], top_ks: tuple[int, int, in
 
 
 def _beside(found: Sequence[RoutingFigures], top_k: str, usual: str, goal: float) -> str:
-    """Return as text the mAP with top_k = `top_k`, and its difference from the mAP with `usual`."""
+    """Return as text the mAP at top_k = `top_k`, and its difference from the mAP at top_k = `usual`."""
     if not found:
         return ""
     difference = 100 * fmean(each.map50_95[top_k] - each.map50_95[usual] for each in found)
-    # The difference is rounded, as 0.30 - 0.29 is a little more than 0.01 in binary.
+    # The difference is rounded, because 0.30 - 0.29 is a little more than 0.01 in binary.
     missed = "" if round(difference, 6) >= -goal else ", missed"
     return f"{mean_cell([100 * each.map50_95[top_k] for each in found])} ({difference:+.2f}{missed})"
 
 
 def as_json(tables: Sequence[Table], settings: Settings, seeds: Sequence[int]) -> str:
-    """Return the report as JSON; published figures in percent, ours 0..1, goals in points of mAP50-95."""
+    """Return the report as JSON.
+
+    Published figures are in percent, our figures are from 0 to 1, and goals on mAP are in points of mAP50-95.
+    """
     goals = {"one_expert_below": GOAL_ONE, "all_experts_below": GOAL_ALL, "bits": GOAL_BITS, "nmi": GOAL_NMI}
     published, routing = [], None
     for table in tables:
@@ -254,7 +266,7 @@ def as_json(tables: Sequence[Table], settings: Settings, seeds: Sequence[int]) -
 
 
 def as_list(rows: Sequence[Row]) -> str:
-    """Return every row with the cost of its model and the paper's figures, as text."""
+    """Return a text that lists every row, the cost of its model, and the paper's figures."""
     measure_once = cache(measure)
     lines = [f"at 640 × 640, {VOC_CLASSES} classes; GFLOPs with all experts, as in training, and at K"]
     for table in build_tables(rows, (), Progress({}, {}, False)):

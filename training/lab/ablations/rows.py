@@ -1,7 +1,7 @@
-"""The rows of the ablations: the settings that each row trains with, and the published figures.
+"""The rows of the ablation tables: each has the settings of a training, and the published figures.
 
-Published figures are from arXiv:2512.23273 (YOLO-Master), tables 5 to 8, on PASCAL VOC 2007+2012. The rows on
-routing are ours and have no published figures.
+Published figures are from arXiv:2512.23273 (YOLO-Master), tables 5 to 8. They were measured on PASCAL VOC
+2007+2012. The rows on routing are our own, and have no published figures.
 """
 
 import math
@@ -63,8 +63,9 @@ def _row(
 ) -> Row:
     """Return a row of the paper; `losses` are the weights of the DFL and the balance loss.
 
-    The defaults are the paper's final model. The paper does not state the weights of the losses for tables 5
-    to 7. We use those of the final model, since the final model's figure in table 1 is also in table 5.
+    The defaults are the settings of the paper's final model. The paper does not state the weights of the
+    losses for tables 5 to 7. We use the weights of the final model there, because the final model's figure
+    in table 1 is also in table 5.
     """
     mixture = MixtureChoice(placement=placement, num_experts=experts, top_k=top_k)
     overrides = {"loss.dfl": losses[0], "loss.balance": losses[1]}
@@ -112,11 +113,11 @@ ROUTING_ROWS = (
 
 
 def rows_of(tables: Collection[int]) -> tuple[Row, ...]:
-    """Return all rows of the paper's tables in `tables`, in the paper's order."""
+    """Return all rows of the paper's tables with the numbers in `tables`, in the paper's order."""
     return tuple(row for row in ROWS if row.table in tables)
 
 
 def published_spread() -> tuple[float, ...]:
-    """Return the paper's four figures of the model that is in all four tables, in percent."""
+    """Return the paper's four figures, in percent, for the one model that is in all four tables."""
     adopted = next(row.run for row in ROWS if row.table == 6 and row.mixture.num_experts == 4)
     return tuple(row.map50_95 for row in ROWS if row.run == adopted)

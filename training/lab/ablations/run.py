@@ -1,4 +1,4 @@
-"""Train and measure the rows of ablation tables in turn, each in its own folder; resume stopped runs."""
+"""Train and measure the rows of ablation tables one after the other, and resume runs that were stopped."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ class Settings:
     """The settings that all rows in an output folder share."""
 
     recipe: str
-    data: str  # the folder's name without its path, since reports are shared
+    data: str  # the folder's name without its path, because reports are shared
     split: str | None  # None, as val_split: the recipe's own splits, or generated scenes
     val_split: str | None
     classes: int
@@ -48,7 +48,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class RoutingFigures:
-    """The routing of one run's model on validation data; figures by layer are at the model's own top_k."""
+    """Figures on the routing of one run's model on the validation data.
+
+    The figures for each layer are measured at the model's own top_k.
+    """
 
     map50_95: dict[str, float]  # 0..1, by number of experts: one, the model's own top_k, all
     dead_experts: dict[str, int]  # number of experts that no image chose, by layer
@@ -56,14 +59,17 @@ class RoutingFigures:
     nmi: dict[str, dict[str, float]]  # of set and group, by layer, for each grouping that the data has
 
     def mean_nmi(self, grouping: str) -> float | None:
-        """Return the mean over layers of the NMI with a grouping; None if the data lacks this grouping."""
+        """Return the mean, over layers, of the NMI of expert sets with the groups of a grouping.
+
+        Return None if the data lacks this grouping.
+        """
         found = [shared[grouping] for shared in self.nmi.values() if grouping in shared]
         return fmean(found) if found else None
 
 
 @dataclass(frozen=True)
 class Result:
-    """The figures of a finished run on the validation data; a stored result marks its run as finished."""
+    """The figures of a finished run on the validation data; a run with a stored result counts as finished."""
 
     seed: int
     map50: float  # 0..1
@@ -78,7 +84,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Progress:
-    """The results of finished runs and the errors of failed runs, by folder name and seed."""
+    """The results of finished runs and the errors of failed runs; the keys are folder name and seed."""
 
     finished: dict[tuple[str, int], Result]
     failed: dict[tuple[str, int], str]
@@ -154,9 +160,10 @@ def run_rows(
     *,
     after_each: Callable[[Progress], object],
 ) -> Progress:
-    """Train and measure every row with every seed, one seed after the other; skip finished runs.
+    """Train and measure every row with every seed, and skip finished runs.
 
-    If a run fails, the error is logged, and the next run starts. after_each gets the progress after each run.
+    All rows are run with the first seed, then all rows with the next seed. If a run fails, the error is
+    logged, and the next run starts. `after_each` is called with the progress after each run.
     """
     runs = {(row.run, seed): row for seed in seeds for row in rows}
     before = {key: read_result(options_of(row, key[1], options).run_dir) for key, row in runs.items()}
@@ -187,7 +194,7 @@ def run_rows(
 
 
 def _without_folders(message: str, options: TrainOptions) -> str:
-    """Return the message with the folders' names instead of their paths, since reports are shared."""
+    """Return the message with names of folders instead of their full paths, because reports are shared."""
     folders = [folder for folder in (options.data, options.run_dir) if folder is not None]
     around = {each.parent for folder in folders for each in (folder.absolute(), folder.resolve())}
     for parent in sorted(map(str, around), key=len, reverse=True):  # a path can contain a shorter one
@@ -223,7 +230,7 @@ def _run(row: Row, seed: int, options: TrainOptions, val_data: DataConfig) -> Re
 
 
 def _time_left(finished: dict[tuple[str, int], Result], runs: int) -> str:
-    """Return the time left as text, estimated from the mean time of the runs that were never interrupted."""
+    """Return the time left as text, estimated from the mean time of runs that were never interrupted."""
     whole = [result.seconds for result in finished.values() if not result.resumed]
     if not whole:
         return ""
@@ -233,14 +240,14 @@ def _time_left(finished: dict[tuple[str, int], Result], runs: int) -> str:
 
 
 def measured_top_ks(config: ModelConfig) -> tuple[int, int, int]:
-    """Return the top_k values to measure: one expert, the model's own number, all experts."""
+    """Return the three top_k values to measure: 1, the model's own top_k, and the number of all experts."""
     return 1, config.top_k, config.allowed_top_k[-1]
 
 
 def measure_routing(
     checkpoint: Path, config: ModelConfig, usual: Evaluation, data: DataConfig
 ) -> RoutingFigures:
-    """Return routing figures of a model; `usual` is the model's evaluation on the data at its own top_k."""
+    """Return the figures on a model's routing; `usual` is its evaluation on `data` at its own top_k."""
     map50_95 = {}
     for top_k in measured_top_ks(config):
         found = usual if top_k == config.top_k else evaluate_detector(checkpoint, data, top_k=top_k)

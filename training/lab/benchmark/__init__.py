@@ -1,1 +1,1 @@
-"""Measure how fast models run on this machine, and how much of the possible gain skipping experts brings."""
+"""Measure how fast models run on this machine, and how much of the possible gain skipping experts gives."""

@@ -94,7 +94,7 @@ def benchmark(options: BenchmarkOptions) -> Benchmark:
             engine: [Form(label, "peer") for label in peers if engine not in ON_TORCH]
             for engine in options.engines
         }
-        for engine, precision, threads in combinations:  # fail before hours are spent
+        for engine, precision, threads in combinations:  # so that a peer that cannot run fails at once
             _prepare(graphs, strangers[engine], engine, precision, threads)
         groups = []
         for engine, precision, threads in combinations:

@@ -1,4 +1,4 @@
-"""Engines that run a graph: each loads a graph with its inputs, and returns a function that runs it once."""
+"""Engines that run graphs: an engine loads a graph and its inputs, and returns a function that runs them."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ _CUDA = "CUDAExecutionProvider"
 
 
 def require_engine(name: EngineName, precision: BenchmarkPrecision) -> None:
-    """Check that an engine can run here, before any graph is traced; raise ConfigError otherwise."""
+    """Raise ConfigError if an engine cannot run on this machine; call this before any graph is traced."""
     if precision != "f32" and name != "openvino":
         raise ConfigError(f"engine {name} runs f32 here; --precision {precision} is for openvino")
     if precision == "bf16" and "BF16" not in cpu_capabilities():
@@ -51,7 +51,7 @@ def _onnxruntime_has_cuda() -> bool:
 
 
 def open_engine(name: EngineName, precision: BenchmarkPrecision, threads: int) -> Prepare:
-    """Return the engine called `name`; the caller must have checked the engine with require_engine."""
+    """Return the engine called `name`; the caller must have called require_engine for it."""
     if name == "openvino":
         engine = OpenVinoEngine(precision, threads)
         return lambda source, inputs: engine.request(source, inputs).infer
@@ -96,7 +96,10 @@ class OpenVinoEngine:
 
 
 def _onnxruntime(threads: int, provider: str) -> Prepare:
-    """Return ONNX Runtime; on a GPU, each run copies the inputs to the GPU and the outputs to the host."""
+    """Return ONNX Runtime as an engine.
+
+    On a GPU, each run copies the inputs to the GPU, and the outputs back to the host.
+    """
     import onnxruntime
 
     from training.export.proof.onnxruntime_engine import session_options

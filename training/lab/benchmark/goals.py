@@ -1,9 +1,9 @@
-"""Goals for the time that skipping experts saves, to compare with the measurements.
+"""Goals for the time that skipping experts saves; the benchmark compares its measurements with them.
 
-Some goals are shares of the bound's gain: of the time saved by a graph that holds only the chosen experts.
-Their limits were measured with conditional branches in OpenVINO on synthetic models of the same size, and
-rounded up. Other goals are ratios of times. Their limits follow from the share of a variant's operations
-that is in experts.
+Some goals are shares: the time that skipping experts saves, divided by the time that the bound saves. The
+bound is a graph that holds only the chosen experts. The limits of these goals were measured with conditional
+branches in OpenVINO on synthetic models of the same size, and rounded up. Other goals are ratios of times.
+Their limits follow from the fraction of a variant's operations that is in experts.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ AT_ALL_EXPERTS = 1.03  # time relative to dense: no expert can be skipped, and b
 
 @dataclass(frozen=True)
 class Goal:
-    """A limit on one quantity, and the quantity's measured value, which is None if not measured."""
+    """A limit on one quantity, and the measured value of this quantity (None: not measured)."""
 
     quantity: Quantity
     limit: float

@@ -1,4 +1,4 @@
-"""Trace the graph files that engines run, each file once, into a folder."""
+"""Trace models into a folder as the graph files that engines run; trace each file only once."""
 
 import logging
 from collections.abc import Mapping
@@ -32,7 +32,10 @@ _RANGES: Mapping[int, tuple[type, float]] = {
 
 
 class Graphs:
-    """The graphs to benchmark: of each model by form and engine, and other projects' ONNX files (peers)."""
+    """The graphs to benchmark.
+
+    They are our models' graphs, for each form and engine, and other projects' ONNX files, called peers.
+    """
 
     def __init__(self, folder: Path, subjects: Mapping[str, Subject], peers: Mapping[str, Path]) -> None:
         self._folder, self._subjects, self._peers = folder, subjects, peers
@@ -125,7 +128,7 @@ def _for_engine(path: Path, engine: EngineName) -> Path:
 
 
 def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:
-    """Return random values for every input of an ONNX model; dynamic sizes are those of one image.
+    """Return random values for every input of an ONNX model; fill in dynamic sizes as for one image.
 
     Raises:
         ConfigError: the file is not an ONNX model, or an input has a type that images do not have.
@@ -151,11 +154,11 @@ def peer_inputs(path: Path, input_hw: tuple[int, int]) -> Inputs:
 
 
 def _closed(shape: list[int], input_hw: tuple[int, int]) -> list[int]:
-    """Return the shape with each dynamic size (0) replaced: by 1 for the batch, or by the height or width.
+    """Return the shape with a fixed size in place of each dynamic size, which is given as 0.
 
-    Height and width are the last two axes; if the last of four axes has size 3, it holds the channels, and
-    height and width are the two axes before it. Any other dynamic size becomes 3, as it is usually
-    the number of channels.
+    The batch gets size 1. Height and width are the last two axes. But if there are four axes and the last has
+    size 3, this axis holds the channels, and height and width are the two axes before it. Any other dynamic
+    size becomes 3, because it is usually the number of channels.
     """
     rows = 1 if len(shape) == 4 and shape[-1] == 3 else 2
     assumed = {0: 1, rows: input_hw[0], rows + 1: input_hw[1]}

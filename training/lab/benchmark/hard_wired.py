@@ -1,7 +1,7 @@
 """The bound on what skipping experts can gain: a model with only the experts that were chosen for one image.
 
-The model chooses and skips nothing at run time, so that its experts cost exactly what the chosen experts
-cost. For that image, its predictions are those of the whole model; for other images, they can differ.
+This model chooses and skips nothing at run time. So its experts cost exactly what the chosen experts cost.
+For that one image, it predicts the same as the whole model. For other images, its predictions can differ.
 """
 
 import copy
@@ -19,7 +19,7 @@ from training.models.mixture.routing import Routing, RoutingControls
 
 
 def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> dict[str, tuple[int, ...]]:
-    """Return, by layer, the experts that run for a network input (H, W, 3) at `top_k`.
+    """Return, for each mixture layer, the experts that run for a model input (H, W, 3) at `top_k`.
 
     No weight threshold is applied.
     """
@@ -34,8 +34,8 @@ def chosen_experts(model: Detector, canvas: NDArray[np.uint8], top_k: int) -> di
 def hard_wire(model: Detector, kept: Mapping[str, Sequence[int]]) -> Detector:
     """Return a copy of the model in which each mixture layer has only its experts in `kept`.
 
-    The caller must run the copy with top_k equal to the number of experts that a layer keeps. If `kept` has
-    no expert for a layer, only the layer's shared expert remains.
+    The caller must run the copy with a top_k that equals the number of experts that a layer keeps. If `kept`
+    has no expert for a layer, only the layer's shared expert remains.
 
     Raises:
         KeyError: a mixture layer of the model is not in `kept`.
@@ -71,7 +71,7 @@ class SharedAlone(MixtureLayer):
     def forward(
         self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None = None
     ) -> tuple[Tensor, Routing]:
-        """Return the output of the parts that always run, (B, C, H, W), and a routing of zeros."""
+        """Return the layer's output without routed experts, (B, C, H, W), and a routing of zeros."""
         assert self.shared is not None
         total = self.shared(x)
         if self.config.activate:

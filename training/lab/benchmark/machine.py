@@ -10,7 +10,7 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def describe_machine() -> str:
-    """Return one line with processor, cores that this process may use, and package versions."""
+    """Return a line that names the processor, the cores that this process may use, and package versions."""
     # macOS has no affinity.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     installed = {each.name: each.version for each in distributions()}

@@ -1,4 +1,4 @@
-"""Draw the benchmark's table as a chart: each model's times relative to those with every expert computed."""
+"""Draw the benchmark's table as a chart of times, relative to the same model with every expert computed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ def require_drawable(path: Path) -> None:
 
 
 def draw(result: Benchmark, path: Path) -> None:
-    """Draw one panel for each group (engine, precision, threads), one above the other.
+    """Draw one panel for each group (engine, precision, threads), with the panels one above the other.
 
     Raises:
         ConfigError: the machine was too busy in every round in which a model with experts was timed.
@@ -48,7 +48,7 @@ def draw(result: Benchmark, path: Path) -> None:
 
 
 def _labels(group: Group) -> list[str]:
-    """Return the labels of the models with experts."""
+    """Return the labels of those models in a group that have experts."""
     return list(dict.fromkeys(row.form.label for row in group.rows if row.form.kind == "sparse"))
 
 

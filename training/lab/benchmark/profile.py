@@ -16,7 +16,7 @@ ByOperator = Mapping[str, tuple[float, int]]  # seconds and layers, the slowest 
 
 @dataclass(frozen=True)
 class Profile:
-    """Seconds of one run of a graph, by operator and by layer.
+    """The seconds that operators and layers take in one run of a graph.
 
     The time of a branch includes the times of the layers inside it.
     """
@@ -35,7 +35,7 @@ class Profile:
 
     @property
     def bound_seconds(self) -> float:
-        """Return the sum of the seconds of the bound's layers."""
+        """Return the sum of the seconds of all layers of the bound."""
         return sum(seconds for seconds, _ in self.bound.values())
 
 
@@ -48,9 +48,9 @@ def profile(
 ) -> Profile:
     """Run a sparse graph and its bound in turns, and keep each layer's shortest time.
 
-    The bound is a graph that holds only the chosen experts. Shortest times are kept because other programs
-    can only make a layer slower. `sparse` must be a graph without a switch over top_k, as the engine would
-    count the switch as one layer.
+    The bound is a graph that holds only the chosen experts. The shortest time is kept because other programs
+    on the machine can only make a layer slower. `sparse` must be a graph without a switch over top_k, because
+    the engine would count the whole switch as one layer.
     """
     engine = OpenVinoEngine(precision, threads, profiling=True)
     requests = [engine.request(*each) for each in (sparse, bound) if each]

@@ -1,4 +1,4 @@
-"""Turn times into table rows: medians, spreads, ratios within a round, and shares of the possible gain."""
+"""Compute table rows from times: medians, spreads, ratios within a round, shares of the possible gain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Quartiles:
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one form of a model (such as dense or sparse) in one group. Times are for one image."""
+    """The figures for one form of a model (such as dense or sparse) in one group; times are for one image."""
 
     form: Form
     gflops: float | None  # None: not counted, as for a peer
@@ -75,16 +75,16 @@ def build_rows(
     reference: str,
     goals_hold: BenchmarkPrecision | None,
 ) -> tuple[Row, ...]:
-    """Return one row per form, in the order of the forms; no rows if no round was quiet.
+    """Return one row for each form, in the order of the forms; return no rows if no round was quiet.
 
-    A twin, the second copy of a dense graph, gets no row.
+    The twin, which is the second copy of a dense graph, gets no row.
 
     Args:
         counted: GFLOPs of each form, for one image.
-        reference: label of a subject; in every row, ratio_to_reference is the time relative to the time of
-            this subject's dense form.
-        goals_hold: the precision for which goals are added to the rows of sparse forms; None: add no goals,
-            because there are none for this engine.
+        reference: label of a subject. In every row, ratio_to_reference is the row's time divided by the time
+            of this subject's dense form.
+        goals_hold: the precision whose goals are added to the rows of sparse forms; None if there are no
+            goals for this engine.
     """
     if not timed.rounds:
         return ()

@@ -1,4 +1,4 @@
-"""The models of a benchmark, and the forms in which each is run."""
+"""The models of a benchmark, and the forms (such as dense or sparse) in which each model runs."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +51,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Form:
-    """One way to run one model: what is timed, such as esmoe-n sparse at top_k 2."""
+    """One way to run one model, such as esmoe-n sparse at top_k 2; the benchmark times each form."""
 
     label: str  # of a subject or a peer
     kind: Kind
@@ -60,10 +60,10 @@ class Form:
 
 
 def named_variant(variant: str, input_hw: tuple[int, int], top_ks: Sequence[int] | None) -> Subject:
-    """Return a variant with random weights and 80 classes, and 17 keypoints if it is a pose network.
+    """Return a variant with random weights and 80 classes; a pose network gets 17 keypoints.
 
     Raises:
-        ConfigError: there is no such variant, or it does not support the input size, or it supports none
+        ConfigError: there is no such variant, or the variant does not support the input size or any value
             of `top_ks`.
     """
     torch.manual_seed(SEED)
@@ -78,8 +78,8 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
     """Return a trained model; if input_hw is None, the model keeps its input size.
 
     Raises:
-        CheckpointError: the file is missing, damaged or no saved model.
-        ConfigError: the model does not support the input size, or it supports none of `top_ks`.
+        CheckpointError: the file is missing, is damaged, or is not a saved model.
+        ConfigError: the model does not support the input size, or it supports no value of `top_ks`.
     """
     path = find_checkpoint(path)
     model, _ = load_detector(path)
@@ -116,8 +116,8 @@ def settle(model: Detector) -> None:
 def _settle_router(model: Detector, router: nn.Module, images: torch.Tensor) -> None:
     """Shift and scale the router's scores.
 
-    Over `images`, the mean of each expert's scores becomes 0, and their standard deviation becomes 1 on
-    average over experts.
+    Over `images`, the mean of each expert's scores becomes 0. The standard deviation of an expert's scores
+    becomes 1, on average over the experts.
     """
     seen: list[torch.Tensor] = []
     hook = router.register_forward_hook(lambda module, inputs, logits: seen.append(logits))
@@ -133,7 +133,7 @@ def _settle_router(model: Detector, router: nn.Module, images: torch.Tensor) -> 
 
 
 def benchmark_canvas(input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the network input of the benchmark: a generated scene, letterboxed to (H, W, 3)."""
+    """Return the model input of the benchmark: a generated scene, letterboxed to (H, W, 3)."""
     return letterbox_image(ScenesDataset(1, seed=7, image_hw=(384, 512)).load(0).image, input_hw)[0]
 
 
@@ -156,8 +156,8 @@ def time_forms(
 ) -> Timed[Form]:
     """Time forms of models in turns until `rounds` rounds were quiet; `what` labels the progress bar.
 
-    Each model's dense graph runs twice in a round, as the forms "dense" and "twin". The round is quiet if
-    the two took about the same time.
+    In a round, the dense graph of each model runs twice: as the form "dense" and as the form "twin". The
+    round is quiet if both took about the same time.
     """
     refused = 0
     twins = [(Form(label, "dense"), Form(label, "twin")) for label in labels]
@@ -191,7 +191,7 @@ def gflops(subject: Subject) -> dict[Form, float]:
 def _top_ks(model: Detector, asked: Sequence[int] | None, name: str) -> tuple[int, ...]:
     """Return the values of `asked` that the model supports, in ascending order.
 
-    If `asked` is None, use three values: 1, the model's default top_k, and the largest that it allows.
+    If `asked` is None, use three values: 1, the model's default top_k, and the largest top_k that it allows.
     """
     if not model.mixture_layers():
         return ()

@@ -1,4 +1,4 @@
-"""Measure images per second with all cores busy: many requests at the same time, one image each."""
+"""Measure images per second with all cores busy: many requests of one image each run at the same time."""
 
 import time
 from collections.abc import Mapping
@@ -26,7 +26,10 @@ class Throughput:
 def measure_throughput(
     sources: Mapping[Form, tuple[Any, Inputs]], precision: BenchmarkPrecision
 ) -> tuple[Throughput, ...]:
-    """Measure each form of a model in turn for SLICE_S seconds, SLICES times; return the median rates."""
+    """Return the median images per second of each form of a model.
+
+    The forms are measured in turns. Each turn lasts SLICE_S seconds, and each form has SLICES turns.
+    """
     import openvino as ov
 
     core = ov.Core()

@@ -1,1 +1,1 @@
-"""Measure which experts a checkpoint's routers choose on a data set, and why, as figures and charts."""
+"""Measure which experts a checkpoint's routers choose on a data set, and what the choice depends on."""

@@ -1,4 +1,7 @@
-"""Draw all charts of an inspection or none: charts are drawn in a temporary folder, then moved together."""
+"""Draw the charts of an inspection: either all of them or none.
+
+The charts are drawn in a temporary folder, and then moved together.
+"""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -23,19 +26,19 @@ def require_folder(folder: Path) -> None:
 
 
 def telling_layer(uses: Sequence[LayerUse]) -> str:
-    """Return the layer whose router carries the most bits about the image.
+    """Return the name of the layer whose routing carries the most information about the image.
 
-    A layer that ran one set of experts for all images is returned only if every layer is like that.
+    A layer that ran the same set of experts for all images is returned only if all layers did so.
     """
     return max(uses, key=lambda use: (use.distinct_sets > 1, use.information_bits)).layer
 
 
 def draw_charts(inspection: Inspection, folder: Path, layer: str | None = None) -> list[Path]:
-    """Draw every chart into a folder, and return their files; charts of the same name are replaced.
+    """Draw every chart into a folder, and return the files; a file of the same name is replaced.
 
     Args:
-        layer: name of the layer by whose experts the example images are grouped; None for the layer that
-            telling_layer returns.
+        layer: name of a mixture layer. The example images are grouped by the experts that ran in this layer.
+            None: the layer that telling_layer returns.
 
     Raises:
         ConfigError: there is no such layer; nothing was drawn.

@@ -35,7 +35,7 @@ class InspectOptions:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """The routing of a model on a data set: the report, and the values that charts show."""
+    """The result of `inspect`: a report on a model's routing on a data set, and the values for charts."""
 
     variant: str
     controls: RoutingControls
@@ -59,7 +59,7 @@ class Inspection:
 
 
 def require_layer(layer: str | None, layers: Collection[str]) -> None:
-    """Raise ConfigError if `layer` names no mixture layer of the model; accept None for every model."""
+    """Raise ConfigError if `layer` is neither None nor the name of a mixture layer in `layers`."""
     if layer is not None and layers and layer not in layers:
         raise ConfigError(f"no mixture in {layer!r}; layers with mixtures: {', '.join(layers)}")
 
@@ -68,9 +68,9 @@ def inspect(options: InspectOptions) -> Inspection:
     """Route every image of a data set, and measure how much information about the image the routing carries.
 
     Raises:
-        ConfigError: the model has no mixture layer, or none with the name in `options`; top_k is 0 or not
-            supported; or no folder is given, and the checkpoint does not state its training data.
-        DatasetError: the folder is missing or has other classes, or an image cannot be loaded.
+        ConfigError: the model has no mixture layer, or no layer with the name in `options`. Or top_k is 0 or
+            not supported. Or no folder is given, and the checkpoint does not state its training data.
+        DatasetError: the folder is missing or has other classes than the model, or an image cannot be loaded.
     """
     checkpoint = find_checkpoint(options.checkpoint)
     model, _ = load_model(checkpoint)

@@ -1,4 +1,4 @@
-"""Charts of the sets of experts that ran together: how often in each group of images, and example images."""
+"""Charts of the sets of experts that ran together: their shares of images, and example images of each set."""
 
 import cv2
 import numpy as np
@@ -24,7 +24,10 @@ def set_name(experts: tuple[int, ...]) -> str:
 
 
 def draw_sets(routed: RoutedImages, report: RoutingReport, grouping: Grouping) -> Figure:
-    """Draw one panel for each layer, with one bar for each group; the bar shows each expert set's share."""
+    """Draw one panel for each layer, with one bar for each group of images.
+
+    The bar shows for what share of the group's images each set of experts ran.
+    """
     figure = new_figure(
         len(routed.gates) * (0.55 + 0.24 * len(grouping.labels)),
         f"Sets of experts by {grouping.name}",
@@ -77,7 +80,8 @@ def _panel(
 def draw_examples(dataset: Dataset, routed: RoutedImages, layer: str) -> Figure:
     """Draw a row of example images for each of the commonest expert sets in a layer.
 
-    The examples are spread evenly over the images of the set, in the order of the data set.
+    The images for which a set ran are taken in the order of the data set. The examples are picked from them
+    at even distances.
 
     Raises:
         DatasetError: an image cannot be loaded.

@@ -1,4 +1,4 @@
-"""A chart of the compute that images use, against the number of objects in them."""
+"""A chart that shows how the compute of an image depends on the number of objects in it."""
 
 from typing import Any
 
@@ -18,7 +18,10 @@ SPREAD = 0.15  # in boxes; moves points apart that have the same number of boxes
 
 
 def draw_spent(routed: RoutedImages, report: RoutingReport, cost: Cost) -> Figure:
-    """Draw the GFLOPs of each image, the mean of each density group, and the least and largest cost."""
+    """Draw the GFLOPs of each image, the mean GFLOPs of each density group, and the lowest and highest cost.
+
+    Density groups are groups of images with similar numbers of objects.
+    """
     compute = report.compute
     correlation = "No correlation: GFLOPs or the number of objects are the same for every image."
     if compute.spearman is not None and compute.pearson is not None:

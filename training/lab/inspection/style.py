@@ -1,4 +1,4 @@
-"""The style of the charts: 1200 pixels wide, and readable for colour-blind people."""
+"""The style of the charts, which are 1200 pixels wide and readable for colour-blind people."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ OTHERS = "#bbbbbb"
 
 
 def new_figure(height_in: float, title: str, subtitle: str) -> Figure:
-    """Return a figure with a title, and below it a subtitle in smaller letters."""
+    """Return a figure with a title and, below the title, a subtitle in smaller letters."""
     whole = height_in + 0.42 + 0.17 * (subtitle.count("\n") + 1)
     figure = Figure(figsize=(WIDTH_IN, whole), dpi=DPI, layout="constrained", facecolor="white")
     edge = 0.06  # inches
@@ -24,7 +24,7 @@ def new_figure(height_in: float, title: str, subtitle: str) -> Figure:
 
 
 def bare(axes: Axes) -> None:
-    """Remove the frame and the ticks."""
+    """Remove the frame and the ticks of a chart."""
     for side in axes.spines.values():
         side.set_visible(False)
     axes.tick_params(length=0, labelsize=SMALL, colors=INK)

@@ -24,17 +24,17 @@ NUMBERS_TO = 8  # with more experts than this, numbers do not fit into the panel
 class Rows:
     """The rows of a chart, such as classes or groups of images.
 
-    A class has one count per image: the number of its objects in the image. A group of images has 1 for each
-    image in the group, and 0 for all others.
+    Each row has a count for every image. In the row of a class, it is the number of objects of this class in
+    the image. In the row of a group of images, it is 1 if the image is in the group, else 0.
     """
 
     labels: tuple[str, ...]
     weights: NDArray[np.float64]  # (R, N) counts; no row is all 0
 
     def shares(self, gates: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return, for each row, the share of its objects or images for which each expert ran, (R, E).
+        """Return, for each row, for what share of its objects or images each expert ran, (R, E).
 
-        If every expert runs for every image, return the mean gate instead. Gates are (N, E).
+        If every expert runs for every image, return each expert's mean gate instead. `gates` are (N, E).
         """
         chosen = gates > 0
         of_image = gates if chosen.all() else chosen
@@ -42,7 +42,7 @@ class Rows:
 
 
 def class_rows(routed: RoutedImages, class_names: Sequence[str]) -> Rows:
-    """Return one row for each class that has objects, or for the MOST_CLASSES commonest of these classes."""
+    """Return one row for each of the MOST_CLASSES commonest classes; leave out classes without objects."""
     counts = np.stack([np.bincount(one.class_ids, minlength=len(class_names)) for one in routed.truths], 1)
     commonest = np.argsort(-counts.sum(axis=1), kind="stable")[:MOST_CLASSES]  # of (C, N)
     return _present([class_names[index] for index in commonest], counts[commonest])
@@ -67,12 +67,12 @@ def _present(labels: Sequence[str], counts: NDArray[np.int64]) -> Rows:
 
 
 def draw_use(rows: Rows, routed: RoutedImages, bits: Mapping[str, float], what: str, unit: str) -> Figure:
-    """Draw one panel for each layer: experts from left to right, rows from top to bottom.
+    """Draw one panel for each layer, with the experts from left to right, and the rows from top to bottom.
 
     Args:
-        bits: information about the image in each layer's routing.
-        what: name of the property that tells the rows apart, such as `class`.
-        unit: what the rows count, `objects` or `images`.
+        bits: how many bits of information about the image each layer's routing carries.
+        what: name of the property by which the rows differ, such as `class`.
+        unit: `objects` or `images`, which the rows count.
     """
     every = rows.weights.sum(axis=0) if unit == "objects" else np.ones(len(routed.truths))
     whole = Rows((f"all {unit}", *rows.labels), np.vstack([every, rows.weights]))

@@ -39,7 +39,8 @@ def prune(options: PruneOptions) -> Pruning:
     """Write a checkpoint without the least chosen experts, and measure the model before and after.
 
     Raises:
-        TrainingError: anything failed; the error is of a subclass. No file was written.
+        TrainingError: any step failed, and no file was written. The subclass of the error shows the kind of
+            failure.
     """
     check_output(options.output)
     options = replace(options, checkpoint=find_checkpoint(options.checkpoint))
@@ -82,7 +83,7 @@ def prune(options: PruneOptions) -> Pruning:
         place: [str(expert) for expert in range(len(layer.experts)) if expert not in kept[place]]
         for place, layer in model.mixture_layers().items()
     }
-    origin = {  # names without paths, since checkpoints are shared; experts as numbered in the source file
+    origin = {  # names without paths, because checkpoints are shared; experts as numbered in the source file
         "pruned from": options.checkpoint.name,
         "pruned from sha256": sha256_of(options.checkpoint),
         "pruned by": f"{options.rule}; use at top_k {top_k} on {data_name(use_data)}, {len(measured)} images",

@@ -1,4 +1,4 @@
-"""Time a model before and after pruning on this machine; both are run in turns."""
+"""Time a model before and after pruning on this machine, by running both models in turns."""
 
 import tempfile
 from collections.abc import Mapping
@@ -31,9 +31,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class Latency:
-    """Times before and after pruning, with OpenVINO in float32 on one thread.
+    """Times before and after pruning, measured with OpenVINO in float32 on one thread.
 
-    Both models run on the same generated scene, each with its own top_k.
+    Both models get the same generated scene, and each runs with its own top_k.
     """
 
     machine: str
@@ -45,7 +45,10 @@ class Latency:
 
 
 def measure_latency(before: Detector, after: Detector, *, rounds: int = ROUNDS) -> Latency:
-    """Trace both models dense (every expert runs) and sparse (only the chosen experts run), and time them."""
+    """Trace both models as dense graphs (every expert runs) and sparse graphs (only chosen experts run).
+
+    Then time all graphs.
+    """
     models = {BEFORE: before, AFTER: after}
     subjects = {label: Subject(label, model, (model.config.top_k,)) for label, model in models.items()}
     forms = [Form(label, kind) for label in subjects for kind in (*KINDS, "twin")]
@@ -59,7 +62,7 @@ def measure_latency(before: Detector, after: Detector, *, rounds: int = ROUNDS) 
 
 
 def summarise(timed: Timed[Form]) -> Latency:
-    """Return the quartiles of the measured times, and of their ratios after ÷ before."""
+    """Return the quartiles of the times, and of the times after pruning divided by those before pruning."""
     seconds = {form: np.array(times) for form, times in timed.seconds.items()}
     pairs: dict[Kind, Pair] = {}
     noise = None

@@ -1,4 +1,4 @@
-"""The result of a pruning: the kept experts, the measured use, and the figures before and after."""
+"""The result of a pruning: the kept experts, how often experts were used, and figures before and after."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

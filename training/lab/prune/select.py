@@ -1,4 +1,4 @@
-"""Select the experts to keep by a rule that the user states, and remove all others from a detector."""
+"""Select the experts to keep by a rule that the user states, and remove all other experts of a detector."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from training.models.mixture.cut import cut_experts
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Which experts of a layer to keep: the `keep` most used, or all that run for enough images."""
+    """A rule for the experts of a layer to keep: the `keep` most used, or all that run for enough images."""
 
     keep: int | None = None  # number of experts to keep, the most used of each layer
     min_share: float | None = None  # keep experts that at least this share of images chose, 0..1
@@ -35,12 +35,12 @@ class Rule:
 def pruned_top_k(config: ModelConfig, rule: Rule, asked: int | None) -> int:
     """Return how many experts of a layer the pruned model runs for an image.
 
-    The number is `asked` or, if `asked` is None, the top_k of the model before pruning. It must be at least
-    1, because the use of experts is measured while the model runs this number of experts.
+    The number is `asked` or, if `asked` is None, the top_k of the model before pruning. The number must be at
+    least 1, because the model runs this number of experts while the use of experts is measured.
 
     Raises:
-        ConfigError: the model has no experts, the number is below 1 or larger than a layer's number of
-            experts, or the rule keeps fewer experts than run for each image.
+        ConfigError: the model has no experts. Or the number is below 1 or larger than a layer's number of
+            experts. Or the rule keeps fewer experts than run for each image.
     """
     if not config.mixtures:
         raise ConfigError(f"{config.variant} is dense: it has no experts to drop")
@@ -59,10 +59,11 @@ def pruned_top_k(config: ModelConfig, rule: Rule, asked: int | None) -> int:
 
 
 def select_experts(uses: Sequence[LayerUse], rule: Rule, top_k: int) -> Mapping[str, tuple[int, ...]]:
-    """Return the experts to keep, in ascending order, by layer; at least top_k in each layer.
+    """Return, for each layer, the experts to keep, in ascending order; there are at least top_k in a layer.
 
-    The most used experts are kept: those chosen for the largest share of images. In a tie, the larger mean
-    weight decides, then the lower index.
+    The most used experts are kept, which the router chose for the largest share of images. If two experts
+    have equal shares, the one with the larger mean weight counts as more used. If the mean weights are equal
+    too, it is the one with the lower index.
     """
     kept = {}
     for use in uses:
@@ -78,19 +79,19 @@ def select_experts(uses: Sequence[LayerUse], rule: Rule, top_k: int) -> Mapping[
 def drop_experts(model: Detector, kept: Mapping[str, Sequence[int]], top_k: int | None = None) -> Detector:
     """Return a detector of the same kind that has only the experts in `kept`.
 
-    If all experts chosen for an image are kept, its detections are the same up to rounding, since gates are
-    normalised over the experts that run. For other images, the kept experts with the next highest
-    probabilities take the places of the removed ones. The probabilities of a layer's experts always sum to
-    1, so removing experts raises the probabilities of the others. Therefore more experts can exceed a weight
+    Gates are normalised over the experts that run. So if all experts chosen for an image are kept, the
+    image's detections stay the same up to rounding. If a chosen expert was removed, the kept expert with the
+    next highest probability takes its place. The probabilities of a layer's experts always sum to 1, so
+    removing experts raises the probabilities of the others. Therefore more experts can exceed a weight
     threshold and run, and gate_epsilon (1e-6 in YOLO-Master v0.1) has less effect.
 
     Args:
-        kept: ascending expert ids, for every mixture layer.
-        top_k: number of experts that run for an image in the new detector; None: as many as before.
+        kept: for every mixture layer, the ids of the experts to keep, in ascending order.
+        top_k: number of experts that run for an image in the new detector; None: as many as in `model`.
 
     Raises:
         ConfigError: a layer keeps fewer experts than run for an image.
-        KeyError: a mixture layer of the model is not in kept.
+        KeyError: a mixture layer of the model is not in `kept`.
     """
     mixtures = {
         place: replace(

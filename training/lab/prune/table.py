@@ -12,9 +12,9 @@ from training.lab.prune.outcome import Pruning, Side
 
 
 def use_table(uses: Sequence[LayerUse], kept: Mapping[str, Sequence[int]]) -> str:
-    """Return a table: each expert's share of images and mean weight, and whether pruning removes it.
+    """Return a table of the use of each expert, which also shows the experts that pruning removes.
 
-    The share of images is the share for which the router chose the expert.
+    The use of an expert is the share of images for which the router chose it, and its mean weight.
     """
     rows: list[tuple[object, ...]] = [("layer", "expert", "of images", "mean weight", "")]
     for use in uses:

@@ -1,4 +1,4 @@
-"""The defaults of an artifact's controls: the settings that its export measured, and why it chose one."""
+"""The default controls of an artifact: which settings its export measured, and why it chose one of them."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,9 @@ from training.models.mixture.routing import RoutingControls
 
 
 def newest_version(folder: Path) -> StoredManifest | None:
-    """Return the manifest of a version's folder, or of the newest version in an artifact's folder.
+    """Return the manifest in a folder, which can be the folder of a version or of a whole artifact.
 
-    Return None if the folder holds no artifact.
+    In the folder of an artifact, use its newest version. Return None if the folder holds no artifact.
 
     Raises:
         ExportError: a manifest is damaged.
@@ -27,10 +27,10 @@ def newest_version(folder: Path) -> StoredManifest | None:
 
 
 def defaults_table(stored: StoredManifest) -> str:
-    """Return the settings that an export measured, and the reason of its choice.
+    """Return as text the settings that an export measured, and why it chose one as the default.
 
     Raises:
-        ExportError: the manifest does not state them.
+        ExportError: the manifest does not state how the defaults were chosen.
     """
     found, choice = _stated(stored), _choice(stored)
     lines = [f"{stored.model_name} version {stored.version}; {found['reason']}"]
@@ -40,14 +40,18 @@ def defaults_table(stored: StoredManifest) -> str:
 
 
 def defaults_json(stored: StoredManifest) -> str:
-    """Return what the manifest states of the defaults, as JSON; raise as defaults_table does."""
+    """Return what the manifest states about the defaults, as JSON.
+
+    Raises:
+        ExportError: the manifest does not state how the defaults were chosen.
+    """
     controls = _choice(stored).controls._asdict()
     facts = {"name": stored.model_name, "version": str(stored.version), **controls}
     return json.dumps({**facts, **_stated(stored)}, indent=2)
 
 
 def default_controls(stored: StoredManifest) -> RoutingControls | None:
-    """Return the defaults of an artifact's controls; None if it has none."""
+    """Return the default controls of an artifact; None if the artifact has no controls."""
     defaults = {row["name"]: row["default"] for row in stored.content["inputs"] if row["role"] == "control"}
     if "top_k" not in defaults:
         return None

@@ -1,4 +1,4 @@
-"""The table of a model repository: its artifacts, and how far their outputs are from their checkpoints'."""
+"""The table of a model repository: its artifacts, and how much their outputs differ from the checkpoints'."""
 
 import json
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ _SHAPES = {"masks": "1-IoU", "keypoints": "px", "angles": "rad"}  # units by ent
 
 
 def read_repository(repository: Path) -> list[StoredManifest]:
-    """Return every version of every artifact, by name, target and version.
+    """Return every version of every artifact, sorted by name, target and version.
 
     Raises:
         ExportError: the repository holds no exported model, or a manifest is damaged.
@@ -44,13 +44,17 @@ def read_repository(repository: Path) -> list[StoredManifest]:
 
 
 def exports_table(repository: Path) -> str:
-    """Return one line for each artifact, and the meaning of the columns; raise as read_repository does."""
+    """Return a table with one line for each version of an artifact, and an explanation of its columns.
+
+    Raises:
+        ExportError: as read_repository raises it.
+    """
     rows = [COLUMNS, *(_cells(repository, stored) for stored in read_repository(repository))]
     return "\n".join([*in_columns(rows, "lllrlrrrrrll"), "", EXPLAINED])
 
 
 def exports_json(repository: Path) -> str:
-    """Return a JSON list of the artifacts: name, version, graph, routing, parity and speed of each."""
+    """Return a JSON list of the artifacts; each has a name, version, graph, routing, parity and speed."""
     keys = (
         *("name", "target", "version", "variant", "precision", "execution", "routing", "parity", "speed"),
         "default_controls",

@@ -57,7 +57,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model's published and our own figures. A difference of 0.01 means that our figure is 1 % larger."""
+    """Published figures of a model and our own; a difference of 0.01 means that ours is 1 % larger."""
 
     published: Published
     parameters: int
@@ -70,12 +70,15 @@ class Comparison:
 
     @property
     def gflops_difference(self) -> float | None:
-        """Return our GFLOPs divided by the published GFLOPs, minus 1; None if none are published."""
+        """Return our GFLOPs divided by the published GFLOPs, minus 1; None if no GFLOPs are published."""
         return None if self.published.gflops is None else self.gflops / self.published.gflops - 1
 
 
 def build(named: Named) -> Network:
-    """Return a model on the meta device: its tensors have shapes to count, but no values."""
+    """Return a model on the meta device, where its tensors have shapes but no values.
+
+    The shapes suffice to count parameters and operations.
+    """
     class_names = tuple(f"class {index}" for index in range(named.classes))
     task = task_named(parse_variant(named.variant).task)
     hw, skeleton = task.defaults.input_hw, Skeleton.unnamed(COCO_KEYPOINTS)
@@ -85,7 +88,7 @@ def build(named: Named) -> Network:
 
 
 def measure(named: Named) -> Measured:
-    """Return parameters and GFLOPs of a model, counted from its shapes."""
+    """Return the parameters and GFLOPs of a model, counted from the shapes of its tensors."""
     model = build(named)
     parameters, top_k = count_parameters(model), model.config.top_k
     idle = 0
@@ -104,7 +107,7 @@ def measure(named: Named) -> Measured:
 
 
 def measure_all() -> tuple[dict[Named, Measured], list[Comparison]]:
-    """Return our figures of every model of the table, and a comparison with all published figures."""
+    """Return our figures for every model in the table, and a comparison with each published figure."""
     wanted = dict.fromkeys((*MODELS, *(line.of for line in PUBLISHED)))
     measured = {named: measure(named) for named in wanted}
     comparisons = [
@@ -125,7 +128,7 @@ def label(named: Named) -> str:
 
 
 def variants_table() -> str:
-    """Return the models, the published figures, and notes where they differ from ours, as text."""
+    """Return the table as text: our models, the published figures, and notes where the figures differ."""
     models, comparisons = measure_all()
     notes = list(dict.fromkeys(one.published.note for one in comparisons if one.published.note))
     return "\n".join(

@@ -1,8 +1,9 @@
 """Published figures of models, each beside our model of the same architecture.
 
-Sources: arXiv:2502.12524 (YOLOv12) table 1; arXiv:2512.23273 (YOLO-Master) tables 2, 3, 5 and 6; the table of
-weights of YOLO-Master's release v26.02; an unpublished summary of a mixture detection head; and the original
-models, whose parameters and operations we counted as those of ours.
+The figures are from these sources: arXiv:2502.12524 (YOLOv12) table 1; arXiv:2512.23273 (YOLO-Master) tables
+2, 3, 5 and 6; the table of weights in YOLO-Master's release v26.02; an unpublished summary of a mixture
+detection head; and the original models, whose parameters and operations we counted in the same way as for
+our models.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +40,7 @@ def _of(variant: str, classes: int = 80, **choice: Any) -> Named:
 
 
 def _released(size: str) -> Named:
-    """Return ES-MoE as its weights were released: each layer has three experts, all of which run."""
+    """Return ES-MoE with the settings of its released weights: each layer has three experts, and all run."""
     return _of(f"esmoe-{size}", num_experts=3, top_k=3)
 
 

@@ -23,7 +23,7 @@ LEGEND = (
 
 
 def routing_table(report: RoutingReport, heading: str) -> str:
-    """Return the report as text: a table of layers, the GFLOPs of the images, and the goals met or missed."""
+    """Return the report as text: a table of layers, the images' GFLOPs, and which goals are met or missed."""
     names = [grouping.name for grouping in report.groupings]
     titles = ("layer", "bits", "", "sets", "commonest", "set bits", *(f"NMI with {name}" for name in names))
     layers = [_layer(layer, names) for layer in report.layers]
@@ -50,7 +50,7 @@ def routing_table(report: RoutingReport, heading: str) -> str:
 
 
 def routing_json(report: RoutingReport, facts: Mapping[str, object]) -> str:
-    """Return the report as JSON; the fields of `facts`, about model and data, come first."""
+    """Return the report as JSON; `facts` are fields about the model and the data, which come first."""
     layers = []
     for layer in report.layers:
         dependence = {name: found._asdict() for name, found in layer.by_grouping.items()}
@@ -68,7 +68,7 @@ def routing_json(report: RoutingReport, facts: Mapping[str, object]) -> str:
 
 
 def verdict(layer: LayerRouting) -> str:
-    """Return in one word how much the layer's routing depends on the image: routes, weak or static."""
+    """Return a word for how much the layer's routing depends on the image: `routes`, `weak` or `static`."""
     if layer.informed:
         return "routes"
     return "static" if layer.use.information_bits < STATIC_BELOW_BITS else "weak"
@@ -84,7 +84,7 @@ def _layer(layer: LayerRouting, names: list[str]) -> tuple[object, ...]:
 
 
 def _experts(uses: Sequence[LayerUse]) -> list[str]:
-    """Return one line for each layer; layers may have different numbers of experts."""
+    """Return one line for each layer about its experts; layers may have different numbers of experts."""
     most = max((len(use.expert_share) for use in uses), default=0)
     rows = []
     for use in uses:
