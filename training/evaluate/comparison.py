@@ -41,8 +41,8 @@ def compare(
 ) -> Comparison:
     """Return the results of two detectors on a data set, and their difference with a bootstrap interval.
 
-    Both must be for the same task. What is compared is the task's own metric: boxes, masks, keypoints or
-    oriented boxes.
+    Both must be for the same task. The mAP is that of the task's objects: boxes, masks, keypoints or oriented
+    boxes.
 
     Args:
         draws: number of bootstrap samples.

@@ -99,7 +99,7 @@ def evaluation_of(
     task: TaskName,
     kind: ObjectKind,
 ) -> Evaluation:
-    """Score the detections of a data set's images, which are in the order of the data set."""
+    """Score the detections of a data set's images; the detections are in the order of the data set."""
     of_boxes = kind.name in ("masks", "keypoints")
     return Evaluation(
         task=task,
