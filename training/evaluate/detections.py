@@ -24,7 +24,7 @@ class DetectConfig:
 
 
 class Candidates(NamedTuple):
-    """The (anchor, class) pairs with the highest scores, for a batch of images, or without B for one image."""
+    """The (anchor, class) pairs with the highest scores, of a batch of images or, without B, of one image."""
 
     boxes_xyxy: Tensor  # (B, N, 4) in pixels of the model input; of oriented boxes, before their rotation
     scores: Tensor  # (B, N) descending
