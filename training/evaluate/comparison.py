@@ -18,7 +18,7 @@ class Compared(NamedTuple):
     """The results of one of two compared detectors."""
 
     name: str  # `first` or `second`, with the variant and the number of experts that ran
-    mean_ap: MeanAp  # of what Comparison.kind says
+    mean_ap: MeanAp  # mAP of the objects that Comparison.kind names
     gflops: float  # mean over images; experts that did not run count 0
 
 

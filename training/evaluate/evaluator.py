@@ -27,9 +27,9 @@ class Evaluation(Result):
     """A network's mAP, detections and routing on a data set."""
 
     task: TaskName = "detect"
-    kind: ObjectKind = BOXES  # what mean_ap compares
+    kind: ObjectKind = BOXES  # the kind of objects that mean_ap compares
     mean_ap: MeanAp
-    box_ap: MeanAp | None = None  # mAP of the boxes of masks and keypoints
+    box_ap: MeanAp | None = None  # mAP of the boxes, if `kind` is masks or keypoints
     detections: Sequence[Detections] = ()  # of each image, in the order of the data set
     class_names: tuple[str, ...] = ()
 

@@ -38,7 +38,7 @@ class MeanAp(NamedTuple):
     map50_95_large: float | None
     ar1: float | None  # recall of the best detection of each class in each image, mean over IoU 0.50..0.95
     ar10: float | None  # as ar1, with the best ten detections
-    ar20: float | None  # of keypoints only; the others, of all else
+    ar20: float | None  # None except for keypoints; they have no other AR
     ar100: float | None
     ar100_small: float | None
     ar100_medium: float | None

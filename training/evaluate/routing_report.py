@@ -21,7 +21,7 @@ class LayerRouting:
     """The use of one mixture layer's experts, and how it depends on groups of images."""
 
     use: LayerUse
-    by_grouping: Mapping[str, Dependence]  # of the image's chosen set and group
+    by_grouping: Mapping[str, Dependence]  # between the set of experts and the group
 
     @property
     def informed(self) -> bool:
