@@ -1,1 +1,1 @@
-"""Converts networks trained elsewhere to our checkpoints. Files are read as data: no code in them runs."""
+"""Converts "foreign" networks, trained by other projects, to our checkpoints. No code in the files runs."""

@@ -1,4 +1,4 @@
-"""Reads the zip file that torch.save writes: a pickle, and an uncompressed entry for each storage."""
+"""Reads the zip file that torch.save writes. It has a pickle and an uncompressed entry for each storage."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ def open_archive(path: Path) -> Iterator["Archive"]:
     """Open a checkpoint file, and yield it as an Archive.
 
     The sizes that the zip declares are checked before any entry is read. If the block of the `with` statement
-    raises a CheckpointError, the file's name is put before the error's message.
+    raises a CheckpointError, its message is prefixed with the file's name.
 
     Raises:
         CheckpointError: the file is missing, truncated or not a zip of torch.save.
@@ -63,7 +63,7 @@ class Archive:
                 raise CheckpointError(f"has {shown(order)} as its byte order, which this machine cannot read")
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the file that was opened, even if another file has taken its path since."""
+        """Return the SHA-256 of the opened file, even if the path now leads to another file."""
         self._file.seek(0)
         return hashlib.file_digest(self._file, "sha256").hexdigest()
 

@@ -29,10 +29,11 @@ def convert(
         path: a .pt file that the training of YOLO12 or YOLO-Master wrote.
         output: the path to write, where no file may exist; None: `path` with the suffix of our checkpoints.
         input_hw: height and width of the model input; None: the size that the file was trained at.
-        expect: an .npz with images and the original's outputs, which the converted model must reproduce.
+        expect: an .npz file with images and the original network's outputs for them. The converted network
+            must reproduce these outputs.
 
     Raises:
-        CheckpointError: the file cannot be converted exactly, or the outputs differ; then no file is written.
+        CheckpointError: the file cannot be converted exactly, or the outputs differ. No file is written then.
     """
     if not path.is_file():
         raise CheckpointError(f"no file at {path}")

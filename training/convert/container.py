@@ -22,7 +22,7 @@ PARTS_LIMIT = 1_000  # modules, parameters or buffers directly in one module
 
 @dataclass(frozen=True)
 class ForeignModel:
-    """A network as its file describes it; its layers are records (data), not modules that could run."""
+    """A network as its file describes it. Its layers are records, that is data, not modules that can run."""
 
     layers: tuple[Record, ...]  # in order; the last layer is the head
     class_names: tuple[str, ...]
@@ -39,7 +39,7 @@ def find_model(archive: Archive, input_hw: tuple[int, int] | None) -> ForeignMod
         input_hw: height and width of the model input; None: the size that the file was trained at.
 
     Raises:
-        CheckpointError: the file does not contain a whole network; the message says what it contains.
+        CheckpointError: the file does not contain a whole network. The message says what it contains instead.
     """
     saved = archive.contents()
     averaged, model = _module(saved)
@@ -62,7 +62,7 @@ def find_model(archive: Archive, input_hw: tuple[int, int] | None) -> ForeignMod
 
 
 def child(module: object, path: str) -> Record | StoredTensor | None:
-    """Return the module or tensor at a path, such as `conv.weight`, in a module; None if there is none."""
+    """Return the module or tensor at a path, such as `conv.weight`, inside a module; None if it has none."""
     name, _, rest = path.partition(".")
     for part in ("_modules", "_parameters", "_buffers"):
         held = module.get(part) if isinstance(module, Record) else None
@@ -83,8 +83,8 @@ def parts(module: Record, group: str) -> list[tuple[str, Any]]:
     `group` is the attribute that holds them: `_modules`, `_parameters` or `_buffers`.
 
     Raises:
-        CheckpointError: there are too many parts, or a name contains a dot or characters that cannot be
-            printed, or is too long.
+        CheckpointError: there are too many parts, or a name is too long, or contains a dot or characters that
+            cannot be printed.
     """
     held = module.get(group)
     if not isinstance(held, dict):
@@ -145,8 +145,8 @@ def _class_names(names: Any, declared: Any) -> tuple[str, ...]:
 def _input_hw(saved: dict[Any, Any], model: Record, default: int) -> tuple[int, int]:
     """Return the input size that the network was trained at; `default` if the file states none.
 
-    The file states the size that the user requested; the original training rounded it up to multiples of
-    STRIDE, and so does this function.
+    The file states the size that the user requested. The original training rounded this size up to
+    multiples of STRIDE, and so does this function.
     """
     sizes = [
         arguments.get("imgsz")

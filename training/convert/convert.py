@@ -1,4 +1,4 @@
-"""Converts a foreign checkpoint to ours; a tensor without a counterpart in the other model is an error."""
+"""Converts a foreign checkpoint to ours. A tensor of either model without a counterpart is an error."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ WITHOUT_WEIGHTS: Mapping[str, Mapping[str, object]] = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """Our network with the weights of a foreign network, and the origin of these weights."""
+    """Our network, filled with the weights of a foreign network, and where these weights come from."""
 
     model: Network
     recognised: Recognised
@@ -44,8 +44,8 @@ def read_foreign(path: Path, input_hw: tuple[int, int] | None = None) -> Convers
         input_hw: height and width of the model input; None: the size that the file was trained at.
 
     Raises:
-        CheckpointError: the file is damaged, malicious or not exactly a known model; the message names the
-            part that is wrong.
+        CheckpointError: the file is damaged, malicious or not exactly a known model. The message names the
+            wrong part.
     """
     with open_archive(path) as archive:
         found = find_model(archive, input_hw)
@@ -77,9 +77,10 @@ def read_foreign(path: Path, input_hw: tuple[int, int] | None = None) -> Convers
 
 
 def _use_own_epsilon(weights: dict[str, Tensor], tensors: Found) -> None:
-    """Scale the weights of batch norms that add another number to the variance than ours do.
+    """Scale the weights of batch norms whose epsilon differs from ours.
 
-    Thus the converted norm computes the same: only the ratio of weight and deviation matters.
+    A batch norm multiplies by weight / sqrt(variance + epsilon). With our epsilon, the scaled weight gives
+    the same factor.
     """
     for name, source in tensors.items():
         if source.epsilon not in (None, BN_EPS) and name.endswith(".weight"):
@@ -108,9 +109,10 @@ def _check_complete(model: Network, tensors: Found, found: ForeignModel) -> None
 
 
 def _check_outside_weights(archive: Archive, recognised: Recognised, found: ForeignModel) -> None:
-    """Raise CheckpointError if a part of the file that is not a weight has an unexpected value.
+    """Raise CheckpointError if the file has unexpected values other than weights.
 
-    These parts are upsampling, concatenation, pooling, strides, and the bins of the box distributions.
+    The checked values are the settings of upsampling, concatenation and pooling, the strides, and the bins of
+    the box distributions.
     """
     for index, layer in enumerate(found.layers):
         layer.require(f"layer {index}", WITHOUT_WEIGHTS.get(layer.kind, {}))

@@ -21,7 +21,7 @@ from training.models.network import Network
 
 
 class Output(NamedTuple):
-    """An output to compare: the number of its dimensions, and the allowed difference."""
+    """An output to compare: its name, its number of dimensions, and the allowed difference."""
 
     name: str
     dimensions: int
@@ -30,8 +30,8 @@ class Output(NamedTuple):
     unit: str = ""
 
 
-# Coordinates may reach far outside the image, and mask numbers have no bounds: so a part is relative. An
-# angle is π times a number 0..1, to which the limit of a score applies.
+# Coordinates may reach far outside the image, and mask numbers have no bounds. So a part of their allowed
+# difference is relative. An angle is π times a number 0..1, to which the limit of a score applies.
 DETECTED = (Output("boxes", 3, 1e-3, 1e-5, "px"), Output("scores", 3, 1e-4))
 OUTPUTS: Mapping[TaskName, tuple[Output, ...]] = {
     "detect": DETECTED,
@@ -48,9 +48,9 @@ OUTPUTS: Mapping[TaskName, tuple[Output, ...]] = {
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest absolute difference between an output of ours and the original's, over all images.
+    """The largest absolute difference between one of our outputs and the original's, over all images.
 
-    It is NaN if an output is NaN.
+    The difference is NaN if an output is NaN.
     """
 
     output: Output
@@ -67,14 +67,15 @@ def read_expected(path: Path, task: TaskName) -> dict[str, NDArray[Any]]:
     """Return the arrays of an .npz file: images, and the original network's outputs for them.
 
     Returns:
-        images (B, H, W, 3) RGB uint8, and float32 arrays. For classification, these are probabilities (B, C).
-        For other tasks, they are boxes (B, A, 4) xyxy in pixels and scores (B, A, C); for segmentation also
-        mask_coefficients (B, A, 32) and prototypes (B, 32, H / 4, W / 4); for pose also keypoints
-        (B, A, P, 2), x and y in pixels, and visibilities (B, A, P), 0..1; for oriented boxes also angles
-        (B, A) in radians, with the boxes before rotation.
+        The images, as `images` (B, H, W, 3) RGB uint8, and the outputs as float32 arrays. For classification,
+        the only output is `probabilities` (B, C). All other tasks have `boxes` (B, A, 4), xyxy in pixels, and
+        `scores` (B, A, C). Segmentation also has `mask_coefficients` (B, A, 32) and `prototypes`
+        (B, 32, H / 4, W / 4). Pose also has `keypoints` (B, A, P, 2), x and y in pixels, and `visibilities`
+        (B, A, P), 0..1. Oriented boxes also have `angles` (B, A) in radians, and `boxes` holds the boxes
+        before rotation.
 
     Raises:
-        CheckpointError: an array is missing or has a wrong type or shape; the message says which.
+        CheckpointError: an array is missing or has a wrong type or shape. The message names the array.
     """
     expected = {"images": ("uint8", 4)}
     expected |= {output.name: ("float32", output.dimensions) for output in OUTPUTS[task]}
@@ -96,12 +97,12 @@ def read_expected(path: Path, task: TaskName) -> dict[str, NDArray[Any]]:
 
 
 def compare(model: Network, expected: Mapping[str, NDArray[Any]]) -> list[Difference]:
-    """Return, for each output, the difference between the model's and the original's.
+    """Return the difference between the model's outputs and the original's, for each output.
 
-    `expected` are arrays from read_expected.
+    `expected` holds the arrays from read_expected.
 
     Raises:
-        CheckpointError: the images have another size than the model input, or the outputs another shape.
+        CheckpointError: the images do not have the size of the model input, or the shapes of outputs differ.
     """
     images, size = expected["images"], (*model.config.input_hw, 3)
     if images.shape[1:] != size:
@@ -123,7 +124,7 @@ def compare(model: Network, expected: Mapping[str, NDArray[Any]]) -> list[Differ
 
 
 def answer(model: Network, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    """Return a network's outputs for images (B, H, W, 3), by the names of read_expected's arrays."""
+    """Return a network's outputs for images (B, H, W, 3), under the names that read_expected uses."""
     with torch.no_grad():
         predictions = model(torch.from_numpy(images), dispatch="dense")
         if isinstance(model, Classifier):
@@ -143,7 +144,7 @@ def answer(model: Network, images: NDArray[np.uint8]) -> dict[str, NDArray[np.fl
 
 
 def as_table(differences: list[Difference]) -> str:
-    """Return the differences as a table with one line per output, and the limit of each."""
+    """Return a table with one line per output: its difference and its limit."""
     rows: list[tuple[object, ...]] = [("", "largest", "beyond", "limit", "")]
     for each in differences:
         output = each.output

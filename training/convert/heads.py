@@ -1,4 +1,4 @@
-"""The heads of foreign networks: the task of each, and the names of its parts here."""
+"""The heads of foreign networks: the task of each head, and what our networks call its parts."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,10 +7,10 @@ from training.config import TaskName
 
 
 class ForeignHead(NamedTuple):
-    """What another project's head is here."""
+    """The task of a foreign head, and what our networks call its parts."""
 
     task: TaskName
-    further: Mapping[str, str] = {}  # parts that detection lacks: from their names to ours in the network
+    further: Mapping[str, str] = {}  # our name of each part that detection lacks, by its foreign name
 
 
 HEADS: Mapping[str, ForeignHead] = {  # by class name
@@ -20,7 +20,7 @@ HEADS: Mapping[str, ForeignHead] = {  # by class name
     "OBB": ForeignHead("obb", {"cv4": "angles.levels"}),
     "Classify": ForeignHead("classify"),
 }
-# Heads that cannot be converted, and are named in the error as what they are.
+# Heads that are known, but cannot be converted. The error names them.
 OTHER_HEADS = {
     *("WorldDetect", "YOLOEDetect", "YOLOESegment", "RTDETRDecoder", "v10Detect"),
     *("Segment26", "Pose26", "OBB26"),

@@ -1,4 +1,4 @@
-"""Reads from a foreign pose network what its keypoints are."""
+"""Reads the names and number of the keypoints of a foreign pose network."""
 
 from typing import Any
 
@@ -19,15 +19,15 @@ PERSON_EDGES = (
 def read_skeleton(model: Record, head: Record, class_names: tuple[str, ...]) -> Skeleton:
     """Return the keypoints of a foreign pose network.
 
-    The names are those in the file, or COCO's if there are none, and the only class is a person with 17
-    keypoints. Otherwise, keypoints are called 1, 2, …
+    The names come from the file if it has any. Otherwise, if the only class is a person with 17 keypoints,
+    the names are COCO's. In all other cases, the keypoints are called 1, 2, …
 
     Args:
         model: the whole network.
         head: its last layer.
 
     Raises:
-        CheckpointError: the file does not say how many keypoints there are, or they have no visibility.
+        CheckpointError: the file does not state the number of keypoints, or the keypoints have no visibility.
     """
     shape = head.get("kpt_shape")
     sizes = tuple(shape) if isinstance(shape, (list, tuple)) else ()
@@ -58,7 +58,7 @@ def read_skeleton(model: Record, head: Record, class_names: tuple[str, ...]) -> 
 def _written_names(written: Any, count: int) -> tuple[str, ...] | None:
     """Return the names in the file if they are the same for all classes; None if they are only numbers.
 
-    `written` holds them as the file does: for each class, a list of names.
+    `written` is the entry in the file: a list of names for each class.
     """
     lists = list(written.values()) if isinstance(written, dict) else []
     if not lists or any(each != lists[0] for each in lists) or not isinstance(lists[0], (list, tuple)):

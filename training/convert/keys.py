@@ -1,7 +1,7 @@
 """Matches foreign modules and tensors inside a layer to ours, by name; layouts.py matches whole layers.
 
-A foreign module and ours are walked in parallel. It is an error if a part of one has no counterpart in the
-other, or if the two compute different things.
+A foreign module and our module are traversed in parallel. It is an error if a part of either module has no
+counterpart in the other, or if the two compute different things.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,10 +31,10 @@ _SHARED = {"shared_expert.0": "shared.conv", "shared_expert.1": "shared.bn"}
 
 
 class Counterpart(NamedTuple):
-    """The foreign names of one of our modules and of its parts."""
+    """The names that foreign networks give to one of our modules and to its parts."""
 
     kinds: tuple[str, ...]  # foreign class names, the usual name first; empty: any name
-    parts: Mapping[str, str]  # foreign to our name of each part with weights, relative to the module
+    parts: Mapping[str, str]  # our name of each part with weights, by its foreign name, inside the module
 
 
 COUNTERPARTS: Mapping[type[nn.Module], Counterpart] = {
@@ -89,10 +89,10 @@ Found = dict[str, Source]  # by our tensor name
 
 
 def all_tensors(record: Record, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the name of every tensor in a foreign module, and the class of the submodule that holds it.
+    """Yield the name of every tensor in a foreign module, with the class of the submodule that holds it.
 
     Raises:
-        CheckpointError: an activation is not SiLU or Softmax, or modules are nested without end.
+        CheckpointError: an activation is neither SiLU nor Softmax, or modules are nested without end.
     """
     waiting, seen = [(record, path)], 0
     while waiting:
@@ -107,17 +107,17 @@ def all_tensors(record: Record, path: str) -> Iterator[tuple[str, str]]:
 
 
 def match_tensors(record: Record, path: str, module: nn.Module, name: str) -> Found:
-    """Return all tensors of a foreign module, by the names of their counterparts in our network.
+    """Return all tensors of a foreign module, each under the name of its counterpart in our network.
 
     Args:
         record: the foreign module.
         path: the foreign module's path in its model.
-        module: its counterpart in our network.
+        module: the foreign module's counterpart in our network.
         name: the counterpart's path in our network.
 
     Raises:
         CheckpointError: a part or tensor is missing or superfluous, a tensor has a wrong shape, or a part
-            computes something else than its counterpart. The message gives the path in the foreign model.
+            does not compute the same as its counterpart. The message gives the path in the foreign model.
     """
     if isinstance(module, nn.Sequential | nn.ModuleList):
         names = {*submodules(record), *dict(module.named_children())}
@@ -149,7 +149,7 @@ def _leaf_tensors(part: Any, path: str, ours: Any, name: str) -> Found:
         if not isinstance(part, StoredTensor):
             raise CheckpointError(f"{path} is {_kind(part)}, not a tensor")
         return {name: Source(path, _shaped(part, path, ours))}
-    # Our linear layers may be 1×1 convolutions there; ours of depthwise convolutions is a class of its own.
+    # A linear layer of ours may be a 1×1 convolution there. Our depthwise convolutions have their own class.
     linear = isinstance(ours, nn.Linear) and _kind(part) == "Linear"
     convolution = isinstance(ours, nn.Linear | nn.Conv2d) and not linear
     _check_kind(part, path, "Conv2d" if convolution else type(ours).__name__)

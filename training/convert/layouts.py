@@ -41,8 +41,7 @@ def recognise(found: ForeignModel) -> Recognised:
     """Return the family and layers of another project's network, and our configuration of this network.
 
     Raises:
-        CheckpointError: the network belongs to no known family; the message names the first layer that
-            differs.
+        CheckpointError: the network belongs to no known family. The message names the first differing layer.
     """
     family = _family(found.layers)
     head = found.layers[-1].kind
@@ -60,9 +59,9 @@ def recognise(found: ForeignModel) -> Recognised:
 
 
 def known_layers(family: str, head: str = "Detect") -> tuple[Layer, ...]:
-    """Return the layers of a model family, in order; all sizes have the same layers.
+    """Return the layers of a model family, in order. All sizes of a family have the same layers.
 
-    `head` is the name of its last layer; if no such head is known, detection's layers are returned.
+    `head` is the class name of the last layer. If no such head is known, return the layers for detection.
     """
     mixed = {"esmoe": ("p2", "p3", "p4", "p5"), "modular": ("p3", "p4", "p5")}.get(family, ())
     mixture_kinds = ("ES_MOE",) if family == "esmoe" else SPATIAL_MIXTURES
@@ -118,7 +117,7 @@ def _family(records: tuple[Record, ...]) -> str:
 
 
 def _first_difference(layers: tuple[Layer, ...], records: tuple[Record, ...]) -> tuple[int, str] | None:
-    """Return the index of the first foreign layer that differs, and the expected layer; None if all agree."""
+    """Return the index of the first foreign layer that differs and the expected layer; None if all agree."""
     for index, (layer, record) in enumerate(zip_longest(layers, records)):
         if layer is None:
             return index, "no further layer"
@@ -143,7 +142,7 @@ def _listed(sources: tuple[int, ...]) -> str:
 def _sources(index: int, written: Any) -> tuple[int, ...]:
     """Return the indices of the layers that layer `index` reads; empty if `written` is malformed.
 
-    `written` holds these indices as the checkpoint has them: a negative one counts back from `index`.
+    `written` is the checkpoint's entry for these indices. A negative index there counts back from `index`.
     """
     sources = written if isinstance(written, (list, tuple)) else (written,)
     if not all(type(source) is int for source in sources):
@@ -182,7 +181,7 @@ def _mixtures(
 def mixture_config(usual: MixtureConfig, record: Record) -> tuple[MixtureConfig, str]:
     """Return our configuration of a foreign mixture layer, and a note for the user, which may be "".
 
-    `usual` is the configuration in the family's paper or code.
+    `usual` is the configuration of this layer in the family's paper or code.
 
     Raises:
         CheckpointError: the layer computes something that our mixture layer cannot.

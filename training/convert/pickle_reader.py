@@ -1,13 +1,13 @@
 """Reads a pickle as data: whatever the file asks for, no class is imported and no function is called.
 
-No library reads a pickle as data only. torch.load(weights_only=True) calls functions that it trusts, with any
-arguments, so that a few bytes can allocate gigabytes; and it reads only protocol 2. A subclass of
-pickle.Unpickler gives the file real objects to call and to change, and a deeply nested tuple as a key
-overflows its stack.
+No library reads a pickle as data only. torch.load(weights_only=True) calls functions that it trusts,
+with any arguments that the file states, so a few bytes can allocate gigabytes. It also reads only protocol 2.
+A subclass of pickle.Unpickler lets the file call and change real objects, and a deeply nested tuple as a dict
+key overflows its stack.
 
-Here, pickletools decodes the instructions, and each instruction acts only on plain values and records. Values
-are shared, never copied, so that a small file stays small in memory. Every error names the byte at which it
-occurred.
+In this module, pickletools decodes the instructions, and each instruction acts only on plain values and
+records. Values are shared and never copied, so a small file stays small in memory. Every error names the byte
+at which it occurred.
 """
 
 import pickletools
@@ -34,7 +34,7 @@ STORAGE_DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-# Of the standard library and torch, only these names and layers are allowed; each becomes a record.
+# These are the only allowed names and layers of the standard library and torch. Each becomes a record.
 HARMLESS = {
     *("_codecs.encode", "argparse.Namespace", "types.SimpleNamespace", "uuid.UUID"),
     *("builtins.bytearray", "builtins.complex", "builtins.object", "builtins.range", "builtins.slice"),
@@ -63,7 +63,7 @@ CONSTANTS: dict[str, Callable[[], Any]] = {
 }
 TUPLE_LENGTHS = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 MARK = object()
-STEPS_LIMIT = 2_000_000  # each makes at most one object; the largest known checkpoint has fewer bytes
+STEPS_LIMIT = 2_000_000  # each step makes at most one object; the largest known checkpoint has fewer bytes
 INT_LIMIT = 1 << 64  # no checkpoint needs larger numbers, and very large numbers cannot be shown
 KEY_INT_LIMIT = 1 << 31  # larger numbers can be chosen so that all have the same hash
 KEY_PARTS = 16
@@ -71,14 +71,14 @@ STATE_PARTS = 16  # items of a positional state, such as that of numpy types, wh
 
 
 def read_pickle(data: bytes, storage_bytes: Mapping[str, int]) -> Any:
-    """Return the pickled object, as plain values, lists, dicts, tuples, Global, Record and StoredTensor.
+    """Return the pickled object, made of plain values, lists, dicts, tuples, Global, Record and StoredTensor.
 
     Args:
         data: the pickle.
-        storage_bytes: the size in bytes of every storage beside the pickle, by key.
+        storage_bytes: the size in bytes of each storage in the same archive, by the storage's key.
 
     Raises:
-        CheckpointError: the pickle is damaged, or asks for code to run; the message says at which byte.
+        CheckpointError: the pickle is damaged or asks for code to run. The message says at which byte.
     """
     machine = _Machine(storage_bytes)
     position = 0
@@ -100,7 +100,7 @@ def read_pickle(data: bytes, storage_bytes: Mapping[str, int]) -> Any:
 
 
 class _Machine:
-    """A pickle machine: a stack and a memo, on which the instructions of one pickle act."""
+    """A pickle machine: the stack and the memo on which the instructions of one pickle act."""
 
     def __init__(self, storage_bytes: Mapping[str, int]) -> None:
         self.storage_bytes = storage_bytes
@@ -162,7 +162,7 @@ class _Machine:
         self.stack.append(self.memo[place])
 
     def extend(self, items: list[Any]) -> None:
-        """Append items to the list on top of the stack; if a record is on top instead, drop the items."""
+        """Append items to the list on top of the stack. If a record is on top instead, drop the items."""
         target = self.top()
         if isinstance(target, list):
             target.extend(items)
@@ -190,14 +190,14 @@ class _Machine:
         self.stack.append(Global(IMPORT_MAPPING.get(module, module), name))
 
     def call(self) -> None:
-        """Pop arguments and a name, and push the value or record that stands for the call's result."""
+        """Pop arguments and a name, and push a value or record in place of the call's result."""
         args, callee = self.pop(), self.pop()
         if not isinstance(args, tuple):
             raise CheckpointError(f"calls {_describe(callee)} with {_describe(args)}")
         self.stack.append(_make(callee, args))
 
     def call_with_keywords(self) -> None:
-        """Drop the keyword arguments, which no record needs, and then act as `call` does."""
+        """Drop the keyword arguments, because no record needs them, and then do the same as `call`."""
         self.pop()
         self.call()
 
@@ -213,7 +213,7 @@ class _Machine:
         target.states = _states(state)
 
     def push_storage(self) -> None:
-        """Push the storage of a tensor, whose numbers are outside the pickle."""
+        """Push the storage of a tensor. The storage's numbers are outside the pickle."""
         match self.pop():
             case ("storage", Global("torch", kind), str(key), _, int(numel)) if kind in STORAGE_DTYPES:
                 storage = Storage(key, STORAGE_DTYPES[kind], numel)
@@ -277,7 +277,7 @@ def _make(callee: Any, args: tuple[Any, ...]) -> Any:
 
 
 def _record(callee: Global, args: tuple[Any, ...]) -> Record:
-    """Return a record that stands for a call; raise CheckpointError if the called name is not allowed."""
+    """Return a record in place of a call's result; raise CheckpointError if the name is not allowed."""
     root = callee.module.partition(".")[0]
     can_act = root in sys.stdlib_module_names or root == "torch"
     if can_act and str(callee) not in HARMLESS and not callee.module.startswith(HARMLESS_PACKAGES):
@@ -303,8 +303,8 @@ def _pairs(items: list[Any]) -> list[tuple[Any, Any]]:
 def _key(value: Any) -> Any:
     """Return a value as a dict key; raise CheckpointError if an attacker could choose its hash.
 
-    Many keys with the same hash would take hours to put into a dict. An attacker could choose large
-    numbers that have the same hash.
+    A dict would take hours to store many keys with the same hash. An attacker could choose large numbers that
+    have the same hash.
     """
     parts = value if isinstance(value, tuple) else (value,)
     if len(parts) > KEY_PARTS or not all(_hashes_well(part) for part in parts):
@@ -319,7 +319,7 @@ def _hashes_well(value: Any) -> bool:
 
 
 def _states(state: Any) -> tuple[dict[Any, Any], ...]:
-    """Return the attributes that BUILD sets: a dict, or two dicts, of which the second is for __slots__."""
+    """Return the attributes that BUILD sets: one dict, or two dicts if some attributes are in __slots__."""
     if isinstance(state, dict):
         return (state,)
     if isinstance(state, tuple) and len(state) <= STATE_PARTS:

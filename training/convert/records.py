@@ -1,4 +1,4 @@
-"""The values that a foreign pickle is read as: names, inert records, and tensors not yet loaded."""
+"""The values that reading a foreign pickle returns: names, inert records, and tensors not yet loaded."""
 
 import math
 import reprlib
@@ -15,7 +15,7 @@ NAME_LIMIT = 200  # characters
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """The name of a class or function in a pickle; what it names is never imported or called."""
+    """The name of a class or function in a pickle. The class or function is never imported or called."""
 
     module: str
     name: str
@@ -34,7 +34,7 @@ class Record:
 
     @property
     def kind(self) -> str:
-        """Return the name of the record's class, without the module, since classes move between modules."""
+        """Return the name of the record's class without its module, because classes move between modules."""
         return self.type.name
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -42,7 +42,7 @@ class Record:
         return next((state[name] for state in self.states if name in state), default)
 
     def require(self, place: str, settings: Mapping[str, object]) -> None:
-        """Check that this record's attributes have the values in `settings`; else raise CheckpointError.
+        """Raise CheckpointError if an attribute of this record differs from its value in `settings`.
 
         The message names `place`, which says where in the file the record is.
         """
@@ -72,7 +72,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor that is not yet read, as a view of a storage.
+    """A tensor as a view of a storage whose numbers are not yet read.
 
     Raises:
         CheckpointError: offset, shape and stride fit no tensor, or the tensor exceeds the storage.
@@ -107,7 +107,7 @@ def is_plain(value: Any) -> bool:
 
 
 def plain_name(name: Any) -> str:
-    """Return `name` if it is plain and so safe to show in a message; raise CheckpointError otherwise."""
+    """Return `name` if it is plain, and so safe to show in a message; otherwise raise CheckpointError."""
     if not is_plain(name):
         raise CheckpointError(f"a name that cannot be shown: {shown(name)}")
     return str(name)

@@ -12,7 +12,7 @@ MOST = 5  # ranks that top5 counts; with five classes or fewer, top5 is 1
 
 
 class Accuracy(NamedTuple):
-    """Top-1 and top-5 accuracy: shares of images, 0..1."""
+    """Top-1 and top-5 accuracy, as fractions of the images from 0 to 1."""
 
     top1: float  # the likeliest class is right
     top5: float  # the right class is among the five likeliest

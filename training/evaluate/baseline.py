@@ -1,4 +1,4 @@
-"""Routing of a model on its validation data, with which a server compares the routing of served images."""
+"""The routing of a model on its validation data. A server compares the routing of served images with it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class Baseline:
 def nmi_by_layer(routed: RoutedImages, dataset: Dataset) -> dict[str, dict[str, float]]:
     """Return the normalised mutual information (NMI) between the groups of images and the chosen experts.
 
-    There is one NMI for each mixture layer and each grouping. The experts that a layer chooses for an image
-    count as one set.
+    The result has one NMI for each mixture layer and each grouping. The experts that a layer chooses for an
+    image count together as one value, the set of experts.
     """
     groupings = group_images(dataset, routed.boxes_per_image, routed.image_classes)
     found = {}

@@ -1,7 +1,7 @@
 """Test whether one detector is better than another on the same images: the paired bootstrap.
 
-Each bootstrap sample draws images with replacement, the same images for both detectors. The COCO API computes
-both mAPs from these images.
+Each bootstrap sample draws images with replacement. The COCO API then computes the mAP of both detectors on
+these images.
 
 Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile intervals).
 """
@@ -24,11 +24,11 @@ CONFIDENCE = 0.95
 
 
 class Difference(NamedTuple):
-    """mAP50-95 of two detectors, 0..1, and the confidence interval of the first mAP minus the second."""
+    """The mAP50-95 of two detectors, 0..1, and their difference with its confidence interval."""
 
     first: float
     second: float
-    difference: float
+    difference: float  # first minus second
     low: float  # lower end of the interval
     high: float
     share_better: float  # share of bootstrap samples in which the first is better
@@ -44,7 +44,9 @@ def paired_bootstrap(
     draws: int = 1000,
     seed: int = 0,
 ) -> Difference:
-    """Compare the mAP of two detectors on the same images; all three lists are in the order of the images.
+    """Compare the mAP of two detectors on the same images.
+
+    The lists of labels and of both detectors' detections are in the order of the images.
 
     Args:
         kind: what is compared with the labels: boxes, masks, keypoints or corners.
@@ -71,7 +73,7 @@ def paired_bootstrap(
 
 
 class ResampledMap:
-    """A detector's matches on N images; gives the mAP of any N images drawn from them with replacement."""
+    """A detector's matches on N images. Its mAP can be computed on any N images drawn with replacement."""
 
     def __init__(
         self, truths: Sequence[Truth], detections: Sequence[Detections], kind: ObjectKind = BOXES
@@ -87,9 +89,9 @@ class ResampledMap:
         self._matched = matched.reshape(-1, len(truths))  # (classes, images)
 
     def of(self, images: NDArray[np.int64]) -> float:
-        """Return the mAP50-95, 0..1, of N images; 0 if these hold no object.
+        """Return the mAP50-95, 0..1, on the N images with these indices; 0 if the images contain no object.
 
-        The same image may be among the N images several times.
+        The same image may occur several times.
         """
         self._evaluation._evalImgs_cpp = self._matched[:, images].ravel().tolist()
         self._evaluation.accumulate()

@@ -18,7 +18,7 @@ class Compared(NamedTuple):
     """The results of one of two compared detectors."""
 
     name: str  # `first` or `second`, with the variant and the number of experts that ran
-    mean_ap: MeanAp  # of what Comparison.kind says
+    mean_ap: MeanAp  # mAP of the objects that Comparison.kind names
     gflops: float  # mean over images; experts that did not run count 0
 
 
@@ -41,8 +41,8 @@ def compare(
 ) -> Comparison:
     """Return the results of two detectors on a data set, and their difference with a bootstrap interval.
 
-    Both must be for the same task. What is compared is the task's own metric: boxes, masks, keypoints or
-    oriented boxes.
+    Both must be for the same task. The mAP is that of the task's objects: boxes, masks, keypoints or oriented
+    boxes.
 
     Args:
         draws: number of bootstrap samples.

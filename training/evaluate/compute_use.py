@@ -1,4 +1,4 @@
-"""The GFLOPs that images use with their chosen experts, and how these depend on the number of boxes."""
+"""The GFLOPs that images use with their chosen experts, and how the GFLOPs depend on the number of boxes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ SAME = 1e-9  # relative to the mean; smaller differences between costs are round
 
 @dataclass(frozen=True)
 class ComputeUse:
-    """The GFLOPs that images used, as models.cost counts them; experts that did not run are left out."""
+    """The GFLOPs that images used, counted as in models.cost, without the experts that did not run."""
 
     dense: float  # with every expert
-    fixed: float  # of the part that always runs
+    fixed: float  # of the layers that always run
     mean: float
     least: float
     most: float
@@ -27,12 +27,12 @@ class ComputeUse:
 
 
 def used_gflops(cost: Cost, gates: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Return the GFLOPs of each image, (N,): those of the part that always runs, and of the chosen experts.
+    """Return the GFLOPs of each image, (N,): the sum of the fixed cost and the cost of the chosen experts.
 
     An expert is chosen for an image if its gate is above 0.
 
     Args:
-        gates: by mixture layer, (N, E).
+        gates: the gates of each mixture layer, (N, E).
     """
     chosen = [(gate > 0) @ np.array(cost.experts[layer]) for layer, gate in gates.items()]
     return np.asarray(cost.fixed + np.sum(chosen, axis=0), dtype=np.float64)

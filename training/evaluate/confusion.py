@@ -30,13 +30,14 @@ def detection_confusion(
     Each object is paired with at most one detection that overlaps it, whatever the detection's class. Pairs
     of equal class are made before pairs of different classes. In each of these two groups, pairs with
     a larger overlap are made first. An object without a detection counts in the last column. A
-    detection without an object counts in the last row, unless it is inside an ignored region. Objects that
-    do not count (of keypoints, those without labelled ones) are paired last, and their pairs are left out.
+    detection without an object counts in the last row, unless it is inside an ignored region. Among keypoint
+    labels, an object without a labelled keypoint does not count: it is paired after all other objects, and
+    its pair is left out of the matrix.
 
     Args:
         conf: lowest score of a detection, inclusive.
         iou: the least overlap of a pair, inclusive.
-        kind: what overlaps: boxes, masks, keypoints or corners.
+        kind: the kind of objects whose overlap counts: boxes, masks, keypoints or corners.
     """
     matrix = np.zeros((classes + 1, classes + 1), dtype=np.int64)
     for truth, every in zip(truths, detections, strict=True):

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Precision, recall and F1, all 0..1 and at IoU 0.5, of each class that occurs in the labels."""
+    """Precision, recall and F1 at IoU 0.5 of each class that occurs in the labels, all from 0 to 1."""
 
     class_names: tuple[str, ...]  # (K,)
     objects: tuple[int, ...]  # (K,) labelled
@@ -49,7 +49,7 @@ class Curves:
 
 
 def curves_of(matches: Matches, class_names: Sequence[str]) -> Curves:
-    """Return the curves of all classes that occur in the labels; there must be at least one such class."""
+    """Return the curves of all classes that occur in the labels. At least one class must occur."""
     occurring = np.flatnonzero(matches.objects).tolist()
     precision, recall, by_recall = [], [], []
     for class_id in occurring:
@@ -79,10 +79,10 @@ def _by_recall(right: NDArray[np.int64], objects: int) -> Array:
 
 
 def _middle_of_best(f1: Array) -> int:
-    """Return the index of the middle one of the confidences that have the highest F1.
+    """Return the index of the confidence with the highest F1.
 
-    These confidences are usually neighbours. At their middle, a small change of the confidence therefore
-    changes F1 least.
+    Several neighbouring confidences often have the same highest F1. The middle one of them is returned,
+    because a small change of the confidence changes F1 least there.
     """
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
     return int(best[len(best) // 2])

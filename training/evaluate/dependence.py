@@ -1,4 +1,4 @@
-"""Test whether the experts that run depend on a known property of the image, or seem to by chance."""
+"""Test whether the experts that run depend on a known property of the image, or only appear to by chance."""
 
 import math
 from typing import NamedTuple
@@ -26,7 +26,8 @@ class Dependence(NamedTuple):
 def normalised_mutual_information(sets: NDArray[np.int64], groups: NDArray[np.int64]) -> float:
     """Return I(set; group) ÷ the mean of H(set) and H(group); 0 if there is only one set or one group.
 
-    `sets` and `groups` are (N,): the ids of each image's set of experts and group, both counted from 0.
+    `sets` (N,) has the id of each image's set of experts, and `groups` (N,) the id of its group. Both count
+    from 0.
     """
     return float(_nmi(_tables(sets, groups[None]))[0])
 
@@ -34,10 +35,12 @@ def normalised_mutual_information(sets: NDArray[np.int64], groups: NDArray[np.in
 def dependence(
     sets: NDArray[np.int64], groups: NDArray[np.int64], *, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> Dependence:
-    """Return the normalised mutual information (NMI) of sets and groups, and how probable it is by chance.
+    """Return the normalised mutual information (NMI) of sets and groups, and its probability by chance.
 
-    Chance is estimated by randomly permuting the groups: p = (1 + number of permutations with at least the
-    observed NMI) / (1 + permutations). `sets` and `groups` are as in normalised_mutual_information.
+    The probability p is estimated from random permutations of the groups:
+    p = (1 + number of permutations with at least the observed NMI) / (1 + permutations).
+
+    `sets` and `groups` are as in normalised_mutual_information.
     """
     observed = normalised_mutual_information(sets, groups)
     rng = np.random.default_rng(seed)

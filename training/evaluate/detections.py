@@ -24,7 +24,7 @@ class DetectConfig:
 
 
 class Candidates(NamedTuple):
-    """The (anchor, class) pairs of images with the highest scores; without B, those of one image."""
+    """The (anchor, class) pairs with the highest scores, of a batch of images or, without B, of one image."""
 
     boxes_xyxy: Tensor  # (B, N, 4) in pixels of the model input; of oriented boxes, before their rotation
     scores: Tensor  # (B, N) descending
@@ -60,10 +60,10 @@ class Candidates(NamedTuple):
         return self.rows(self.scores >= conf)
 
     def rows(self, which: Tensor) -> Self:
-        """Return some candidates of one image, in main memory, with the image's prototypes.
+        """Return selected candidates of one image, in main memory, with the image's prototypes.
 
         Args:
-            which: their indices, or for each candidate whether to return it.
+            which: the indices of the candidates, or a boolean mask over all candidates.
         """
         boxes, scores, class_ids = (part[which].cpu() for part in self[:3])
         extras = None if self.extras is None else self.extras[which].cpu()

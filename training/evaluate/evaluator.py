@@ -27,9 +27,9 @@ class Evaluation(Result):
     """A network's mAP, detections and routing on a data set."""
 
     task: TaskName = "detect"
-    kind: ObjectKind = BOXES  # what mean_ap compares
+    kind: ObjectKind = BOXES  # the kind of objects that mean_ap compares
     mean_ap: MeanAp
-    box_ap: MeanAp | None = None  # mAP of the boxes of masks and keypoints
+    box_ap: MeanAp | None = None  # mAP of the boxes, if `kind` is masks or keypoints
     detections: Sequence[Detections] = ()  # of each image, in the order of the data set
     class_names: tuple[str, ...] = ()
 
@@ -99,7 +99,7 @@ def evaluation_of(
     task: TaskName,
     kind: ObjectKind,
 ) -> Evaluation:
-    """Score the detections of a data set's images, which are in the order of the data set."""
+    """Score the detections of a data set's images; the detections are in the order of the data set."""
     of_boxes = kind.name in ("masks", "keypoints")
     return Evaluation(
         task=task,

@@ -1,4 +1,4 @@
-"""Summarise routers over many images: their information about the images, and the experts they choose."""
+"""Summarise routers over many images: how much their output depends on the image, and which experts run."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +11,7 @@ STATIC_BELOW_BITS = 0.05  # an artifact below this in every layer is released as
 
 @dataclass(frozen=True)
 class LayerUse:
-    """The routing of one mixture layer over many images: its information, and how often each expert ran."""
+    """A summary of a mixture layer's routing over many images: its information and its use of experts."""
 
     layer: str
     information_bits: float  # H(mean p) - mean H(p): 0 if static, log2 E if certain and balanced
@@ -23,12 +23,12 @@ class LayerUse:
 
     @property
     def dead_experts(self) -> tuple[int, ...]:
-        """Return the experts that ran for no image: all of them at top_k 0, where no routed expert runs."""
+        """Return the experts that ran for no image. With top_k 0, no routed expert runs, so these are all."""
         return tuple(expert for expert, share in enumerate(self.expert_share) if share == 0)
 
 
 class ChosenSets(NamedTuple):
-    """The sets of experts that ran in one layer, the commonest first."""
+    """The sets of experts that ran together for an image in one layer, the commonest set first."""
 
     sets: tuple[tuple[int, ...], ...]  # expert ids of each set, ascending
     ids: NDArray[np.int64]  # (images,)  each image's set, an index into `sets`

@@ -15,7 +15,7 @@ TERTILES = 3
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
-    """A division of a data set into at least two groups, none of them empty."""
+    """A division of a data set into at least two groups; no group is empty."""
 
     name: str  # origin, density or class
     labels: tuple[str, ...]  # of each group
@@ -49,11 +49,11 @@ def origin_groups(dataset: Dataset) -> Grouping | None:
 
 
 def density_groups(boxes_per_image: NDArray[np.int64]) -> Grouping | None:
-    """Return groups of few, of some and of many boxes; None if every image has the same number of boxes.
+    """Group images by few, some or many boxes; return None if all images have the same number of boxes.
 
-    The images are sorted by number of boxes and cut into thirds. If a cut separates images with the same
-    number of boxes, all of these go to the third that contains their middle image. So the groups may have
-    unequal sizes, and there may be only two groups.
+    The images are sorted by number of boxes and divided into thirds. If a boundary separates images with the
+    same number of boxes, all of these images go to the third that contains the middle one of them. So the
+    groups may have unequal sizes, and there may be only two groups.
     """
     values, which, images = np.unique(boxes_per_image, return_inverse=True, return_counts=True)
     middle = (np.cumsum(images) - images / 2) / len(boxes_per_image)  # of each number's images, 0..1

@@ -17,7 +17,10 @@ from training.evaluate.objects.kind import ObjectKind
 
 
 class Matches(NamedTuple):
-    """The detections of a data set, highest score first, each right or wrong, and the objects per class."""
+    """The detections of a data set, highest score first, and the number of objects of each class.
+
+    Each detection is marked as right or wrong.
+    """
 
     scores: NDArray[np.float32]  # (D,)
     class_ids: NDArray[np.int64]  # (D,)
@@ -35,15 +38,16 @@ def match_by_class(
 ) -> Matches:
     """Return which detections are right, by the rules of the COCO API.
 
-    By descending score, each detection takes the object of its class that it overlaps most and that no other
-    detection has taken. A detection that finds no such object is left out of the result if it is inside an
-    ignored region; otherwise it is wrong. Objects that do not count (of keypoints, those without labelled
-    ones) are taken after all others, and a detection that takes one is left out.
+    Detections are matched by descending score. Each detection is matched with the object of its class that it
+    overlaps most, among the objects that no earlier detection is matched with. A detection without such an
+    object is left out of the result if it is inside an ignored region; otherwise it is wrong. In keypoint
+    labels, objects without labelled keypoints do not count. A detection is matched with such an object only
+    if it overlaps no other free object enough. The detection is then left out of the result.
 
     Args:
         truths, detections: labels and detections of the same images, in the same order.
         iou: the least overlap of a detection and its object, inclusive.
-        kind: what overlaps: boxes, masks, keypoints or corners.
+        kind: the kind of objects whose overlap counts: boxes, masks, keypoints or corners.
     """
     scores, class_ids, right = [], [], []
     most = coco_max_detections(kind)
@@ -79,9 +83,9 @@ def match_by_class(
 
 
 def _best_of_class(found: Detections, most: int) -> NDArray[np.bool_]:
-    """Return for each detection of an image whether the COCO API counts it, (N,).
+    """Return, for each detection of an image, whether the COCO API counts it, (N,).
 
-    The API counts the `most` detections of each class with the highest scores.
+    For each class, the API counts only the `most` detections with the highest scores.
     """
     best = np.zeros(len(found.scores), dtype=np.bool_)
     for class_id in np.unique(found.class_ids):
@@ -91,9 +95,9 @@ def _best_of_class(found: Detections, most: int) -> NDArray[np.bool_]:
 
 
 def ignored_shares(found: Detections, truth: Truth, kind: ObjectKind) -> NDArray[np.float64]:
-    """Return the largest share of each detection, 0..1, that is in one ignored region, (N,).
+    """Return, for each detection, the largest share of it, 0..1, that is inside one ignored region, (N,).
 
-    Only regions of the detection's class and of every class are considered.
+    A region is considered if it applies to the detection's class or to all classes.
     """
     regions = truth.ignored_class_ids
     if regions is None:

@@ -1,4 +1,4 @@
-"""COCO mean average precision, by the COCO API's own rules (faster-coco-eval)."""
+"""COCO mean average precision, computed with the library faster-coco-eval by the COCO API's own rules."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,10 +22,10 @@ COCO_MAX_POSES = 20  # of keypoints, COCO counts fewer detections
 class MeanAp(NamedTuple):
     """COCO precision and recall, 0..1, averaged over the classes that occur in the labels.
 
-    The figure for a size is None if no object has this size. Objects are small below an area of 32² pixels,
-    and large above 96². The area is that of the object's outline if the labels state it, as COCO's do, and
-    otherwise that of its box. Of keypoints, COCO counts the 20 best detections of a class in an image, and
-    has no figure for small objects; of all else, it counts 100.
+    The figure for a size is None if no object has this size. Objects are small if their area is below 32²
+    pixels, and large above 96². If the labels state the area of the object's outline, as COCO's labels do,
+    this area counts; otherwise, the area of the box counts. For each class in an image, COCO counts the 100
+    best detections. For keypoints, it counts only the 20 best, and has no figure for small objects.
     """
 
     map50_95: float
@@ -38,7 +38,7 @@ class MeanAp(NamedTuple):
     map50_95_large: float | None
     ar1: float | None  # recall of the best detection of each class in each image, mean over IoU 0.50..0.95
     ar10: float | None  # as ar1, with the best ten detections
-    ar20: float | None  # of keypoints only; the others, of all else
+    ar20: float | None  # None except for keypoints; they have no other AR
     ar100: float | None
     ar100_small: float | None
     ar100_medium: float | None
@@ -53,12 +53,12 @@ def mean_average_precision(
 ) -> MeanAp:
     """Score detections against the labels of the same images, in the same order.
 
-    An ignored region is treated as the COCO API treats a crowd: a detection of the region's class counts
-    neither as right nor as wrong if enough of the detection's area is inside the region. A region without
+    An ignored region is treated as the COCO API treats a crowd: if enough of the area of a detection of the
+    region's class is inside the region, the detection counts neither as right nor as wrong. A region without
     a class applies to detections of every class. Detections of equal score rank in the order of the images.
 
     Args:
-        kind: what is compared: boxes, masks, keypoints or corners.
+        kind: the kind of objects that are compared: boxes, masks, keypoints or corners.
 
     Raises:
         DatasetError: the images hold no object, so that mAP is not defined.
@@ -128,7 +128,7 @@ class _CornerEvaluation(COCOeval_faster):
     """The COCO API's evaluation with the exact overlaps of oriented boxes."""
 
     def computeIoU(self, imgId: int, catId: int) -> np.ndarray | list[float]:  # noqa: N802, N803 names of COCO
-        """Return the overlaps of an image's best detections, highest score first, with its objects."""
+        """Return the overlaps of an image's best detections with its objects, by descending score."""
         labelled, found = self.gt_dataset.get(imgId, catId), self.dt_dataset.get(imgId, catId)
         if not labelled or not found:
             return []
@@ -146,7 +146,7 @@ class _CornerEvaluation(COCOeval_faster):
 
 
 def coco_max_detections(kind: ObjectKind) -> int:
-    """Return how many detections of a class in an image COCO counts: those with the highest scores."""
+    """Return the number of detections of a class in an image that COCO counts, beginning with the best."""
     return COCO_MAX_POSES if kind.name == "keypoints" else COCO_MAX_DETECTIONS
 
 
@@ -157,7 +157,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def _defined_mean(values: np.ndarray) -> float:
-    """Return the mean of the defined values; 0 if none is: no object of the class can be scored."""
+    """Return the mean of the defined values; 0 if no value is defined, because no object is then scored."""
     return _mean(values) or 0.0
 
 

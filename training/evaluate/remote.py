@@ -1,4 +1,4 @@
-"""Detections of a running service, to compare the served model's mAP with its checkpoint's."""
+"""Get detections from a running service, to compare the served model's mAP with its checkpoint's mAP."""
 
 import os
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ KEY_VARIABLE = "SPARSIGHT_API_KEY"
 
 
 class ServiceError(TrainingError):
-    """The service cannot be reached, or refused a request; the message quotes the service."""
+    """The service cannot be reached or has refused a request; the message then quotes the service."""
 
 
 class ServedModel(NamedTuple):
@@ -64,7 +64,9 @@ class RemoteDetector:
         self._client.close()
 
     def served_model(self) -> ServedModel:
-        """Return the model from `GET /models`; `detect` returns class ids in the order of its classes.
+        """Return the model as `GET /models` lists it.
+
+        The class ids that `detect` returns are indices into this model's classes.
 
         Raises:
             ServiceError: the service does not answer, answers with an error, or serves no such model.
@@ -139,13 +141,17 @@ class RemoteDetector:
 
 
 def _key_header() -> dict[str, str]:
-    """Return the header with the key for the service, from the variable that its client reads."""
+    """Return the header with the service's key, which is in the variable that the service's client reads."""
     key = os.environ.get(KEY_VARIABLE, "").strip()
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _shapes(found: list[dict[str, Any]], served: ServedModel) -> dict[str, Any]:
-    """Return what Detections has beside boxes; raise ServiceError if keypoints are not the model's."""
+    """Return the masks, keypoints or corners for Detections.
+
+    Raises:
+        ServiceError: the keypoints are not the model's.
+    """
     match served.task:
         case "segment":
             masks = [each["mask"] for each in found]
@@ -165,7 +171,7 @@ def _shapes(found: list[dict[str, Any]], served: ServedModel) -> dict[str, Any]:
 
 
 def _keypoints(found: list[dict[str, Any]], names: tuple[str, ...]) -> NDArray[np.float32]:
-    """Return keypoints (N, P, 3); visibility is the service's confidence."""
+    """Return keypoints (N, P, 3); the visibility of each is the confidence that the service gives."""
     for each in found:
         if tuple(point["name"] for point in each["keypoints"]) != names:
             raise ServiceError(

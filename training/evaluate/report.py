@@ -14,7 +14,7 @@ from training.evaluate.objects.boxes import BOXES
 def evaluation_report(result: Evaluation) -> str:
     """Return the figures of a detector, and the use of its experts, as text.
 
-    If it finds masks or keypoints, the mAP of their boxes is another line.
+    If the detector finds masks or keypoints, another line has the mAP of their boxes.
     """
     mean_ap, curves, kind = result.mean_ap, result.curves, result.kind
     counted = coco_max_detections(kind)
@@ -56,9 +56,9 @@ def _precisions(score: str, mean_ap: MeanAp) -> str:
 
 
 def expert_lines(uses: Sequence[LayerUse]) -> list[str]:
-    """Return one line for each layer: its information, sets of experts, and each expert's share of images.
+    """Return one line for each layer: its information, its sets of experts, and each expert's image share.
 
-    If all experts run for every image, their mean weights are shown instead of the shares.
+    If all experts run for every image, the line has the experts' mean weights instead of their shares.
     """
     lines = []
     for use in uses:
@@ -73,18 +73,18 @@ def expert_lines(uses: Sequence[LayerUse]) -> list[str]:
 
 
 def or_dash(value: float | None) -> str:
-    """Return a figure with four digits, or a dash for None."""
+    """Return a figure as text with four digits, or a dash for None."""
     return "-" if value is None else f"{value:.4f}"
 
 
 def detection_json(result: Evaluation) -> str:
-    """Return the figures of a detector as one JSON object: also the metric's name, and mAP of the boxes."""
+    """Return a detector's figures, the metric's name and the mAP of the boxes as one JSON object."""
     of_boxes = {} if result.box_ap is None else {"box": result.box_ap._asdict()}
     more = {"metric": result.kind.score, "best_f1": result.curves.at_best(), **of_boxes}
     return evaluation_json(result.mean_ap, result.images, result.experts, **more)
 
 
 def evaluation_json(figures: MeanAp | Accuracy, images: int, uses: Sequence[LayerUse], **more: object) -> str:
-    """Return all arguments as one JSON object; its member `experts` is `uses`, or null if there are none."""
+    """Return all arguments as one JSON object. Its member `experts` is `uses`, or null if `uses` is empty."""
     experts = [vars(use) for use in uses] or None
     return json.dumps({"images": images, **figures._asdict(), **more, "experts": experts})

@@ -1,4 +1,4 @@
-"""The routing and the labels of each image of a data set: the input of every report on routing."""
+"""The routing and the labels of each image of a data set, from which all reports on routing are made."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,10 @@ class RoutedImages:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
-    """The result of an evaluation: routing and labels. A subclass for each task adds the task's metrics."""
+    """The part of an evaluation's result that all tasks share: routing and labels.
+
+    Each task has a subclass, which adds the task's metrics.
+    """
 
     task: TaskName
     routed: RoutedImages

@@ -21,7 +21,7 @@ class LayerRouting:
     """The use of one mixture layer's experts, and how it depends on groups of images."""
 
     use: LayerUse
-    by_grouping: Mapping[str, Dependence]  # of the image's chosen set and group
+    by_grouping: Mapping[str, Dependence]  # between the set of experts and the group
 
     @property
     def informed(self) -> bool:
@@ -29,7 +29,7 @@ class LayerRouting:
         return self.use.information_bits >= GOAL_BITS
 
     def follows(self, grouping: str) -> bool:
-        """Return whether the experts that run depend on the group: NMI at least GOAL_NMI, p below GOAL_P."""
+        """Return whether the choice of experts depends on the group: NMI >= GOAL_NMI and p < GOAL_P."""
         found = self.by_grouping.get(grouping)
         return found is not None and found.nmi >= GOAL_NMI and found.p_value < GOAL_P
 
@@ -59,11 +59,11 @@ class RoutingReport:
 
     @property
     def goals(self) -> tuple[Goal, ...]:
-        """Return the goals and whether they are met.
+        """Return the goals, and whether the model meets each of them.
 
-        The goals: in at least half of the layers, the router's information about the image is large enough;
-        every expert runs for some image; and for each grouping, in at least half of the layers, the choice
-        of experts depends on the image's group.
+        There are three kinds of goals. In at least half of the layers, the router's information about the
+        image is large enough. Every expert runs for some image. For each grouping, the choice of experts
+        depends on the image's group in at least half of the layers.
         """
         dead = sum(len(layer.use.dead_experts) for layer in self.layers)
         experts = sum(len(layer.use.expert_share) for layer in self.layers)

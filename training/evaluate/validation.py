@@ -1,4 +1,4 @@
-"""Routing figures of an evaluation during training, as numbers and as text, for every task."""
+"""Format the routing figures of a validation during training as numbers and as text, for every task."""
 
 from collections.abc import Mapping
 from statistics import fmean
@@ -14,7 +14,7 @@ SAID_GROUPINGS = (*GROUPINGS, "class")
 
 
 def routing_scores(result: Result, dataset: Dataset) -> dict[str, float]:
-    """Return numbers that describe the routing of each layer, as one flat dict.
+    """Return the numbers that describe the routing of each layer, as one flat dict.
 
     The keys are "bits LAYER" (information about the image in the router's output), "sets LAYER" (number of
     different sets of experts) and "dead LAYER" (number of experts that the router chose for no image). For

@@ -1,1 +1,1 @@
-"""The kinds of objects that networks detect, one file each: how to keep, compare and score them."""
+"""The kinds of objects that networks detect. One file per kind selects, compares and scores its objects."""

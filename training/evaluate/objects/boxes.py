@@ -15,7 +15,7 @@ from training.ops.nms import class_aware_nms
 
 
 class _Boxes:
-    """Objects as boxes. kind.ObjectKind documents attributes and methods."""
+    """Objects as boxes. kind.ObjectKind documents the attributes and methods."""
 
     name: Final = "boxes"
     score: Final = "mAP"
@@ -52,8 +52,8 @@ def keep_boxes(
     """Return the candidates of one image that NMS and `config` keep.
 
     Returns:
-        The detections, clipped to the source image, and the same rows of the candidates, in pixels of the
-        model input.
+        The kept candidates in two forms: as detections, clipped to the source image, and as candidates, in
+        pixels of the model input.
     """
     likely = candidates.likely(config.conf)
     rows = class_aware_nms(likely.boxes_xyxy, likely.scores, likely.class_ids, config.iou, config.max_det)
@@ -65,11 +65,10 @@ def keep_boxes(
 
 
 def coco_boxes(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return boxes as left, top, width and height, (N, 4), rounded to thousandths of a pixel.
+    """Return boxes (N, 4) as left, top, width and height, rounded to thousandths of a pixel.
 
-    Labels are written with two decimals, and float32 corners are exact to within thousandths of a pixel.
-    Rounding removes the float32 errors. Without rounding, an overlap that is exactly equal to a threshold
-    could come out below the threshold.
+    Labels have two decimals, and the error of float32 corners is under a thousandth of a pixel, so rounding
+    removes it. Without rounding, an overlap that is exactly equal to a threshold could come out below it.
     """
     boxes = boxes_xyxy.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
@@ -77,14 +76,14 @@ def coco_boxes(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def box_iou(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the intersection over union of all pairs of boxes, (N, 4) and (M, 4) xyxy, as (N, M)."""
+    """Return the intersection over union (N, M) of all pairs of boxes (N, 4) and (M, 4) xyxy."""
     shared = _shared(one, other)
     union = _area(one)[:, None] + _area(other)[None] - shared
     return np.asarray(shared / np.maximum(union, 1e-9))
 
 
 def shares_inside(boxes: NDArray[np.float32], regions: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the share of each box's area, (N, 4) xyxy, that is inside each region, (M, 4), as (N, M)."""
+    """Return the share (N, M) of the area of each box (N, 4) that is inside each region (M, 4), all xyxy."""
     return np.asarray(_shared(boxes, regions) / np.maximum(_area(boxes), 1e-9)[:, None])
 
 

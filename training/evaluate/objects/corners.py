@@ -1,4 +1,4 @@
-"""Objects as oriented boxes, given by their corners."""
+"""Objects as oriented boxes, which are given by their corners."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -25,7 +25,7 @@ from training.ops.rotated import (
 
 
 class _Corners:
-    """Objects as oriented boxes. kind.ObjectKind documents attributes and methods."""
+    """Objects as oriented boxes. kind.ObjectKind documents the attributes and methods."""
 
     name: Final = "corners"
     score: Final = "rotated mAP"
@@ -54,7 +54,7 @@ class _Corners:
         return np.ones(len(truth.class_ids), dtype=np.bool_)
 
     def truth_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
-        """Return the rows, whose boxes have the sides of the oriented boxes, and so their areas."""
+        """Return the rows. Their boxes have the side lengths of the oriented boxes, and so the same areas."""
         return _rows(_corners(truth))
 
     def ignored_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
@@ -65,15 +65,15 @@ class _Corners:
 
 
 def corner_iou(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the exact IoU of all pairs of oriented boxes, corners (N, 4, 2) and (M, 4, 2), as (N, M).
+    """Return the exact IoU (N, M) of all pairs of oriented boxes with corners (N, 4, 2) and (M, 4, 2).
 
-    Corners that form no rectangle stand for the box that training learns from them.
+    Corners that form no rectangle are replaced by the box that training learns from them.
     """
     return _of_near_pairs(rotated_iou, _oriented(one), _oriented(other))
 
 
 def shares_inside(corners: NDArray[np.float32], regions_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the share of each oriented box, (N, 4, 2), that is inside each region, (R, 4), as (N, R)."""
+    """Return the share (N, R) of each oriented box (N, 4, 2) that is inside each region (R, 4)."""
     boxes, regions = _oriented(corners), torch.from_numpy(regions_xyxy.astype(np.float64))
     regions = to_oriented(regions, torch.zeros(len(regions), dtype=regions.dtype))
     areas = boxes[:, 2:4].prod(dim=-1).clamp(min=1e-9)
@@ -81,10 +81,10 @@ def shares_inside(corners: NDArray[np.float32], regions_xyxy: NDArray[np.float32
 
 
 def _of_near_pairs(measure: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> NDArray[np.float64]:
-    """Return an overlap of all pairs of oriented boxes, (N, 5) and (M, 5), as (N, M).
+    """Return the overlap (N, M), by `measure`, of all pairs of oriented boxes (N, 5) and (M, 5).
 
-    It is computed only for boxes whose circumscribed circles overlap: few of the pairs of an aerial image,
-    whose hundreds of objects would otherwise take gigabytes of memory.
+    The overlap is computed only for pairs whose circumscribed circles overlap. An aerial image has hundreds
+    of objects, but few such pairs. Computing the overlap of all pairs would take gigabytes of memory.
     """
     radii = [each[:, 2:4].norm(dim=-1) / 2 for each in (a, b)]
     near = (a[:, None, :2] - b[None, :, :2]).norm(dim=-1) < radii[0][:, None] + radii[1][None]

@@ -17,7 +17,7 @@ from training.evaluate.objects.boxes import coco_boxes, keep_boxes
 
 @dataclass(frozen=True)
 class Keypoints:
-    """Objects as keypoints. kind.ObjectKind documents attributes and methods."""
+    """Objects as keypoints. kind.ObjectKind documents the attributes and methods."""
 
     sigmas: tuple[float, ...]  # (P,) spread of correct labels
 
@@ -37,12 +37,15 @@ class Keypoints:
         return Detections(found.boxes_xyxy, found.scores, found.class_ids, keypoints=keypoints)
 
     def overlaps(self, found: Detections, truth: Truth) -> NDArray[np.float64]:
-        """Return the OKS; of an object without labelled keypoints, as of an ignored region."""
+        """Return the OKS. An object without labelled keypoints is treated like an ignored region."""
         assert truth.keypoints is not None
         return self._oks(found, truth.keypoints, truth.boxes_xyxy, truth.object_areas)
 
     def shares_ignored(self, found: Detections, truth: Truth) -> NDArray[np.float64]:
-        """Return the OKS of a region as the COCO API defines it: by distances from the box of double size."""
+        """Return the OKS with each ignored region, as the COCO API defines it.
+
+        The distances are measured from the region's box, enlarged as in `_oks`.
+        """
         regions = truth.ignored_xyxy
         nowhere = np.zeros((len(regions), len(self.sigmas), 3), dtype=np.float32)
         return self._oks(found, nowhere, regions, coco_boxes(regions)[:, 2:].prod(axis=1))
@@ -53,7 +56,7 @@ class Keypoints:
         return np.asarray((truth.keypoints[..., 2] > 0).any(axis=1))
 
     def truth_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
-        """Return the rows; the COCO API does not count those without labelled keypoints."""
+        """Return the rows; the COCO API does not count rows without labelled keypoints."""
         assert truth.keypoints is not None
         return [
             {"keypoints": points.ravel().tolist(), "num_keypoints": int((points[:, 2] > 0).sum())}
@@ -66,7 +69,7 @@ class Keypoints:
         return [nowhere] * len(truth.ignored_xyxy)
 
     def found_rows(self, found: Detections) -> list[Mapping[str, Any]]:
-        """Return rows of keypoints; the COCO API reads no visibility."""
+        """Return rows of keypoints; the COCO API ignores the visibility of detections."""
         assert found.keypoints is not None
         return [{"keypoints": points.ravel().tolist()} for points in found.keypoints.astype(np.float64)]
 
@@ -77,10 +80,10 @@ class Keypoints:
         boxes_xyxy: NDArray[np.float32],
         areas: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """Return the object keypoint similarity of detections and labels, (N, M), as the COCO API does.
+        """Return the object keypoint similarity (N, M) of detections and labels, as the COCO API computes it.
 
-        Of labels without labelled keypoints, a point's distance is that from the label's box, extended by the
-        box's size in all four directions.
+        If a label has no labelled keypoints, the distance of a point is its distance from the label's box,
+        extended by the box's size in all four directions.
 
         Source: https://cocodataset.org/#keypoints-eval.
         """

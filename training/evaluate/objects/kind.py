@@ -14,11 +14,11 @@ from training.evaluate.detections import Candidates, DetectConfig, Detections
 
 
 class ObjectKind(Protocol):
-    """How the objects of one kind are kept, compared and scored. Methods take the labels of one image."""
+    """The selection, comparison and scoring of objects of one kind. Methods take the labels of one image."""
 
     @property
     def name(self) -> Literal["boxes", "masks", "keypoints", "corners"]:
-        """Return what the objects are."""
+        """Return the name of the kind."""
 
     @property
     def score(self) -> str:
@@ -30,7 +30,7 @@ class ObjectKind(Protocol):
 
     @property
     def iou_type(self) -> Literal["bbox", "segm", "keypoints"]:
-        """Return the kind of evaluation of the COCO API."""
+        """Return the COCO API's name for this kind of evaluation."""
 
     def keep(
         self, candidates: Candidates, placed: Letterbox, image_hw: tuple[int, int], config: DetectConfig
@@ -48,7 +48,7 @@ class ObjectKind(Protocol):
         """Return the share of each detection, 0..1, that is inside each ignored region, (N, R)."""
 
     def counted(self, truth: Truth) -> NDArray[np.bool_]:
-        """Return for each object whether it counts, (M,); to find one that does not is not wrong either."""
+        """Return whether each object counts, (M,). Detecting one that does not is neither right nor wrong."""
 
     def truth_rows(self, truth: Truth) -> list[Mapping[str, Any]]:
         """Return, for each object, its fields in a COCO file, except box, class and area."""

@@ -18,7 +18,7 @@ def kind_for(task: TaskName, skeleton: Skeleton | None) -> ObjectKind:
     """Return the kind of objects that networks of a task detect.
 
     Args:
-        skeleton: what the keypoints of each object are; needed for `pose`.
+        skeleton: the description of the keypoints of each object; needed for `pose`.
     """
     match task:
         case "segment":

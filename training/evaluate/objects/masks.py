@@ -18,7 +18,7 @@ from training.evaluate.objects.boxes import keep_boxes
 
 
 class _Masks:
-    """Objects as masks. kind.ObjectKind documents attributes and methods."""
+    """Objects as masks. kind.ObjectKind documents the attributes and methods."""
 
     name: Final = "masks"
     score: Final = "mask mAP"
@@ -67,9 +67,10 @@ def object_mask(
 ) -> Mask:
     """Return the mask of an object in source pixels.
 
-    A pixel belongs to the object if its centre is inside the box and the logit there is above 0. The logit of
-    a prototype cell is the sum of the prototypes, each times its coefficient. It is interpolated bilinearly
-    between the centres of cells; beyond the centres of the outermost cells it is constant.
+    A pixel belongs to the object if its centre is inside the box and the logit at its centre is above 0. The
+    logit of a prototype cell is the sum of the prototypes, each multiplied by its coefficient. Between the
+    centres of cells, the logit is interpolated bilinearly. Beyond the centres of the outermost cells, it is
+    constant.
 
     Args:
         coefficients: (K,).
@@ -92,7 +93,8 @@ def _cells_of_pixels(
     """Return the prototype cells that the pixels with centres in start..end need, along one direction.
 
     Returns:
-        The range of cells, and the shares (pixels, cells of the range) that each pixel takes of each cell.
+        The range of cells, and the weight of each cell in the interpolated value of each pixel, as an array
+        (pixels, cells of the range).
     """
     first, last = np.ceil(np.clip([start, end], 0, side) - 0.5)
     centers = np.arange(first, last) + 0.5  # in source pixels
@@ -111,7 +113,7 @@ def truth_runs(truth: Truth) -> list[RunLengths]:
 
 
 def ignored_runs(truth: Truth) -> list[RunLengths]:
-    """Return the masks of an image's ignored regions; if only their boxes are labelled, the boxes' pixels."""
+    """Return the masks of an image's ignored regions; a region with only a box gets the box's pixels."""
     if truth.ignored_masks is not None:
         return [RunLengths.of(mask, truth.image_hw) for mask in truth.ignored_masks]
     return [RunLengths.of(_filled(box), truth.image_hw) for box in truth.ignored_xyxy]
@@ -124,7 +126,7 @@ def _filled(box_xyxy: NDArray[np.float32]) -> Mask:
 
 
 def _iou(found: Detections, masks: list[RunLengths], *, crowd: bool) -> NDArray[np.float64]:
-    """Return IoUs (N, M), or with `crowd` the shares of the detections that are inside the masks."""
+    """Return the IoUs (N, M); with `crowd`, return the share of each detection that is inside each mask."""
     assert found.masks is not None
     if not found.masks or not masks:
         return np.zeros((len(found.masks), len(masks)))
