@@ -64,7 +64,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run_command(args: argparse.Namespace, say: Callable[[str], None]) -> str:
-    """Run a command; return its output, and `say` what is for people only.
+    """Run a command; return its output, and pass sentences that only people need to `say`.
 
     Raises:
         AccessFileInvalid: the file cannot be used, or what is asked for cannot be done.
@@ -134,7 +134,7 @@ def _table(keys: Sequence[Key]) -> str:
 
 @contextmanager
 def _changing(path: Path, *, may_be_missing: bool = False) -> Iterator[list[Key]]:
-    """Yield the keys of a file; write them after the block. Other commands wait until then."""
+    """Yield the keys of a file for changes, and write them after the block; other commands wait meanwhile."""
     path = path.resolve()  # what a link leads to is replaced, not the link
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -151,7 +151,7 @@ def _changing(path: Path, *, may_be_missing: bool = False) -> Iterator[list[Key]
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file beside `path` and rename it, so that a reader sees the old text or the new one."""
+    """Replace a file at once: write a new one beside it, and rename that to `path`."""
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # with mode 0600
     try:
         with os.fdopen(handle, "w") as file:

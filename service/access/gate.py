@@ -1,4 +1,4 @@
-"""Decide for each request whether its caller may use the address, and follow the files that say so."""
+"""Decide for each request whether its caller may use the path, and reread the files with keys on changes."""
 
 import asyncio
 import logging
@@ -58,7 +58,7 @@ class _Listed:
 
 @dataclass
 class _Watched:
-    """A file that is read again when it has changed."""
+    """A file that the service reads again when it has changed."""
 
     name: str
     path: Path
@@ -67,7 +67,7 @@ class _Watched:
     seen: tuple[int, ...] = field(default=())
 
     def state(self) -> tuple[int, ...]:
-        """Return what changes when somebody writes the file or puts another in its place."""
+        """Return values that change when somebody writes the file or puts another file in its place."""
         with suppress(OSError):
             found = os.stat(self.path)  # noqa: PTH116  # of the file that a link leads to
             # The time of change too: nobody can set it back, and it tells of permissions that were given.
@@ -76,10 +76,10 @@ class _Watched:
 
 
 class Gate:
-    """Knows the keys, and what each of them may do."""
+    """The check of every request against the keys and their scopes."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        """Read the files; `is_on` is False if the settings name none, and then there is nothing to check.
+        """Read the files that the settings name; if they name none, `is_on` is False and nothing is checked.
 
         Raises:
             AccessFileInvalid: a file cannot be used.
@@ -110,18 +110,19 @@ class Gate:
     # ---- requests ----------------------------------------------------------------------------
 
     def check(self, path: str, headers: RawHeaders, port: Place = "both") -> Caller | None:
-        """Return the caller, who may use the address; None if everybody may.
+        """Return the caller, if it may use the path; None if the path is open to everybody.
 
-        Of two ports, each treats the other's addresses as it treats one that does not exist.
+        If there are two ports, a path that belongs to the other port is treated like a path that does not
+        exist.
 
         Args:
-            path: of the request.
-            headers: of the request.
-            port: the port on which it came; both if there is only one.
+            path: path of the request.
+            headers: headers of the request, with names in lower case.
+            port: port on which the request came; `both` if the service has only one port.
 
         Raises:
             Unauthorized: the request has no valid key.
-            Forbidden: its key is not for this address.
+            Forbidden: the scopes of its key do not include this path.
         """
         route, rule = rule_on(port, path)
         if rule.need == "open":
@@ -169,7 +170,7 @@ class Gate:
                 log.exception("access_watch_failed")
 
     async def read_again(self, *, only_changed: bool = False) -> None:
-        """Read the files again; where one cannot be used, keep what it said before."""
+        """Read the files again; if one cannot be used, keep what it said before."""
         async with self._reading:
             for watched in self._files:
                 await self._read_one(watched, only_changed=only_changed)

@@ -29,13 +29,13 @@ class Token:
 
 
 class Tokens:
-    """Checks the tokens of one issuer, for one audience."""
+    """The check of tokens from one issuer, for one audience."""
 
     def __init__(self, path: Path, issuer: str, audience: str) -> None:
         """Read the issuer's public keys (JWKS) from a file.
 
         Raises:
-            AccessFileInvalid: the file is missing, or holds something else than public keys.
+            AccessFileInvalid: the file is missing, or does not hold public keys.
         """
         self._keys = _read_keys(path)
         self._issuer, self._audience = issuer, audience

@@ -1,4 +1,4 @@
-"""Describe what FastAPI cannot derive from the routes for openapi.json: parameters, body and problems."""
+"""Describe for openapi.json what FastAPI cannot derive from the routes: parameters, body and problems."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Say in openapi.json which address asks for which key."""
+"""Describe in openapi.json which path needs which kind of key."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ _CODES = {
 
 
 def describe_keys(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """Return a function for `app.openapi` that adds the keys to the app's own description."""
+    """Return a function for `app.openapi` that adds the keys to the description that FastAPI generates."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Serve the models of the local repository in this process, each checked with its golden sample first."""
+"""Serve the models of the local repository in this process, after a check with their golden samples."""
 
 import asyncio
 import logging
@@ -152,7 +152,7 @@ def check_default(settings: Settings, models: Models, broken: dict[str, ServiceE
         broken: the local models that could not be loaded, by name.
 
     Raises:
-        ArtifactBroken: the default model is in the repository, and could not be loaded.
+        ArtifactBroken: the default model is in the repository, but could not be loaded.
         SettingsInvalid: the default model is not in the repository, and no backend is a Triton server.
     """
     default = models.default

@@ -1,4 +1,4 @@
-"""Run fewer experts when images wait, before any is refused: a controller between the operator's bounds."""
+"""Run fewer experts while images wait, within the operator's bounds, before any image is refused."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,10 +18,10 @@ _SLACK = 0.75  # of a step: how far the effort must fall below a step before the
 
 
 class Brownout:
-    """Says by how much to lower the number of experts on one backend. Use it in the event loop only.
+    """A controller of how many experts run on one backend. Use it in the event loop only.
 
-    The effort, 0 to 1, follows the wait for a turn by a proportional-integral rule; 0 is the models' own
-    default, 1 are the operator's bounds.
+    A proportional-integral controller computes the effort, 0 to 1, from the time that images wait for their
+    turn. With effort 0, the models' own defaults apply; with effort 1, the operator's bounds apply.
     """
 
     def __init__(
@@ -34,9 +34,10 @@ class Brownout:
 
         Args:
             settings: the bounds; without bounds, quality is never lowered.
-            on_step: called after each image's wait, with the effort in force and the seconds since the last
-                image if quality was lowered in them, else 0.
-            clock: the time in seconds.
+            on_step: called after each image's wait with two numbers: the current effort, and the seconds
+                since the last call if quality was lowered during them. If quality was not lowered, the second
+                number is 0.
+            clock: returns the time in seconds.
         """
         self._settings = settings
         self._on_step = on_step
@@ -47,11 +48,11 @@ class Brownout:
 
     @property
     def effort(self) -> float:
-        """Return the effort in force: 0, 1/8, 2/8, … 1."""
+        """Return the current effort: 0, 1/8, 2/8, … 1."""
         return self._step / _STEPS
 
     def waited(self, wait_s: float, turn_s: float) -> None:
-        """Take the wait of an image whose turn has come into account.
+        """Update the effort with the wait of an image whose turn has come.
 
         Args:
             wait_s: seconds that the image waited.
@@ -77,10 +78,10 @@ class Brownout:
     def lower(
         self, resolved: ResolvedParams, params: DetectParams, manifest: Manifest
     ) -> tuple[ResolvedParams, bool]:
-        """Return the parameters with the controls in force, and whether they are lower than the defaults.
+        """Return the parameters with the controls for the current effort, and whether they are lowered.
 
-        Controls that the request gives stay, and so does everything with quality=high. A dense graph computes
-        all experts anyway, so it always gets what was asked for.
+        Controls that the request itself sets stay unchanged. With quality=high, all controls stay unchanged.
+        A dense graph computes all experts anyway, so its controls are never lowered.
 
         Args:
             resolved: parameters with the model's defaults.

@@ -1,4 +1,4 @@
-"""Give images their turn on a backend: a bounded number at once, fair shares, and a predicted wait."""
+"""Schedule images on a backend: limit how many run at once, share turns fairly, and predict the wait."""
 
 import asyncio
 from collections import Counter, deque
@@ -17,7 +17,7 @@ _NEWEST = 0.1  # weight of the newest duration in the mean
 
 
 class Lane(NamedTuple):
-    """The images that wait in one line: those of a priority and model, small and large files apart."""
+    """The queue in which an image waits, named by the priority, the model, and whether the file is large."""
 
     priority: Priority
     model: str
@@ -30,7 +30,7 @@ class Lane(NamedTuple):
 
     @property
     def kind(self) -> tuple[str, bool]:
-        """Return what the duration of a turn depends on: the model, and whether the file is large."""
+        """Return the key for the duration of turns: the model, and whether the file is large."""
         return self.model, self.large
 
 
@@ -45,10 +45,10 @@ class _Waiting:
 class Turns:
     """A limit on the images that a backend serves at once. Use it in the event loop only.
 
-    A waiting image's turn comes by three rules. While several priorities wait, they get turns in proportion
-    8 : 4 : 1, so that none starves. Within a priority, the model and file size with the fewest images in
-    service comes first, so that large files and a busy model do not hold up the others. In a lane, the image
-    that came first is first.
+    Three rules decide which waiting image is next. While images of several priorities wait, the priorities
+    get turns in the proportion 8 : 4 : 1, so that none starves. Within a priority, the lane whose model and
+    file size have the fewest images in service comes first, so that large files or a busy model do not hold
+    up the others. Within a lane, the image that arrived first comes first.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class Turns:
     async def take(
         self, lane: Lane, context: RequestContext, *, movable: bool = False
     ) -> AsyncIterator[float]:
-        """Wait for a turn, and have it during the block; yield the seconds waited.
+        """Wait for a turn, and hold it during the block; yield the seconds waited.
 
         Raises:
             DeadlineExceeded: the deadline passed before the turn came.
-            BackendUnavailable: `turn_away` ended the wait, which it does only if `movable` is true.
+            BackendUnavailable: `turn_away` ended the wait; this happens only if `movable` is true.
         """
         began = perf_counter()
         context.left_s()  # raises after the deadline
@@ -105,10 +105,10 @@ class Turns:
             self._pass_on()
 
     def predict_wait_s(self, lane: Lane) -> float:
-        """Return the seconds that an image would wait if it came now, from the durations of past turns.
+        """Return the seconds that an image would wait if it arrived now, predicted from past turns.
 
-        All work ahead could come first. But an image of a preferred priority, model or size overtakes others:
-        then its own lane's work counts, with the share of the turns that the lane has.
+        At most, the image waits for all work that is queued now. If its lane gets turns before others, the
+        wait is shorter: then it depends on the work in its own lane, and on the lane's share of the turns.
         """
         if self._free:
             return 0.0
@@ -162,7 +162,7 @@ class Turns:
             raise
 
     def _pass_on(self) -> None:
-        """Give a turn that has become free to the image whose turn it is."""
+        """Give a free turn to the next image by the rules of this class."""
         while self._lanes:
             priority = min({lane.priority for lane in self._lanes}, key=self._had.__getitem__)
             lane = min(

@@ -56,7 +56,7 @@ class CocoAnswer(BaseModel):
 
 
 class CocoFormat:
-    """Writes COCO results; the structure is the same for one image and for several."""
+    """The format coco: COCO results, with the same structure for one image and for several."""
 
     needs_drawing = False
 

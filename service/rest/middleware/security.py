@@ -1,4 +1,4 @@
-"""Name the headers with which every answer tells browsers what they may do with it; only here."""
+"""Define all headers that tell browsers what they may do with an answer."""
 
 from service.rest.middleware.refusal import RawHeaders
 from service.settings import Settings
@@ -10,7 +10,7 @@ _NOTHING_LOADS = (b"content-security-policy", b"default-src 'none'; frame-ancest
 
 
 class SecurityHeaders:
-    """The headers that every answer has, and those that it has unless it brings its own."""
+    """The security headers of answers; an answer's own header replaces a header of the same name."""
 
     def __init__(self, settings: Settings) -> None:
         """Choose the headers that fit the settings."""
@@ -31,6 +31,6 @@ class SecurityHeaders:
         ]
 
     def besides(self, own: RawHeaders) -> RawHeaders:
-        """Return the headers to add to an answer that has the headers `own`."""
+        """Return the security headers to add to an answer that already has the headers `own`."""
         names = {name.lower() for name, _ in own}
         return [header for header in self.of_problems if header[0] not in names]
