@@ -11,10 +11,10 @@ import sys
 
 _NEEDED = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}  # chunks of a PNG on which the pixels depend
 _MOST_CHUNKS = 65_536
-_COPIES = 8  # of the pixels: two for each of the few threads that decode at once
+_COPIES = 8  # copies of the pixels: two for each of the few threads that decode at once
 _NO_RESERVE = 0x4000  # MAP_NORESERVE: only the limit of the process counts, not the machine's free memory
 _BLOCK = re.compile(b"[!,;]")  # how an extension, a frame and the end of a GIF begin
-_MOST_BLOCKS = 200_000  # that are looked at: 50 MB in blocks of the usual size
+_MOST_BLOCKS = 200_000  # blocks to read at most: 50 MB in blocks of the usual size
 _SAMPLES = {2: 3, 5: 4, 6: 3, 8: 3}  # values of a pixel that the colours of a TIFF need; all others need 1
 
 
@@ -135,7 +135,7 @@ def _ends_of_frames(gif: bytes) -> list[tuple[int, int]]:
             inside = gif[at] > 0
             at += 1 + gif[at]
             continue
-        begin = _BLOCK.search(gif, at)  # Pillow, too, passes over what is between blocks
+        begin = _BLOCK.search(gif, at)  # Pillow also skips bytes between blocks
         if len(ends) > 1 or begin is None or begin[0] == b";" or begin.end() + 9 > len(gif):
             return ends
         at, inside = begin.end() + 1, True

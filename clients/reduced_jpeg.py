@@ -74,7 +74,7 @@ def decode_jpeg(data: bytes, source_hw: tuple[int, int], eighths: int) -> NDArra
     """
     if eighths == WHOLE:
         least = {}
-    else:  # the smallest size that is not below these: that of `eighths` itself
+    else:  # the smallest size that is not below these is the size for `eighths`
         least = dict(zip(("min_height", "min_width"), reduced_hw(source_hw, eighths), strict=True))
     pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, **least)
     return pixels

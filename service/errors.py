@@ -225,7 +225,7 @@ class Unauthorized(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """The key of the request is valid, but its scopes do not include the path."""
+    """The key of the request is valid, but its scopes do not allow the use of the path."""
 
     why = "scope"
 

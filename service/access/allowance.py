@@ -46,7 +46,7 @@ class Allowance:
         """
         now = self._now()
         if self._rate is not None and len(self._granted) == self._rate:
-            # The request before the last `rate` ones: until a second after it, one more would be too many.
+            # [0] is the oldest of the last `rate` requests; the next may come a second after it.
             until_s = self._granted[0] + _SECOND - now
             if until_s > 0:
                 raise RateExceeded(self._rate, until_s)

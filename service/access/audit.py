@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _REFUSAL_EVERY_S = 0.1
 _COMPLAINT_EVERY_S = 60.0
-_MOST_WAITING = 1000  # lines; a disk that hangs must cost neither memory nor time
+_MOST_WAITING = 1000  # lines; the limit on memory while the disk hangs
 
 
 class Audit:

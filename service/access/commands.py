@@ -135,13 +135,13 @@ def _table(keys: Sequence[Key]) -> str:
 @contextmanager
 def _changing(path: Path, *, may_be_missing: bool = False) -> Iterator[list[Key]]:
     """Yield the keys of a file for changes, and write them after the block; other commands wait meanwhile."""
-    path = path.resolve()  # what a link leads to is replaced, not the link
+    path = path.resolve()  # replace the file that a link points to, not the link
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
         raise AccessFileInvalid(f"there is no folder {path.parent}; make it first") from None
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # on the folder, as the file itself is replaced
+        fcntl.flock(folder, fcntl.LOCK_EX)  # lock the folder, because the file itself is replaced
         keys = [] if may_be_missing and not path.exists() else read_keys(path)
         yield keys
         _replace(path, as_text(keys))
@@ -156,7 +156,7 @@ def _replace(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w") as file:
             with suppress(FileNotFoundError, PermissionError):
-                before = path.stat()  # who could read the file can still read it
+                before = path.stat()  # keep the owner and mode of the old file
                 os.fchown(handle, before.st_uid, before.st_gid)
                 os.fchmod(handle, before.st_mode & 0o777)
             file.write(text)

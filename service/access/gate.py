@@ -27,7 +27,7 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 """Headers of a request, with names in lower case."""
 
 _LOOK_EVERY_S = 1.0
-_LONGEST = 8192  # bytes of a key or token that are looked at
+_LONGEST = 8192  # bytes of a key or token; longer ones are refused unread
 _OF_ADMIN, _OF_TOKENS = OTHERS
 _SEND = "send your key, as in: Authorization: Bearer KEY"
 _BEARER = "the header Authorization does not begin with Bearer; write: Authorization: Bearer KEY"
@@ -91,7 +91,7 @@ class Gate:
         self._keys: dict[str, _Listed] = {}
         self._tokens: Tokens | None = None
         self._access = access
-        self._reading = asyncio.Lock()  # what was read first must not be used last
+        self._reading = asyncio.Lock()  # one reading at a time, so that the newest content wins
         self._files = [
             _Watched(name, path, read, use)
             for name, path, read, use in (
@@ -122,7 +122,7 @@ class Gate:
 
         Raises:
             Unauthorized: the request has no valid key.
-            Forbidden: the scopes of its key do not include this path.
+            Forbidden: the scopes of its key do not allow the use of this path.
         """
         route, rule = rule_on(port, path)
         if rule.need == "open":
@@ -187,14 +187,14 @@ class Gate:
         else:
             self._metrics.set_access_file_broken(watched.name, False)
             self.audit.changed({"file": str(watched.path), "keys": sorted(self._names())})
-        watched.seen = state  # not before: after a defect, it is read again
+        watched.seen = state  # only now: after an unexpected error, the file is read again
 
     def _read_keys(self) -> list[Key]:
         assert self._access.keys_file is not None
         return read_keys(self._access.keys_file)
 
     def _read_tokens(self) -> "Tokens":
-        from service.access.tokens import Tokens  # here, as it brings cryptography, which takes memory
+        from service.access.tokens import Tokens  # only if needed: it imports cryptography
 
         access = self._access
         assert access.jwks_file is not None
@@ -221,7 +221,7 @@ class Gate:
             return Caller(key.name, frozenset(key.scopes), key.id)
         old = self._keys.get(key.sha256)
         allowance = (old and old.caller.allowance) or Allowance(key)
-        allowance.follow(key)  # what was used stays used
+        allowance.follow(key)  # requests counted so far still count
         return Caller(key.name, frozenset(key.scopes), key.id, allowance)
 
     def _names(self) -> set[str]:
@@ -242,7 +242,7 @@ def _key_in(headers: RawHeaders) -> bytes:
             found.append(value.strip())
     if not found:
         raise Unauthorized(how, "missing")
-    if len(found) > 1:  # which of them counts would be a guess, and another program may guess differently
+    if len(found) > 1:  # another program may take the other key for the valid one
         raise Unauthorized("send one key, in one header", "unclear")
     if not found[0] or len(found[0]) > _LONGEST:
         raise Unauthorized(_SEND, "unknown")

@@ -16,7 +16,7 @@ from service.errors import AccessFileInvalid, Unauthorized
 _ALGORITHMS = ("ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
 _LONGEST = 4096  # bytes of a token; longer ones are refused before anything is parsed
 _MOST_KEYS = 50
-_LEEWAY_S = 10  # for clocks that differ
+_LEEWAY_S = 10  # allowed difference between the clocks of issuer and service
 _LONGEST_SUBJECT = 100
 
 

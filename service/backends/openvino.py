@@ -122,7 +122,7 @@ def _engine_config(manifest: Manifest, settings: OpenVinoSettings, workers: int)
 
 
 def _threads_by_quota() -> int | None:
-    """Return the number of threads that a CPU quota allows; None if no quota is below the allowed cores.
+    """Return the number of threads that a CPU quota allows; None if no quota is below the affinity's cores.
 
     OpenVINO itself obeys the affinity, and knows which logical cores share a physical core. It ignores
     quotas.

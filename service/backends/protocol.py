@@ -30,7 +30,7 @@ class Job(Protocol[T_co]):
 
 
 class Backend(Protocol):
-    """Runs one version of one model. Call it from the event loop; several calls may run at the same time."""
+    """One version of one model, ready to run. Use it in the event loop; calls may run at the same time."""
 
     async def run(self, job: Job[T], context: RequestContext) -> T:
         """Prepare a job, run the graph, and return the job's result.

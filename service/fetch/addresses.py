@@ -76,7 +76,7 @@ class Lookups:
 
         def end(error: OSError | None, texts: Sequence[str]) -> None:
             self._free.release()
-            if found.done():  # the caller did not wait for so long
+            if found.done():  # the caller has stopped waiting
                 return
             if error is None:
                 found.set_result(texts)
@@ -87,7 +87,7 @@ class Lookups:
             error, texts = None, list[str]()
             try:
                 texts = list(self._resolver(host))
-            except (OSError, ValueError, RuntimeError, MemoryError) as raised:  # its place must become free
+            except (OSError, ValueError, RuntimeError, MemoryError) as raised:  # `end` must run in every case
                 error = raised if isinstance(raised, OSError) else OSError(repr(raised))
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(end, error, texts)

@@ -68,7 +68,7 @@ class Fetcher:
         try:
             if settings.ca is not None:
                 self._tls.load_verify_locations(settings.ca)
-        except OSError as error:  # also what is no certificate
+        except OSError as error:  # also raised for a file without certificates
             raise SettingsInvalid(
                 f"SPARSIGHT_FETCH__CA={settings.ca} cannot be read as certificates: {error}"
             ) from error
@@ -115,7 +115,7 @@ class Fetcher:
             if not addresses or not all(map(self._is_allowed, addresses)):
                 raise OSError(f"not all addresses are public: {', '.join(map(str, addresses))}")
         except OSError as error:
-            # One sentence for both: whether an inner name exists is nothing for callers.
+            # One sentence for both cases, so that callers do not learn whether an internal name exists.
             raise self._failed(link, "no public address was found for it", error) from error
         try:
             async with self._answer(link, addresses) as answer:

@@ -18,7 +18,7 @@ _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 
 @dataclass(frozen=True)
 class Link:
-    """The checked parts of an image's URL; the fetcher uses nothing else to connect and to ask."""
+    """The host, port and target of a checked URL; the fetcher uses no other part of the URL."""
 
     host: str  # a name in lower case, without a dot at the end; or an address
     port: int

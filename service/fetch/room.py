@@ -4,7 +4,7 @@ from service.errors import FetchTooLarge
 
 
 class Room:
-    """The number of bytes that all images of one request together may still have."""
+    """A limit on the bytes of all images of one request together."""
 
     def __init__(self, limit: int) -> None:
         """Allow `limit` bytes."""

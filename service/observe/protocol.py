@@ -20,7 +20,7 @@ class Answered:
     params: ResolvedParams
     degraded: bool  # whether fewer experts ran than by default, because images waited
     image_hw: tuple[int, int]
-    notes: tuple[str, ...]  # what of the image file was not looked at
+    notes: tuple[str, ...]  # notes on parts of the image file that were not used
     result: Result
     experts: tuple[ExpertActivation, ...]
     compute: Compute

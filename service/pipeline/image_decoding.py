@@ -43,8 +43,8 @@ _TAGS = {254, 255, 256, 257, 258, 262, 270, _ORIENTATION, 277, 281, 284, 322, 32
 _TAG_TYPES = dict(
     zip((1, 2, 3, 4, 6, 8, 9, 13, 16, 17, 18), "BBHIbhiIQqQ", strict=True)
 )  # whole numbers, text
-_MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 64, 4096, 16384  # that are read of a TIFF: a hostile one has millions
-_USUAL_BITS = (8, 10, 12, 14, 16)  # of cameras and scanners; the largest value tells one of these
+_MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 64, 4096, 16384  # limits for a TIFF: a hostile one has millions
+_USUAL_BITS = (8, 10, 12, 14, 16)  # used by cameras and scanners; chosen by the largest value
 # With IMREAD_COLOR_RGB and IMREAD_ANYDEPTH, OpenCV 5.0 garbles a TIFF with 16 bits per value.
 _BGR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 _HEADER_ERRORS = (SyntaxError, ValueError, TypeError, KeyError, IndexError, OSError, struct.error)
@@ -88,11 +88,11 @@ class _Header:
     orientation: int = 1
     depth: int = 8  # bits per value in the file
     bits: int | None = None  # bits of each value that the header calls significant
-    page: int = 0  # of a TIFF
+    page: int = 0  # number of the page in a TIFF
     notes: tuple[Note, ...] = ()
     transparency: bool = False  # whether the file says which pixels are transparent
     inverted: bool = False  # whether 0 is white
-    tile_pixels: int = 0  # of each tile of a TIFF; a tile can be larger than the image
+    tile_pixels: int = 0  # pixels of a tile of a TIFF; a tile can be larger than the image
     darkened: bool = False  # whether the decoder multiplies the values by the opacity
 
     @property
@@ -221,7 +221,7 @@ def _exif_orientation(encoded: bytes) -> int:
         exif.load(encoded)
         return _known_orientation(exif.get(_ORIENTATION, 1))
     except _HEADER_ERRORS:
-        return 1  # damaged EXIF says nothing, as in browsers
+        return 1  # damaged EXIF data is ignored, as in browsers
 
 
 def _known_orientation(stated: Any) -> int:
@@ -238,7 +238,7 @@ def _tiff_header(data: bytes) -> _Header:
     colours = page.get(262, (1,))[0]
     if colours in _RAW_COLOURS or (not whole and any(_SUB_DIRECTORIES in each for each in pages)):
         raise _unsupported("RAW")
-    if depth > 16 or sample_formats - {1, 4}:  # 1: unsigned, 4: not said
+    if depth > 16 or sample_formats - {1, 4}:  # 1: unsigned, 4: unspecified
         raise _without_range("floating-point" if 3 in sample_formats else f"signed or {depth}-bit")
     if depth > 8 and page.get(284) == (2,) and page.get(277, (1,))[0] > 1:  # OpenCV garbles these
         sentence = f"TIFF with {depth} bits per value and a plane for each colour is not decoded here"
@@ -290,7 +290,7 @@ def _tiff_tags(data: bytes, at: int, order: str, *, big: bool) -> tuple[_Tags, i
         raise ValueError("too many tags")
     at += struct.calcsize(head)
     tags: _Tags = {}
-    seen = set()  # libtiff, too, takes the first of several
+    seen = set()  # if a tag occurs several times, the first counts, as in libtiff
     step = struct.calcsize(row) + struct.calcsize(word)
     for start in range(at, at + count * step, step):
         tag, kind, number = struct.unpack_from(row, data, start)
@@ -305,7 +305,7 @@ def _tiff_tags(data: bytes, at: int, order: str, *, big: bool) -> tuple[_Tags, i
 
 
 def _is_reduced(page: _Tags) -> bool:
-    return bool(page.get(254, (0,))[0] & 5) or page.get(255) == (2,)  # also masks
+    return bool(page.get(254, (0,))[0] & 5) or page.get(255) == (2,)  # reduced versions, and masks
 
 
 def _tiff_significant_bits(page: _Tags, depth: int) -> int | None:

@@ -75,6 +75,6 @@ async def _fetch_all(
         tasks = [group.create_task(one(url)) for url in urls]
     images = [task.result() for task in tasks]
     for image in images:
-        if isinstance(image, FetchTooLarge):  # of all images together, as of a body
+        if isinstance(image, FetchTooLarge):  # the limit is for all images together
             raise image
     return images

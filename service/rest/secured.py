@@ -22,7 +22,7 @@ def describe_keys(app: FastAPI) -> Callable[[], dict[str, Any]]:
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
-        document = plain()  # made once, and then the same object each time
+        document = plain()  # FastAPI makes it once, and returns the same object each time
         schemes = document["components"].setdefault("securitySchemes", {})
         if _SCHEME in schemes:
             return document
@@ -34,7 +34,7 @@ def describe_keys(app: FastAPI) -> Callable[[], dict[str, Any]]:
         for path, operations in document["paths"].items():
             need = rule_of(path)[1].need
             for operation in operations.values() if need != "open" else ():
-                # Either the key or nothing, as the operator decides.
+                # Either the key or nothing is needed: the operator decides.
                 operation["security"] = [{_SCHEME: [need]}, {}]
                 for code, meaning in _CODES.items():
                     operation["responses"].setdefault(code, {"description": meaning, "content": _PROBLEM})

@@ -30,7 +30,7 @@ class Pair:
 
     of_callers: ssl.SSLContext  # for the main port; asks for a client certificate, if client_ca is set
     of_operator: ssl.SSLContext  # for the admin port; asks for none, since probes have none
-    expires_s: float  # since 1970
+    expires_s: float  # time at which the certificate expires, in seconds since 1970
 
 
 def load(files: TlsSettings) -> Pair:
@@ -64,7 +64,7 @@ class Certificates:
         """
         self._files = files
         self._metrics = metrics
-        self._reading = asyncio.Lock()  # what was read first must not be used last
+        self._reading = asyncio.Lock()  # one reading at a time, so that the newest files win
         self._seen = _look(files)
         self.pair = load(files)
         metrics.set_certificate_expiry(self.pair.expires_s)
@@ -132,7 +132,7 @@ def _prove(files: TlsSettings, context: ssl.SSLContext) -> float:
     """Do a test handshake with `context`; return when its certificate expires."""
     trusts = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusts.check_hostname = False
-    trusts.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # whoever signed it
+    trusts.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # trust it without its issuer
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
         trusts.load_verify_locations(files.cert)

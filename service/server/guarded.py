@@ -62,9 +62,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._port = port or Port()
         self._answers: HeadAnswers = cast("FastAPI", config.app).state.head_answers
         self._running: RequestResponseCycle | None = None  # the newest request that the app has had
-        self._deaf = False  # whether all that still arrives is dropped
+        self._deaf = False  # whether all further bytes are dropped
         self._in_head = False
-        self._untold_bytes = 0  # that have arrived since the parser last told of a head or a part of a body
+        self._untold_bytes = 0  # bytes since the parser last reported a head or a part of a body
         self._clock: asyncio.TimerHandle | None = None  # set while a head must end in time
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -173,7 +173,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deaf = True
         self._stop_clock()
         last: RequestResponseCycle | None = self.cycle if self.is_busy() else None
-        if last is not None and last.more_body and self.pipeline:  # it has not begun, and cannot
+        if last is not None and last.more_body and self.pipeline:  # the app has not begun it
             self.pipeline.popleft()
             last = self.pipeline[0][0] if self.pipeline else self._running
         if last is not None and not last.more_body:
@@ -218,10 +218,10 @@ class GuardedProtocol(HttpToolsProtocol):
     # ---- of uvicorn --------------------------------------------------------------------------
 
     def _should_upgrade(self) -> bool:
-        return False  # to WebSockets, even if a library for them is installed
+        return False  # never upgrade to WebSockets, even if a library for them is installed
 
     def _unsupported_upgrade_warning(self) -> None:
-        pass  # it would advise to install one
+        pass  # uvicorn would advise to install a WebSocket library
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle

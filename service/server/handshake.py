@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 HANDSHAKE_S = 10.0  # how long a handshake may take
 _CLOSE_S = 5.0  # how long a client may take to say that it has seen the end of the connection
-_LOG_EVERY_S = 0.1  # of failures in between, the next line says the number
-_NO_ROOM_S = 0.1  # how long to wait if the system has no room for a further connection
+_LOG_EVERY_S = 0.1  # the next line says how many failures were left out in between
+_NO_ROOM_S = 0.1  # pause if the system cannot accept a further connection
 
 
 class Handshakes:

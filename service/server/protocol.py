@@ -25,7 +25,7 @@ from service.rest.middleware.wrap import DROP_S, SILENT_S
 from service.server.guarded import GuardedProtocol, Port
 from service.serving.detect import DetectService
 
-_READ_FIRST_S = 0.01  # for one turn of the event loop
+_READ_FIRST_S = 0.01  # time for the event loop to read from its sockets
 UNREAD_S = 60.0  # as nginx's send_timeout: how long a client may take nothing of its answers
 
 
@@ -45,7 +45,7 @@ class DoorProtocol(GuardedProtocol):
         state = cast("FastAPI", config.app).state
         self._doorstep: Doorstep = state.doorstep
         self._service: DetectService = state.service
-        self._refused_s: float | None = None  # since when the body of a refused request has been dropped
+        self._refused_s: float | None = None  # when the dropping of a refused request's body began
         self._ends = False  # whether the connection ends with that body
         self._unread: asyncio.TimerHandle | None = None  # set while the client does not read fast enough
 
@@ -89,7 +89,7 @@ class DoorProtocol(GuardedProtocol):
         """Parse the bytes that have arrived; limit the time that a refused body may still take."""
         super().data_received(data)
         if self._refused_s is not None:
-            if self.timeout_keep_alive_task is not None:  # of an answer before, if they came together
+            if self.timeout_keep_alive_task is not None:  # the previous answer's timer
                 self.timeout_keep_alive_task.cancel()
             left_s = self._refused_s + DROP_S - self.loop.time()
             self.timeout_keep_alive_task = self.loop.call_later(

@@ -51,7 +51,7 @@ def server_of(
             access_log=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            proxy_headers=False,  # else callers on this machine could choose the address that the log shows
+            proxy_headers=False,  # otherwise, callers on this machine could choose the address in the log
             lifespan=lifespan,
             timeout_graceful_shutdown=drain_s,
         )
@@ -164,7 +164,7 @@ class MainServer(PortServer):
             self._admin = asyncio.create_task(admin.serve(sockets=[listener]))
             listens = asyncio.create_task(admin.listens.wait())
             await asyncio.wait((self._admin, listens), return_when=asyncio.FIRST_COMPLETED)
-            if self._admin.done():  # it cannot listen, for example
+            if self._admin.done():  # for example because it cannot listen
                 listens.cancel()
                 await self._admin
 

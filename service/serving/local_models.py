@@ -86,7 +86,7 @@ class LocalModels:
                 changes.removed.append(self._describe(name))
                 self._models.put(self._name, name, {}, [])
                 self._retire(self._served.pop(name))
-        if changes.loaded:  # after the last one, because each needs again what the one before has used
+        if changes.loaded:  # once, after all models: every loading uses the same memory again
             await asyncio.to_thread(return_unused)
         self._report(changes)
         return changes

@@ -22,7 +22,7 @@ class Finished:
     """The result of the stages of one image."""
 
     image_hw: tuple[int, int]
-    notes: tuple[str, ...]  # what of the file was not looked at
+    notes: tuple[str, ...]  # notes on parts of the file that were not used
     result: Result
     experts: tuple[ExpertActivation, ...]
     compute: Compute

@@ -13,8 +13,8 @@ _TARGET_TURNS = 0.5  # wait to hold, in durations of a turn; at two, images are 
 _GAIN, _GAIN_PER_S = 0.1, 0.3  # proportional and integral; found with the queue in test_brownout.py
 _FASTEST_PER_S = 1.0  # largest change of the effort in a second
 _LONGEST_GAP_S = 0.5  # without images, time counts as at most so many seconds
-_STEPS = 8  # in which quality is lowered, so that the experts in force do not change with every image
-_SLACK = 0.75  # of a step: how far the effort must fall below a step before the step is taken back
+_STEPS = 8  # quality is lowered in steps, so that the number of experts does not change with every image
+_SLACK = 0.75  # part of a step by which the effort must fall below a step before the step is undone
 
 
 class Brownout:
@@ -101,7 +101,7 @@ class Brownout:
         if row.name == "top_k" and settings.min_top_k is not None and row.allowed is not None:
             target = default - self.effort * (default - settings.min_top_k)
             between = [one for one in row.allowed if settings.min_top_k <= one <= default]
-            # The nearest. If only full steps counted, one expert less would come only at full effort.
+            # Round to the nearest step: rounded down, one expert less would be used only at full effort.
             return min(between, key=lambda one: (abs(one - target), one), default=default)
         if row.name == "weight_threshold" and settings.max_weight_threshold is not None:
             highest = min(settings.max_weight_threshold, (row.range or (0.0, 1.0))[1])

@@ -212,7 +212,7 @@ class Route:
                 self.breaker.failed(began, str(error), at_once=error.lost)
             raise
         except DeadlineExceeded as error:
-            # A backend that answered other requests meanwhile is slow or full, but not silent.
+            # A backend that has answered other requests in this time is slow or full, but not silent.
             if error.silent and self.breaker.last_success <= began:
                 self.breaker.failed(began, f"{self.backend_name} did not answer within {error.allowed_s:g} s")
             raise

@@ -1,4 +1,4 @@
-"""Choose the route of a request: the first healthy route in the order of preference, then the next."""
+"""Choose the route of a request: the first healthy route by preference, or the next after a failure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,7 @@
-"""Schedule images on a backend: limit how many run at once, share turns fairly, and predict the wait."""
+"""Schedule images on a backend: limit how many run at once, share turns fairly, and predict the wait.
+
+A turn is the time during which the backend serves one image.
+"""
 
 import asyncio
 from collections import Counter, deque
@@ -11,7 +14,7 @@ from typing import NamedTuple, Self
 from service.errors import BackendUnavailable
 from service.request import Priority, RequestContext
 
-_SHARES: dict[Priority, int] = {"high": 8, "normal": 4, "low": 1}  # of the turns, while all of them wait
+_SHARES: dict[Priority, int] = {"high": 8, "normal": 4, "low": 1}  # shares of the turns while all three wait
 _LARGE_BYTES = 1_000_000  # files of about this size take longer to decode than a small image takes in all
 _NEWEST = 0.1  # weight of the newest duration in the mean
 
@@ -90,7 +93,7 @@ class Turns:
         """
         began = perf_counter()
         context.left_s()  # raises after the deadline
-        if self._free:  # then nobody waits
+        if self._free:  # while a turn is free, no image waits
             self._free -= 1
         else:
             await self._wait(_Waiting(lane, movable), context)
@@ -171,7 +174,7 @@ class Turns:
             )
             waiting = self._lanes[lane][0]
             self._remove(waiting)
-            if not waiting.turn.done():  # else its caller has left, or its deadline passed, at this moment
+            if not waiting.turn.done():  # if done, its caller has left or its deadline has passed
                 self._had[priority] += 1 / _SHARES[priority]
                 waiting.turn.set_result(None)
                 return

@@ -81,7 +81,7 @@ class CocoFormat:
                 answer.problems[image_id] = to_problem(outcome.found, outcome.request_id, outcome.file)
                 continue
             manifest = outcome.found.version.manifest
-            self.check(manifest)  # again: the model may be another version now
+            self.check(manifest)  # check again, because another version of the model may have answered
             categories = [CocoCategory(id=i, name=name) for i, name in enumerate(manifest.class_names)]
             if answer.categories and categories != answer.categories:
                 changed = BackendUnavailable("the model got other classes meanwhile; send this image again")

@@ -32,7 +32,7 @@ class AccessCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        if scope["type"] == "websocket":  # no address takes one
+        if scope["type"] == "websocket":  # no path accepts a WebSocket
             await send({"type": "websocket.close"})
             return
         if scope["type"] != "http":

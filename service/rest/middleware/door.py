@@ -45,7 +45,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         sent = Headers(scope=scope)
-        # What is packed may become as large as allowed, however few its own bytes are.
+        # However small a compressed body is, it may unpack to the largest allowed size.
         announced = None if "content-encoding" in sent else announced_bytes(sent)
         with ExitStack() as admitted:
             try:
@@ -110,7 +110,7 @@ class Patience:
         self._free_per_s = free_per_s
         self._hold_s = hold_s
         self._free, self._counted = free_per_s, perf_counter()
-        self._held: dict[asyncio.Future[None], None] = {}  # as a set, in the order in which they came
+        self._held: dict[asyncio.Future[None], None] = {}  # used as a set in the order of arrival
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 _PROBES = {"/healthz", "/readyz", "/metrics"}  # requested every few seconds; counted, but not logged
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # no spaces, quotes or line breaks: it goes into the log
-_REFUSAL_EVERY_S = 0.1  # of refusals in between, the next line says the number
+_REFUSAL_EVERY_S = 0.1  # the next line says how many refusals were left out in between
 
 
 class RequestRecorder:
@@ -60,7 +60,7 @@ class RequestRecorder:
         try:
             await self._app(scope, receive, send_and_note)
         except asyncio.CancelledError:
-            code = code if begun else 503  # as the server answers what it has no time left for
+            code = code if begun else 503  # the server answers 503 to a request that it must give up
             raise
         finally:
             route = scope.get("route")

@@ -3,7 +3,7 @@
 from service.rest.middleware.refusal import RawHeaders
 from service.settings import Settings
 
-# A day: browsers then use https for every port of the host name, so a mistake must not last for months.
+# Only one day, because browsers use https for every port of the host: a mistake must not last for months.
 _HSTS = (b"strict-transport-security", b"max-age=86400")
 _NO_STORE = (b"cache-control", b"no-store")
 _NOTHING_LOADS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
