@@ -49,7 +49,7 @@ class Audit:
         self._keep("access_refused", facts)
 
     def acted(self, facts: Mapping[str, Any]) -> None:
-        """Write that somebody used an address for administrators."""
+        """Write that somebody used a path for administrators."""
         log.info("admin_action", extra=dict(facts))
         self._keep("admin_action", facts)
 

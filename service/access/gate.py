@@ -1,4 +1,4 @@
-"""Decide for each request whether its caller may use the path, and reread the files with keys on changes."""
+"""Check whether a request's caller may use its path, and follow changes of the files with keys."""
 
 import asyncio
 import logging
@@ -35,7 +35,7 @@ _BEARER = "the header Authorization does not begin with Bearer; write: Authoriza
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request, by the key or token that it has."""
+    """The sender of a request, known by the key or token in the request."""
 
     name: str
     """Name of the key; the log and the metrics show it."""

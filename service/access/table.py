@@ -1,4 +1,4 @@
-"""Say who may use which address, and on which port. This table is the only place that says it.
+"""Define who may use which path, and on which port; no other file of the service defines this.
 
 A path that is not in the table is closed to every caller without the scope `admin`. So a new route stays
 closed until somebody adds it here. The keys of the table are the paths of the routes, as FastAPI writes them.

@@ -96,9 +96,9 @@ def _run_lengths(mask: Mask, image_hw: tuple[int, int]) -> Ints:
 def _compress(lengths: Ints) -> str:
     """Return run lengths as text.
 
-    From the fourth run on, the text holds the difference from the length two places earlier instead of the
-    length. Each character holds 5 bits of a number, lowest bits first, and a sixth bit that says whether more
-    bits of the number follow.
+    From the fourth run on, the text holds the difference between the run's length and the length two places
+    earlier. Each character holds 5 bits of a number, lowest bits first, and a sixth bit that says whether
+    more bits of the number follow.
     """
     numbers = lengths.copy()
     numbers[3:] -= lengths[1:-2]

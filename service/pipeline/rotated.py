@@ -34,8 +34,8 @@ def corners_of(boxes_xyxy: NDArray[np.floating], angles: NDArray[np.floating]) -
 def rotated_ious(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the exact IoU (N,) of one box with N boxes, all given by their corners: (4, 2) and (N, 4, 2).
 
-    Two boxes without area have IoU 0. To save time, the intersection is computed only if the enclosing
-    unrotated boxes overlap.
+    Two boxes without area have IoU 0. To save time, the function computes an intersection only if the
+    unrotated rectangles around the two boxes overlap.
     """
     ious = np.zeros(len(others))
     near = np.flatnonzero(

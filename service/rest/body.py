@@ -43,8 +43,8 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
 
     Each file of a form is one image. If the body is not a form, the whole body is one image.
 
-    A body with Content-Encoding gzip or deflate is decompressed. If the body is text, the image is searched
-    in the text; see `unwrap`.
+    A body with Content-Encoding gzip or deflate is decompressed. If the body is text, the function looks for
+    the image in the text; see `unwrap`.
 
     Raises:
         BodyTooLarge: Content-Length, or the number of bytes received or unpacked, exceeds the limit.

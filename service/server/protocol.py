@@ -4,8 +4,8 @@ uvicorn has no setting for this. For each request, it creates a task, keeps the 
 resumes the reading from the socket. It writes the head and the body of an answer separately.
 
 uvicorn also waits without a limit for a client that does not read its answers. If such a client had sent a
-second request, it would occupy a place in the service for ever. This class therefore aborts such connections.
-Everything else is done by uvicorn, and by the checks of guarded.py.
+second request, it would occupy a place in the service for ever. DoorProtocol therefore aborts such
+connections. Everything else is done by uvicorn, and by the checks of guarded.py.
 """
 
 import asyncio

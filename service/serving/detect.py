@@ -68,7 +68,7 @@ class DetectService:
     def check_wait(
         self, params: DetectParams, size_bytes: int, priority: Priority, allowed_s: float | None = None
     ) -> None:
-        """Check that the service could answer in time an image that arrived now.
+        """Check that an image would be answered in time if it arrived now.
 
         If no version of a model could answer, do nothing, because `choose` raises a more precise error.
 
@@ -188,7 +188,7 @@ class DetectService:
         return await self._threads.run(context, lambda: to_preview(decode(data, *limits).pixels))
 
     async def drawing(self, data: bytes, params: DetectParams, answered: Answered) -> bytes:
-        """Return an image file as JPEG, upright and of its own size, with its answer drawn into it.
+        """Return an image file as JPEG, upright and at its own size, with the predictions drawn into it.
 
         The method decodes the file again, so that no request keeps pixels in memory while it waits for a
         thread.

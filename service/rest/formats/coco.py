@@ -61,7 +61,7 @@ class CocoFormat:
     needs_drawing = False
 
     def check(self, manifest: Manifest) -> None:
-        """Check that the model returns boxes that are not turned, as the COCO format requires.
+        """Check that the model returns unrotated boxes, as the COCO format requires.
 
         Raises:
             InvalidParameter: the model is a classifier, or its boxes are rotated.

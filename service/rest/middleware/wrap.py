@@ -38,7 +38,7 @@ def wrap(
     Args:
         app: the ASGI app.
         service: the service, with its settings and metrics.
-        gate: who may use which address.
+        gate: decides who may use which path.
         paths: the app's paths, which are labels in the metrics; all other paths share the label "other".
         security: headers that every answer gets.
         not_found: makes the answer for a path that does not exist.
