@@ -1,7 +1,7 @@
 """Decode image files to upright RGB with 8 bits per value, and report which parts of a file were not used.
 
-Copies of this file, byte for byte the same, are in training/data/images, service/pipeline and clients, so
-that the same file gives the same pixels everywhere. It imports only image_formats, image_guards and
+Identical copies of this module are in training/data/images, service/pipeline and clients, so that the same
+image file gives the same pixels everywhere. The module imports only image_formats, image_guards and
 reduced_jpeg, which are copied with it.
 """
 
@@ -43,15 +43,15 @@ _TAGS = {254, 255, 256, 257, 258, 262, 270, _ORIENTATION, 277, 281, 284, 322, 32
 _TAG_TYPES = dict(
     zip((1, 2, 3, 4, 6, 8, 9, 13, 16, 17, 18), "BBHIbhiIQqQ", strict=True)
 )  # whole numbers, text
-_MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 64, 4096, 16384  # that are read of a TIFF: a hostile one has millions
-_USUAL_BITS = (8, 10, 12, 14, 16)  # of cameras and scanners; the largest value tells one of these
+_MOST_PAGES, _MOST_TAGS, _MOST_VALUES = 64, 4096, 16384  # limits for a TIFF: a hostile one has millions
+_USUAL_BITS = (8, 10, 12, 14, 16)  # used by cameras and scanners; chosen by the largest value
 # With IMREAD_COLOR_RGB and IMREAD_ANYDEPTH, OpenCV 5.0 garbles a TIFF with 16 bits per value.
 _BGR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 _HEADER_ERRORS = (SyntaxError, ValueError, TypeError, KeyError, IndexError, OSError, struct.error)
 
 
 class Note(NamedTuple):
-    """Something in an image file that was not looked at."""
+    """A note on something in an image file that the decoded pixels do not show."""
 
     kind: str  # bits-dropped, further-images, preview-only, damaged or transparency-dropped
     sentence: str
@@ -61,7 +61,7 @@ class Note(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The pixels of an image file, and what the file holds beside them."""
+    """The pixels of an image file, with its orientation and notes on what was not used."""
 
     pixels: NDArray[np.uint8]  # (H, W, 3)  RGB, upright
     orientation: int  # EXIF orientation of the stored pixels, 1 to 8; `pixels` are upright already
@@ -75,11 +75,11 @@ class Decoded(NamedTuple):
 
 
 class ImageFileError(Exception):
-    """An image file is empty, truncated or damaged; the message says what to do."""
+    """The error for an image file that is empty, truncated or damaged; its message says what to do."""
 
 
 class UnsupportedFormat(ImageFileError):
-    """A file has no format that is decoded; the message names its format, if that is known."""
+    """The error for a file in an unsupported format; its message names the format, if it is known."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ class _Header:
     orientation: int = 1
     depth: int = 8  # bits per value in the file
     bits: int | None = None  # bits of each value that the header calls significant
-    page: int = 0  # of a TIFF
+    page: int = 0  # number of the page in a TIFF
     notes: tuple[Note, ...] = ()
     transparency: bool = False  # whether the file says which pixels are transparent
     inverted: bool = False  # whether 0 is white
-    tile_pixels: int = 0  # of each tile of a TIFF; a tile can be larger than the image
+    tile_pixels: int = 0  # pixels of a tile of a TIFF; a tile can be larger than the image
     darkened: bool = False  # whether the decoder multiplies the values by the opacity
 
     @property
@@ -109,18 +109,18 @@ def decode_image(
 ) -> Decoded:
     """Return the upright RGB pixels of an image file.
 
-    A file with 16 bits per value often holds 10 to 14 bits of a camera; the upper 8 of these are looked at.
-    The number of bits is `bits`, if given. Otherwise it is the number in the header (sBIT of a PNG,
-    MaxSampleValue or SignificantBits of a TIFF), if all values fit into it. Otherwise it is the first of 8,
-    10, 12, 14 and 16 that can hold the largest value. Because of this last rule, a very dark image of 16 bits
-    becomes too bright.
+    A camera's file with 16 bits per value often uses only the lower 10 to 14 of them. The result holds the
+    upper 8 of the used bits. The number of used bits is `bits`, if given. Otherwise, it is the number in the
+    header (sBIT of a PNG, MaxSampleValue or SignificantBits of a TIFF), if all values fit into it. Otherwise,
+    it is the smallest of 8, 10, 12, 14 and 16 that can hold the largest value. Because of this last rule, a
+    very dark image that uses 16 bits becomes too bright.
 
     Args:
-        bits: number of bits that a file with 16 bits per value holds, 8 to 16; larger values are white.
-        check_pixels: called with the number of pixels that the header announces for the image, or for a tile
-            if that is larger, before decoding; may raise.
+        bits: number of used bits in a file with 16 bits per value, 8 to 16; larger values become white.
+        check_pixels: function that may raise an error; it is called before decoding, with the number of
+            pixels that the header announces for the image, or for one tile if a tile is larger.
         fit: model input that the image will be fitted into; a JPEG that is much larger is decoded at a
-            smaller size. None: at its own size.
+            smaller size. With None, every image is decoded at its own size.
 
     Raises:
         ImageFileError: the file is empty, damaged, or of a format that is not one of FORMATS.
@@ -210,7 +210,7 @@ def _other_header(name: str, data: bytes, image: ImageFile) -> _Header:
 
 
 def _png_significant_bits(data: bytes) -> int | None:
-    """Return the largest number of the chunk sBIT; None if the file has no such chunk before its pixels."""
+    """Return the largest number in the chunk sBIT; None if the file has no such chunk before its pixels."""
     at = data.find(b"sBIT", 33, max(data.find(b"IDAT"), 33))
     return max(data[at + 4 : at + 4 + min(data[at - 1], 4)], default=None) if at > 0 else None
 
@@ -221,7 +221,7 @@ def _exif_orientation(encoded: bytes) -> int:
         exif.load(encoded)
         return _known_orientation(exif.get(_ORIENTATION, 1))
     except _HEADER_ERRORS:
-        return 1  # damaged EXIF says nothing, as in browsers
+        return 1  # damaged EXIF data is ignored, as in browsers
 
 
 def _known_orientation(stated: Any) -> int:
@@ -229,7 +229,7 @@ def _known_orientation(stated: Any) -> int:
 
 
 def _tiff_header(data: bytes) -> _Header:
-    """Return the header of the first page that is not the reduced version of another page."""
+    """Return the header of a TIFF's first page that is not a reduced version of another page."""
     pages = _tiff_pages(data)
     whole = [i for i, page in enumerate(pages) if not _is_reduced(page)]
     index = whole[0] if whole else 0
@@ -238,7 +238,7 @@ def _tiff_header(data: bytes) -> _Header:
     colours = page.get(262, (1,))[0]
     if colours in _RAW_COLOURS or (not whole and any(_SUB_DIRECTORIES in each for each in pages)):
         raise _unsupported("RAW")
-    if depth > 16 or sample_formats - {1, 4}:  # 1: unsigned, 4: not said
+    if depth > 16 or sample_formats - {1, 4}:  # 1: unsigned, 4: unspecified
         raise _without_range("floating-point" if 3 in sample_formats else f"signed or {depth}-bit")
     if depth > 8 and page.get(284) == (2,) and page.get(277, (1,))[0] > 1:  # OpenCV garbles these
         sentence = f"TIFF with {depth} bits per value and a plane for each colour is not decoded here"
@@ -279,9 +279,10 @@ def _tiff_pages(data: bytes) -> list[_Tags]:
 
 
 def _tiff_tags(data: bytes, at: int, order: str, *, big: bool) -> tuple[_Tags, int]:
-    """Return those tags of a page that matter here, and the position of the next page.
+    """Return those tags of a page that this module needs, and the position of the next page.
 
-    Pillow's reader is not used: it refuses what OpenCV decodes, and a hostile file can make it slow.
+    The function does not use Pillow's reader, which refuses some files that OpenCV decodes. A hostile file
+    can also make Pillow's reader slow.
     """
     head, row, word = (f"{order}{code}" for code in (("Q", "HHQ", "Q") if big else ("H", "HHI", "I")))
     (count,) = struct.unpack_from(head, data, at)
@@ -289,7 +290,7 @@ def _tiff_tags(data: bytes, at: int, order: str, *, big: bool) -> tuple[_Tags, i
         raise ValueError("too many tags")
     at += struct.calcsize(head)
     tags: _Tags = {}
-    seen = set()  # libtiff, too, takes the first of several
+    seen = set()  # if a tag occurs several times, the first counts, as in libtiff
     step = struct.calcsize(row) + struct.calcsize(word)
     for start in range(at, at + count * step, step):
         tag, kind, number = struct.unpack_from(row, data, start)
@@ -304,7 +305,7 @@ def _tiff_tags(data: bytes, at: int, order: str, *, big: bool) -> tuple[_Tags, i
 
 
 def _is_reduced(page: _Tags) -> bool:
-    return bool(page.get(254, (0,))[0] & 5) or page.get(255) == (2,)  # also masks
+    return bool(page.get(254, (0,))[0] & 5) or page.get(255) == (2,)  # reduced versions, and masks
 
 
 def _tiff_significant_bits(page: _Tags, depth: int) -> int | None:
@@ -372,7 +373,7 @@ def _to_8_bits(
 
 
 def _held_bits(largest: int, header_bits: int | None, stated: int | None) -> tuple[int, str]:
-    """Return how many bits the values hold, and where this is from."""
+    """Return how many bits the values use, and a text that says how this is known."""
     if stated is not None:
         return stated, "as the setting says"
     if header_bits is not None and 8 <= header_bits <= 16:
@@ -383,7 +384,7 @@ def _held_bits(largest: int, header_bits: int | None, stated: int | None) -> tup
 
 
 def _transparency(name: str, data: bytes, header: _Header) -> tuple[Note, ...]:
-    """Return a note if a pixel is not wholly opaque."""
+    """Return a note if a pixel is not fully opaque."""
     if not header.transparency:
         return ()
     seen = "darkened" if header.darkened else "in the colour stored below"

@@ -1,7 +1,7 @@
-"""Tell the format of a file from its first bytes, also of files that are refused by name.
+"""Recognise the format of a file by its first bytes, including formats that are only named in errors.
 
-Copies of this file are beside the copies of image_decoding, byte for byte the same. It imports nothing of its
-package.
+Identical copies of this module are beside the copies of image_decoding. The module imports no other module of
+its package.
 """
 
 import re

@@ -1,7 +1,7 @@
-"""Convert a manifest of schema_version 1 into version 2; no other file knows the keys of version 1.
+"""Convert a manifest of schema_version 1 to version 2; only this module knows the keys of version 1.
 
-Copies of this file, byte for byte the same, are in training/export/artifact, service/artifact, clients and
-every Triton model `<model>-<target>-nms`. It imports only the standard library.
+Identical copies of this module are in training/export/artifact, service/artifact, clients and every Triton
+model `<model>-<target>-nms`. The module imports only the standard library.
 """
 
 import copy
@@ -14,9 +14,9 @@ STRIDES = (8, 16, 32)  # pixels of a cell on each of the three levels; one ancho
 
 
 def upgrade(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest with the keys of version 2; return a manifest of version 2 unchanged.
+    """Return a manifest converted to version 2; return a manifest of version 2 unchanged.
 
-    Keys that version 1 does not have keep their place in the document, so that a strict reader refuses them.
+    Keys that version 1 does not define stay where they are, so that a strict reader refuses them.
 
     Raises:
         ValueError: the version is neither 1 nor 2, or an entry of version 1 is missing or has a wrong type.
@@ -86,7 +86,7 @@ def _outputs(
     selection: str,
     candidates: int,
 ) -> list[dict[str, Any]]:
-    """Return the outputs as version 2 lists them; in version 1, golden.tolerance holds their limits."""
+    """Return the list of outputs for version 2; version 1 has the outputs' tolerances in golden.tolerance."""
 
     def output(
         name: str, dtype: str, sizes: Sequence[int], role: str, limit: float, relative: float = 0
@@ -123,7 +123,7 @@ def _golden(golden: dict[str, Any], tolerance: Mapping[str, Any]) -> dict[str, A
 
 
 def _parity(parity: dict[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
-    """Return parity with the differences by output; gates of version 1 stand for router_probs as well."""
+    """Return the entry `parity` for version 2; the difference of gates also stands for router_probs."""
     scores = "scores" if "scores" in outputs else "class_scores"
     names = {"boxes_px": "boxes", "scores": scores, "gates": "gates"}
     differences = {name: parity.pop(key) for key, name in names.items()}
@@ -138,6 +138,6 @@ def _parity(parity: dict[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
 
 
 def _refuse_rest(where: str, rest: Mapping[str, Any]) -> None:
-    """Raise ValueError for entries that version 1 does not have: their meaning would be lost."""
+    """Raise ValueError for entries that version 1 does not define, because the conversion would lose them."""
     if rest:
         raise ValueError(f"manifest of version 1: {where} has unknown entries: {sorted(rest)}")

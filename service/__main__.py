@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def openapi_text() -> str:
-    """Return the OpenAPI document of the API as text; service/rest/openapi.json holds the same text."""
+    """Return the API's OpenAPI document as text; the file service/rest/openapi.json holds the same text."""
     document = create_app(Settings.model_construct()).openapi()
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 

@@ -39,7 +39,7 @@ Outcome = Models | ServiceError
 
 
 class _OnePort(FastAPI):
-    """The app as the main port shows it when the operator's routes are on a port of their own."""
+    """The app for a service with two ports: its API description leaves out the operator's routes."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the description of the main port."""
@@ -105,7 +105,7 @@ def create_app(
 
 
 def _fetcher(settings: Settings, metrics: Metrics) -> object | None:
-    """Return what fetches images by URL; None if the settings list no host, which saves 6 MB."""
+    """Return the fetcher of images by URL; None if the settings list no host, which saves 6 MB of memory."""
     if not settings.fetch.hosts:
         return None
     from service.fetch.fetcher import Fetcher

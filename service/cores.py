@@ -12,11 +12,11 @@ OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def usable_cores(root: Path = CONTROL_GROUPS, own: Path = OWN_GROUPS) -> int:
-    """Return how many cores this process may keep busy: those it may run on, or fewer if a quota is smaller.
+    """Return how many cores this process may keep busy: all that it may run on, or fewer if a quota says so.
 
-    A container with `docker run --cpus 4` sees every core of the machine, but gets the time of only four. If
-    it runs more threads, the kernel stops them all for the rest of each period of 100 ms. A quota of 2.5
-    cores counts as 2: with a third thread, the slowest images would take several times as long.
+    A container with `docker run --cpus 4` sees every core of the machine, but gets the time of only four
+    cores. If it runs more threads, the kernel stops them all for the rest of each period of 100 ms. A quota
+    of 2.5 cores counts as 2, because with a third thread the slowest images would take several times as long.
 
     Args:
         root: folder in which control groups of version 1 or 2 are mounted.
@@ -33,7 +33,7 @@ def allowed_cores() -> int:
 
 
 def _quotas(root: Path, own: Path) -> Iterator[float]:
-    """Yield the quotas, in cores, of the control groups of this process and of all groups above them."""
+    """Yield the quotas, in cores, of this process's control groups and of all their parent groups."""
     for line in (_text(own) or "").splitlines():
         _, controllers, group = line.split(":", 2)
         if not controllers:
@@ -53,7 +53,7 @@ def _quotas(root: Path, own: Path) -> Iterator[float]:
 
 
 def _quota(folder: Path) -> Iterator[float]:
-    """Yield the quota of one control group, in cores; nothing if it has none."""
+    """Yield the quota of one control group, in cores; yield nothing if the group has no quota."""
     words = (_text(folder / "cpu.max") or "").split()
     if not words:
         words = [_text(folder / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]

@@ -1,4 +1,4 @@
-"""Let the process open as many files as the system allows, and derive how many connections that leaves."""
+"""Let the process open as many files as the system allows, and derive the largest number of connections."""
 
 import sys
 
@@ -11,7 +11,7 @@ _DEFAULT = 4096
 
 
 def raise_limit() -> int:
-    """Raise the limit on open files as far as allowed, up to `MOST`; return the limit now in force."""
+    """Raise the limit on open files as far as allowed, up to `MOST`; return the new limit."""
     if sys.platform == "win32":
         return MOST
     import resource

@@ -19,7 +19,7 @@ class SettingsInvalid(ServiceError):
 
 
 class AccessFileInvalid(SettingsInvalid):
-    """A file with keys is missing, or holds something else than keys."""
+    """A file that the access settings name cannot be used, for example because it is missing."""
 
 
 # ---- the artifact on disk -------------------------------------------------------------------
@@ -90,7 +90,7 @@ class MalformedForm(ServiceError):
 
 
 class FormTooLarge(ServiceError):
-    """A form has too many files or fields, a field that is too large, or a file with too long headers."""
+    """A form has too many files or fields, a field that is too large, or headers that are too long."""
 
 
 class EmptyImage(ServiceError):
@@ -135,15 +135,16 @@ class FetchOff(ServiceError):
 
 
 class FetchRefused(ServiceError):
-    """The URL of an image is not one that the service may fetch; nothing was looked up or connected to."""
+    """The service may not fetch from the URL of an image; it has looked up no name and made no connection."""
 
 
 class FetchFailed(ServiceError):
-    """The URL may be fetched, but no image came.
+    """The service may fetch from the URL, but got no image.
 
     Args:
         place: host and port.
-        why: the reason, as the end of a sentence; it tells nothing of the network behind the service.
+        why: the reason, as the end of a sentence; it tells the caller nothing about the service's own
+            network.
     """
 
     def __init__(self, place: str, why: str) -> None:
@@ -224,7 +225,7 @@ class Unauthorized(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """The key of the request is valid, but may not use the address."""
+    """The key of the request is valid, but its scopes do not allow the use of the path."""
 
     why = "scope"
 
@@ -238,7 +239,7 @@ class Forbidden(ServiceError):
 
 
 class RateExceeded(ServiceError):
-    """The key of the request has had as many requests in one second as it may have."""
+    """The key of the request has already used its allowed number of requests in one second."""
 
     why = "rate"
 
@@ -250,7 +251,7 @@ class RateExceeded(ServiceError):
 
 
 class QuotaExceeded(ServiceError):
-    """The key of the request has had as many requests on this day as it may have."""
+    """The key of the request has already used its allowed number of requests on this day."""
 
     why = "quota"
 
@@ -263,7 +264,7 @@ class QuotaExceeded(ServiceError):
 
 
 ACCESS_ERRORS = (Unauthorized, Forbidden, RateExceeded, QuotaExceeded)
-"""The errors that say that a caller has no access."""
+"""The errors for a caller that may not use the service, or not now."""
 
 
 # ---- serving --------------------------------------------------------------------------------
@@ -274,11 +275,11 @@ class ReloadIncomplete(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """More is asked for than the service can answer in time, so this request is refused at once.
+    """The service gets more requests than it can answer in time, so it refuses this request at once.
 
     Args:
         why: the reason, as a sentence without a full stop.
-        until_s: seconds until there is room, as far as can be predicted; rounded up to whole seconds.
+        until_s: predicted seconds until the service can accept the request; rounded up to whole seconds.
     """
 
     def __init__(self, why: str, until_s: float = 1.0) -> None:
@@ -295,7 +296,7 @@ class NotReady(ServiceError):
 
 
 class OutOfResources(ServiceError):
-    """The operating system gives this process no more memory or threads now."""
+    """The operating system currently gives this process no more memory or threads."""
 
     def __init__(self, what: str, retry_after_s: int = 2) -> None:
         super().__init__(f"the service has no {what} left for this request; try again in {retry_after_s} s")

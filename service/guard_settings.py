@@ -1,4 +1,4 @@
-"""Define the settings of the guards: who may use the service, encryption, and images from other servers."""
+"""Define the settings for access to the service, for encryption, and for images from other servers."""
 
 import re
 from ipaddress import IPv4Address, IPv6Address
@@ -47,7 +47,7 @@ class AccessSettings(BaseModel, extra="forbid", frozen=True):
 
 
 class TlsSettings(BaseModel, extra="forbid", frozen=True):
-    """The certificate files with which this service encrypts its connections; without them, it does not."""
+    """The certificate files for encrypted connections; without them, the service uses plain HTTP."""
 
     cert: Annotated[
         Path | None,
@@ -93,14 +93,14 @@ def _fetch_host(text: str) -> str:
 
 
 def split_list(value: Any) -> Any:
-    """Return the parts of a text, which commas separate; other values stay as they are."""
+    """Return the parts of a text that is separated by commas; return any other value unchanged."""
     if not isinstance(value, str):
         return value
     return tuple(part.strip() for part in value.split(",")) if value.strip() else ()
 
 
 class FetchSettings(BaseModel, extra="forbid", frozen=True):
-    """The hosts from which images are fetched by URL, and the limits; without hosts, none are fetched."""
+    """The hosts from which images may be fetched by URL, and the limits; without hosts, fetching is off."""
 
     hosts: Annotated[
         tuple[Annotated[str, AfterValidator(_fetch_host)], ...],

@@ -17,7 +17,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 LogFormat = Literal["text", "json"]
-"""Format of a log line: text for people, json for a log collector."""
+"""The format of a log line: `text` for people, `json` for a log collector."""
 
 _NEEDS_QUOTES = re.compile(r'[ ="\\]')
 
@@ -55,10 +55,10 @@ def line_formatter(log_format: LogFormat) -> logging.Formatter:
 
 
 def write_to_stderr(data: bytes) -> int:
-    """Write to stderr what it takes at once, and drop the rest; return how many bytes were written.
+    """Write what stderr accepts without waiting, and drop the rest; return how many bytes were written.
 
-    Whoever reads the log may stop to read, or end, and its disk may be full. The event loop writes the log,
-    so a write that waited would hold up every request.
+    The program that reads the log may stop reading or end, or its disk may be full. The event loop writes the
+    log, so a write that had to wait would hold up every request.
     """
     written = 0
     try:
@@ -74,7 +74,7 @@ def write_to_stderr(data: bytes) -> int:
 
 
 class _StderrHandler(logging.Handler):
-    """Writes each record as a line, and tells in the log how many lines were dropped or cut short."""
+    """A handler that writes each record as a line, and logs how many lines were dropped or cut short."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class _StderrHandler(logging.Handler):
             self._dropped += 1
 
     def _writes(self, record: logging.LogRecord) -> bool:
-        """Write a record, and return whether it was written whole."""
+        """Write a record, and return whether stderr accepted all of it."""
         line = f"{self.format(record)}\n"
         data = (f"\n{line}" if self._is_cut else line).encode(errors="backslashreplace")
         if written := write_to_stderr(data):

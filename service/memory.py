@@ -1,7 +1,8 @@
-"""Return to the operating system the memory that only the start needed; elsewhere than on Linux, do nothing.
+"""Return memory that only the start needed to the operating system; this has an effect only on Linux.
 
 Loading a model needs more memory than serving it: OpenVINO transforms the graph in many steps, and most of
-its code runs only then. The C library and the kernel keep what is left of this, in case it is needed again.
+its code runs only then. After that, the C library keeps the freed memory and the kernel keeps the pages of
+code, in case the process needs them again.
 """
 
 import ctypes
@@ -21,10 +22,10 @@ _ARENA_MAX = -8  # M_ARENA_MAX of <malloc.h>
 
 
 def limit_arenas(count: int) -> None:
-    """Let the threads of this process share `count` heaps. Call this before there are further threads.
+    """Let the threads of this process share `count` heaps; call this before the process starts other threads.
 
-    By default, glibc gives a thread a heap of its own, up to 8 for each core. Each heap keeps what its
-    threads have freed, so that images would in time fill one heap after another.
+    By default, glibc gives each thread a heap of its own, until there are 8 heaps for each core. A heap keeps
+    the memory that its threads have freed, so in time the images would fill one heap after another.
     """
     if (mallopt := _libc("mallopt")) is not None:
         mallopt(_ARENA_MAX, count)
@@ -37,10 +38,10 @@ def skip_imports(*names: str) -> None:
 
 
 def return_unused() -> None:
-    """Return freed memory, and unmap those pages of files, mostly code, that can be read again if needed.
+    """Return freed memory, and drop unchanged pages of mapped files (mostly code), which can be read again.
 
-    What is in use stays valid, so requests may be served meanwhile. A page that is needed again still is in
-    the kernel's cache of files, unless other programs needed the memory.
+    Memory in use stays valid, so the service can answer requests meanwhile. If a dropped page is needed
+    again, it is usually still in the kernel's file cache, unless other programs needed that memory.
     """
     if (malloc_trim := _libc("malloc_trim")) is not None:
         malloc_trim(0)  # free() only returns the end of a heap; this also returns whole pages before it
@@ -56,10 +57,10 @@ def return_unused() -> None:
 
 
 def unchanged_mappings(smaps: str) -> Iterator[tuple[int, int]]:
-    """Yield start and end of the mappings of files that are read-only and have never been changed.
+    """Yield the start and end addresses of read-only file mappings that have never been changed.
 
-    Only these may be unmapped with MADV_DONTNEED, which undoes changes. A mapping that is read-only now can
-    hold changes, because the loader of libraries first writes addresses into it.
+    MADV_DONTNEED undoes changes, so it is safe for these mappings only. A mapping that is read-only now can
+    still hold changes, because the loader of libraries writes addresses into it first.
 
     Args:
         smaps: text of /proc/<pid>/smaps; its `Anonymous` counts the changed pages of a mapping.
@@ -75,7 +76,7 @@ def unchanged_mappings(smaps: str) -> Iterator[tuple[int, int]]:
 
 
 def _libc(name: str) -> Callable[..., int] | None:
-    """Return a function of the C library; None on other systems, or if the library lacks it, as musl does."""
+    """Return a function of the C library; None on other systems than Linux, or if the library lacks it."""
     if sys.platform != "linux":
         return None
     return cast("Callable[..., int] | None", getattr(ctypes.CDLL(None), name, None))

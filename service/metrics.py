@@ -14,9 +14,9 @@ BUCKETS_S = (
 ENTROPY_BUCKETS_BITS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 
 FetchOutcome = Literal["fetched", "refused", "failed", "too-large", "timeout", "cancelled"]
-"""How the fetching of one image by its URL ended."""
+"""The outcome of fetching one image by its URL."""
 RefusedConnection = Literal["malformed", "slow-head", "large-head", "too-many", "tls"]
-"""Why a connection was closed before the app had a request from it."""
+"""The reason why a connection was closed before it passed a request to the app."""
 
 Series = TypeVar("Series", Counter, Histogram)
 
@@ -141,7 +141,7 @@ class Metrics:
         self._callers: frozenset[str] = frozenset()
 
     def declare_callers(self, names: Iterable[str]) -> None:
-        """Export the counter of each caller at 0, and of no others."""
+        """Export a counter for each caller in `names`, first at 0; remove the counters of other callers."""
         names = frozenset(names)
         for name in self._callers - names:
             self._of_callers.remove(name)
@@ -156,7 +156,7 @@ class Metrics:
             self._child(self._of_callers, name).inc()
 
     def set_access_file_broken(self, name: str, broken: bool) -> None:
-        """Record whether a file with keys cannot be used."""
+        """Record whether an access file is broken, so that the service cannot use it."""
         self._access_file_broken.labels(name).set(1 if broken else 0)
 
     def audit_lost(self) -> None:
@@ -223,7 +223,7 @@ class Metrics:
         self._breaker_state.labels(backend, model).set(state)
 
     def set_broken_models(self, backend: str, count: int) -> None:
-        """Record the number of models of the repository whose newest version cannot be served."""
+        """Record how many models of the repository have a newest version that cannot be served."""
         self._broken_models.labels(backend).set(count)
 
     def set_queue_depth(self, backend: str, depth: int) -> None:
@@ -235,7 +235,7 @@ class Metrics:
         self._child(self._queue_wait_s, backend).observe(wait_s)
 
     def brownout_stepped(self, backend: str, effort: float, lowered_s: float) -> None:
-        """Record the effort in force on a backend, and the seconds for which it was above 0."""
+        """Record the current brownout effort of a backend, and add the seconds with lowered quality."""
         self._brownout.labels(backend).set(effort)
         self._brownout_s.labels(backend).inc(lowered_s)
 
@@ -270,7 +270,7 @@ class Metrics:
         self._connections.set_function(count)
 
     def connection_refused(self, reason: RefusedConnection) -> None:
-        """Count a connection that was closed before the app had a request from it."""
+        """Count a connection that was closed before it passed a request to the app."""
         self._child(self._refused_connections, reason).inc()
 
     def set_certificate_expiry(self, at_s: float) -> None:
@@ -282,7 +282,7 @@ class Metrics:
         self._rejected.labels(reason).inc()
 
     def fetched(self, outcome: FetchOutcome, duration_s: float) -> None:
-        """Count an image named by URL, and record how long it took to get it, waiting included."""
+        """Count an image named by URL, and record how long the fetch took, including the wait before it."""
         self._fetches.labels(outcome).inc()
         if outcome == "fetched":
             self._child(self._stage_s, "fetch", "none").observe(duration_s)
@@ -301,7 +301,7 @@ class Metrics:
     def record_image(
         self, model: str, version: str, detections: int, experts: Iterable[ExpertActivation], compute: Compute
     ) -> None:
-        """Count the detections, chosen experts, weights, entropies and compute of one answered image."""
+        """Record the detections, chosen experts, weights, entropies and compute of one answered image."""
         self._child(self._detections, model).inc(detections)
         for layer in experts:
             self._child(self._entropy_bits, model, layer.layer).observe(layer.entropy_bits)
@@ -313,7 +313,7 @@ class Metrics:
         self._child(self._gflops, "dense").inc(compute.dense_gflops)
 
     def _child(self, series: Series, *labels: str) -> Series:
-        """Return `series.labels(*labels)`, which is slow, and of which every image needs twenty."""
+        """Return `series.labels(*labels)`, kept from earlier calls: it is slow, and an image needs twenty."""
         child: Series | None = self._children.get((series, labels))
         if child is None:
             child = self._children[series, labels] = series.labels(*labels)

@@ -34,7 +34,7 @@ class DetectParams:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedParams:
-    """The parameters of a request, with the model's defaults for missing parameters."""
+    """The parameters of a request after the model's defaults have replaced missing parameters."""
 
     values: Mapping[str, Number]  # a value for each parameter of the task
     class_ids: frozenset[int] | None  # None for all classes

@@ -1,1 +1,1 @@
-"""Who may use which address: keys, tokens, rates and quotas."""
+"""Decide who may use which path, and how often: keys, tokens, rates and quotas."""

@@ -1,12 +1,12 @@
-"""Count the requests of a key: so many in any second, so many on a day.
+"""Count the requests of one key, and refuse those beyond its rate per second or its quota per day.
 
-Everything is counted in this process, in memory that is bounded by the keys and their rates: N gateways
-allow N times as much, and a quota begins again when the process does.
+The counts are in the memory of this process, and their size depends only on the keys and their rates. So N
+gateways allow N times as much, and a quota begins anew when the process restarts.
 
-Own code rather than the library `limits`, whose strategies were tried. Its fixed window and its sliding
-counter let more than the limit through in some seconds. Its moving window is exact, but reads the wall
-clock, so that setting the clock back by an hour refuses every caller for an hour. And its store in memory
-starts a thread every 10 ms while requests come.
+The library `limits` was tried, but none of its strategies fits. In some seconds, its fixed window and its
+sliding counter let through more requests than the limit. Its moving window is exact, but reads the wall
+clock: if somebody sets the clock back by an hour, every caller is refused for an hour. Its store in memory
+also starts a thread every 10 ms while requests come.
 """
 
 import time
@@ -21,32 +21,32 @@ DAY_S = 86400
 
 
 class Allowance:
-    """What one key has used of its rate and its quota."""
+    """The part of its rate and of its quota that one key has used."""
 
     def __init__(
         self, key: Key, now: Callable[[], float] = time.monotonic, clock: Callable[[], float] = time.time
     ) -> None:
-        """Begin to count for `key`; `now` measures the rate, and `clock` says which day it is."""
+        """Begin to count for `key`; the rate follows the clock `now`, and the quota's day follows `clock`."""
         self._now, self._clock = now, clock
         self._granted: deque[float] = deque(maxlen=key.rate or 0)
         self._day, self._used = 0, 0
         self._rate, self._quota = key.rate, key.quota
 
     def follow(self, key: Key) -> None:
-        """Go on with other limits, without forgetting what was used."""
+        """Take over the limits of `key`, which may have changed; requests counted so far still count."""
         if key.rate != self._rate:
             self._granted = deque(self._granted, maxlen=key.rate or 0)
         self._rate, self._quota = key.rate, key.quota
 
     def take(self) -> None:
-        """Count a request; one that is refused counts for nothing.
+        """Count a request of the key; do not count it if it must be refused.
 
         Raises:
             RateExceeded, QuotaExceeded: the key may send no request now.
         """
         now = self._now()
         if self._rate is not None and len(self._granted) == self._rate:
-            # The request before the last `rate` ones: until a second after it, one more would be too many.
+            # [0] is the oldest of the last `rate` requests; the next may come a second after it.
             until_s = self._granted[0] + _SECOND - now
             if until_s > 0:
                 raise RateExceeded(self._rate, until_s)
@@ -61,5 +61,5 @@ class Allowance:
         self._granted.append(now)
 
     def give_back(self) -> None:
-        """Take a request off the quota: the gateway had no room for it."""
+        """Remove a request from the day's count, because the gateway was too busy to serve it."""
         self._used = max(0, self._used - 1)

@@ -1,7 +1,7 @@
-"""Write what an operator must be able to look up later: refusals, and what administrators did.
+"""Record the refusals and the actions of administrators, so that an operator can look them up later.
 
-Each event goes into the log, and, if a file is set, into the file as one line of JSON. Under a flood of
-refusals, only a few are written, with the number of those between.
+Each event goes into the log. If a file is set, it also goes into the file, as one line of JSON. In a flood of
+refusals, only a few are written; each tells how many were left out before it.
 """
 
 import json
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 _REFUSAL_EVERY_S = 0.1
 _COMPLAINT_EVERY_S = 60.0
-_MOST_WAITING = 1000  # lines; a disk that hangs must cost neither memory nor time
+_MOST_WAITING = 1000  # lines; the limit on memory while the disk hangs
 
 
 class Audit:
-    """Writes the events."""
+    """A writer of these events."""
 
     def __init__(self, path: Path | None, metrics: Metrics) -> None:
         """Write to the log, and to the file at `path` if it is not None.
@@ -49,12 +49,12 @@ class Audit:
         self._keep("access_refused", facts)
 
     def acted(self, facts: Mapping[str, Any]) -> None:
-        """Write that somebody used an address for administrators."""
+        """Write that somebody used a path for administrators."""
         log.info("admin_action", extra=dict(facts))
         self._keep("admin_action", facts)
 
     def changed(self, facts: Mapping[str, Any]) -> None:
-        """Write that a file was read again that says who has access."""
+        """Write that the service has read a file with keys again."""
         log.info("access_file_read", extra=dict(facts))
         self._keep("access_file_read", facts)
 
@@ -64,15 +64,15 @@ class Audit:
             self._file.add(json.dumps({"time": time, "event": event, **facts}, ensure_ascii=False))
 
     def close(self) -> None:
-        """Write what waits; wait a moment for it."""
+        """Write the events that still wait; give up after a few seconds."""
         if self._file is not None:
             self._file.close()
 
 
 class _File:
-    """Appends lines to a file, in a thread of its own, so that a slow disk holds up no request.
+    """A file to which a thread of its own appends lines, so that a slow disk holds up no request.
 
-    The file is opened for each batch of lines, so it may be moved away, to be kept or deleted, at any time.
+    The file is opened anew for each line, so anybody may move or delete it at any time.
     """
 
     def __init__(self, path: Path, metrics: Metrics) -> None:

@@ -64,7 +64,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run_command(args: argparse.Namespace, say: Callable[[str], None]) -> str:
-    """Run a command; return its output, and `say` what is for people only.
+    """Run a command; return its output, and pass sentences that only people need to `say`.
 
     Raises:
         AccessFileInvalid: the file cannot be used, or what is asked for cannot be done.
@@ -134,14 +134,14 @@ def _table(keys: Sequence[Key]) -> str:
 
 @contextmanager
 def _changing(path: Path, *, may_be_missing: bool = False) -> Iterator[list[Key]]:
-    """Yield the keys of a file; write them after the block. Other commands wait until then."""
-    path = path.resolve()  # what a link leads to is replaced, not the link
+    """Yield the keys of a file for changes, and write them after the block; other commands wait meanwhile."""
+    path = path.resolve()  # replace the file that a link points to, not the link
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
         raise AccessFileInvalid(f"there is no folder {path.parent}; make it first") from None
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # on the folder, as the file itself is replaced
+        fcntl.flock(folder, fcntl.LOCK_EX)  # lock the folder, because the file itself is replaced
         keys = [] if may_be_missing and not path.exists() else read_keys(path)
         yield keys
         _replace(path, as_text(keys))
@@ -151,12 +151,12 @@ def _changing(path: Path, *, may_be_missing: bool = False) -> Iterator[list[Key]
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file beside `path` and rename it, so that a reader sees the old text or the new one."""
+    """Replace a file at once: write a new one beside it, and rename that to `path`."""
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # with mode 0600
     try:
         with os.fdopen(handle, "w") as file:
             with suppress(FileNotFoundError, PermissionError):
-                before = path.stat()  # who could read the file can still read it
+                before = path.stat()  # keep the owner and mode of the old file
                 os.fchown(handle, before.st_uid, before.st_gid)
                 os.fchmod(handle, before.st_mode & 0o777)
             file.write(text)

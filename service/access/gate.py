@@ -1,4 +1,4 @@
-"""Decide for each request whether its caller may use the address, and follow the files that say so."""
+"""Check whether a request's caller may use its path, and follow changes of the files with keys."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 """Headers of a request, with names in lower case."""
 
 _LOOK_EVERY_S = 1.0
-_LONGEST = 8192  # bytes of a key or token that are looked at
+_LONGEST = 8192  # bytes of a key or token; longer ones are refused unread
 _OF_ADMIN, _OF_TOKENS = OTHERS
 _SEND = "send your key, as in: Authorization: Bearer KEY"
 _BEARER = "the header Authorization does not begin with Bearer; write: Authorization: Bearer KEY"
@@ -35,7 +35,7 @@ _BEARER = "the header Authorization does not begin with Bearer; write: Authoriza
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request, by the key or token that it has."""
+    """The sender of a request, known by the key or token in the request."""
 
     name: str
     """Name of the key; the log and the metrics show it."""
@@ -58,7 +58,7 @@ class _Listed:
 
 @dataclass
 class _Watched:
-    """A file that is read again when it has changed."""
+    """A file that the service reads again when it has changed."""
 
     name: str
     path: Path
@@ -67,7 +67,7 @@ class _Watched:
     seen: tuple[int, ...] = field(default=())
 
     def state(self) -> tuple[int, ...]:
-        """Return what changes when somebody writes the file or puts another in its place."""
+        """Return values that change when somebody writes the file or puts another file in its place."""
         with suppress(OSError):
             found = os.stat(self.path)  # noqa: PTH116  # of the file that a link leads to
             # The time of change too: nobody can set it back, and it tells of permissions that were given.
@@ -76,10 +76,10 @@ class _Watched:
 
 
 class Gate:
-    """Knows the keys, and what each of them may do."""
+    """The check of every request against the keys and their scopes."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        """Read the files; `is_on` is False if the settings name none, and then there is nothing to check.
+        """Read the files that the settings name; if they name none, `is_on` is False and nothing is checked.
 
         Raises:
             AccessFileInvalid: a file cannot be used.
@@ -91,7 +91,7 @@ class Gate:
         self._keys: dict[str, _Listed] = {}
         self._tokens: Tokens | None = None
         self._access = access
-        self._reading = asyncio.Lock()  # what was read first must not be used last
+        self._reading = asyncio.Lock()  # one reading at a time, so that the newest content wins
         self._files = [
             _Watched(name, path, read, use)
             for name, path, read, use in (
@@ -110,18 +110,19 @@ class Gate:
     # ---- requests ----------------------------------------------------------------------------
 
     def check(self, path: str, headers: RawHeaders, port: Place = "both") -> Caller | None:
-        """Return the caller, who may use the address; None if everybody may.
+        """Return the caller, if it may use the path; None if the path is open to everybody.
 
-        Of two ports, each treats the other's addresses as it treats one that does not exist.
+        If there are two ports, a path that belongs to the other port is treated like a path that does not
+        exist.
 
         Args:
-            path: of the request.
-            headers: of the request.
-            port: the port on which it came; both if there is only one.
+            path: path of the request.
+            headers: headers of the request, with names in lower case.
+            port: port on which the request came; `both` if the service has only one port.
 
         Raises:
             Unauthorized: the request has no valid key.
-            Forbidden: its key is not for this address.
+            Forbidden: the scopes of its key do not allow the use of this path.
         """
         route, rule = rule_on(port, path)
         if rule.need == "open":
@@ -169,7 +170,7 @@ class Gate:
                 log.exception("access_watch_failed")
 
     async def read_again(self, *, only_changed: bool = False) -> None:
-        """Read the files again; where one cannot be used, keep what it said before."""
+        """Read the files again; if one cannot be used, keep what it said before."""
         async with self._reading:
             for watched in self._files:
                 await self._read_one(watched, only_changed=only_changed)
@@ -186,14 +187,14 @@ class Gate:
         else:
             self._metrics.set_access_file_broken(watched.name, False)
             self.audit.changed({"file": str(watched.path), "keys": sorted(self._names())})
-        watched.seen = state  # not before: after a defect, it is read again
+        watched.seen = state  # only now: after an unexpected error, the file is read again
 
     def _read_keys(self) -> list[Key]:
         assert self._access.keys_file is not None
         return read_keys(self._access.keys_file)
 
     def _read_tokens(self) -> "Tokens":
-        from service.access.tokens import Tokens  # here, as it brings cryptography, which takes memory
+        from service.access.tokens import Tokens  # only if needed: it imports cryptography
 
         access = self._access
         assert access.jwks_file is not None
@@ -220,7 +221,7 @@ class Gate:
             return Caller(key.name, frozenset(key.scopes), key.id)
         old = self._keys.get(key.sha256)
         allowance = (old and old.caller.allowance) or Allowance(key)
-        allowance.follow(key)  # what was used stays used
+        allowance.follow(key)  # requests counted so far still count
         return Caller(key.name, frozenset(key.scopes), key.id, allowance)
 
     def _names(self) -> set[str]:
@@ -241,7 +242,7 @@ def _key_in(headers: RawHeaders) -> bytes:
             found.append(value.strip())
     if not found:
         raise Unauthorized(how, "missing")
-    if len(found) > 1:  # which of them counts would be a guess, and another program may guess differently
+    if len(found) > 1:  # another program may take the other key for the valid one
         raise Unauthorized("send one key, in one header", "unclear")
     if not found[0] or len(found[0]) > _LONGEST:
         raise Unauthorized(_SEND, "unknown")

@@ -1,8 +1,8 @@
 """Define API keys, and read the file that lists them.
 
 The file holds the SHA-256 of each key, not the key. A slow hash, as for passwords, would protect nothing: a
-key is 256 random bits, so there is nothing to guess, however fast a guess is. But it would cost time for
-every request, also for those of strangers, and so would be a lever for floods.
+key has 256 random bits, so nobody can guess it, however fast one guess is. A slow hash would also cost time
+for every request, even for one with a wrong key, and would so make floods of requests more harmful.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _RANDOM_BYTES = 32
 _LARGEST_BYTES, _MOST_KEYS = 1_000_000, 500
 _ID_DIGITS = 8
 OTHERS = ("admin-token", "token")
-"""Names for callers that no file lists; a key cannot have them."""
+"""Names of callers that are not in the file; a key cannot have these names."""
 
 
 def _not_taken(name: str) -> str:
@@ -43,26 +43,26 @@ def _with_zone(time: datetime | None) -> datetime | None:
 
 _Time = Annotated[datetime | None, AfterValidator(_with_zone)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$"), AfterValidator(_not_taken)]
-"""Name of a key: lower case, digits and . _ -; it is a label in the metrics."""
+"""Name of a key: lower-case letters, digits and . _ -; the metrics use it as a label."""
 
 
 class Key(BaseModel, extra="forbid", frozen=True):
-    """An API key as the file has it, without the key itself."""
+    """An entry of the file: the hash and the limits of an API key, without the key itself."""
 
     name: Name
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
     rate: Annotated[int | None, Field(ge=1, le=10_000)] = None
-    """Requests in any second; None: no limit."""
+    """Most requests in any second; None for no limit."""
     quota: Annotated[int | None, Field(ge=1)] = None
-    """Requests on a day, UTC; None: no limit."""
+    """Most requests on one day in UTC; None for no limit."""
     created: _Time = None
     expires: _Time = None
     revoked: _Time = None
 
     @property
     def id(self) -> str:
-        """Return a short name that tells keys of one name apart."""
+        """Return a short id, which distinguishes keys that have the same name."""
         return self.sha256[:_ID_DIGITS]
 
 
@@ -76,7 +76,7 @@ def new_key() -> str:
 
 
 def hash_of(key: bytes) -> str:
-    """Return the hash of a key, as the file has it."""
+    """Return the hash of a key, in the form in which the file holds it."""
     return hashlib.sha256(key).hexdigest()
 
 
@@ -84,7 +84,7 @@ def read_keys(path: Path) -> list[Key]:
     """Return the keys that a file lists.
 
     Raises:
-        AccessFileInvalid: the file is missing, or is no file with keys.
+        AccessFileInvalid: the file is missing, or does not hold keys.
     """
     try:
         keys = _File.model_validate_json(read_file(path)).keys

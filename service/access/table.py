@@ -1,9 +1,9 @@
-"""Say who may use which address, and on which port. This table is the only place that says it.
+"""Define who may use which path, and on which port; no other file of the service defines this.
 
-An address that is not in the table is closed to every caller without the scope `admin`; so a new route is
-closed until somebody has thought about it. The keys are the paths of the routes, as FastAPI has them; a
-path that a caller writes in another way (`//detect`, `/detect/`, `/Detect`) is another path, and so is
-closed too.
+A path that is not in the table is closed to every caller without the scope `admin`. So a new route stays
+closed until somebody adds it here. The keys of the table are the paths of the routes, as FastAPI writes them.
+If a caller writes a path in another way (`//detect`, `/detect/`, `/Detect`), it is another path, and so is
+closed, too.
 """
 
 import re
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Scope = Literal["detect", "metrics", "admin"]
-"""What a key may be for; `admin` includes the others."""
+"""Scope of a key: what the key may be used for; `admin` includes the other scopes."""
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 Need = Literal["open", "detect", "metrics", "admin"]
-"""What a caller needs to use an address: nothing, or a key with a scope."""
+"""What a caller needs to use a path: nothing (`open`), or a key with this scope."""
 
 
 Place = Literal["callers", "operator", "both"]
-"""The port that answers an address, if there is one for the operator: theirs, the callers', or both."""
+"""The port that answers a path, if the service has one port for callers and one for the operator."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What is asked of the callers of one address, and where it is."""
+    """What a caller needs to use one path, and the port that answers the path."""
 
     need: Need
     place: Place = "callers"
@@ -67,7 +67,7 @@ RULES: Mapping[str, Rule] = {
 }
 
 CLOSED = Rule("admin", "both")
-"""The rule of every path that is not in the table; both ports say alike that there is nothing."""
+"""The rule for every path that is not in the table; both ports treat such a path in the same way."""
 
 _PATTERNS = [
     (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), path, rule) for path, rule in RULES.items() if "{" in path
@@ -75,13 +75,13 @@ _PATTERNS = [
 
 
 def rule_on(port: Place, path: str) -> tuple[str | None, Rule]:
-    """Return the route of a path, and the rule for it on a port; `both` is the port of a service with one."""
+    """Return a path's route and its rule on a port; `both` stands for the port of a service with only one."""
     route, rule = rule_of(path)
     return (route, rule) if port == "both" or rule.place in (port, "both") else (None, CLOSED)
 
 
 def rule_of(path: str) -> tuple[str | None, Rule]:
-    """Return the route of a path, None if it is not in the table, and the rule for it."""
+    """Return the route of a path and its rule; the route is None if the path is not in the table."""
     rule = RULES.get(path)
     if rule is not None:
         return path, rule

@@ -16,7 +16,7 @@ from service.errors import AccessFileInvalid, Unauthorized
 _ALGORITHMS = ("ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
 _LONGEST = 4096  # bytes of a token; longer ones are refused before anything is parsed
 _MOST_KEYS = 50
-_LEEWAY_S = 10  # for clocks that differ
+_LEEWAY_S = 10  # allowed difference between the clocks of issuer and service
 _LONGEST_SUBJECT = 100
 
 
@@ -29,13 +29,13 @@ class Token:
 
 
 class Tokens:
-    """Checks the tokens of one issuer, for one audience."""
+    """The check of tokens from one issuer, for one audience."""
 
     def __init__(self, path: Path, issuer: str, audience: str) -> None:
         """Read the issuer's public keys (JWKS) from a file.
 
         Raises:
-            AccessFileInvalid: the file is missing, or holds something else than public keys.
+            AccessFileInvalid: the file is missing, or does not hold public keys.
         """
         self._keys = _read_keys(path)
         self._issuer, self._audience = issuer, audience

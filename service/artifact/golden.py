@@ -67,7 +67,8 @@ def compare_input(got: NDArray[np.uint8], golden: Golden, manifest: Manifest) ->
 def compare_outputs(outputs: RawOutputs, golden: Golden, manifest: Manifest) -> None:
     """Check that the outputs gates, router_probs and probabilities agree with the golden sample.
 
-    A detector's candidates are not compared, because candidates with equal scores can swap places.
+    This function does not compare a detector's candidates, because candidates with equal scores can swap
+    places.
 
     Raises:
         ArtifactMismatch: an output differs by more than its tolerance; the message says by how much.

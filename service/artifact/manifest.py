@@ -50,7 +50,7 @@ class GraphFile(Part):
 
 
 class SharedInformation(Part):
-    """Normalised mutual information between the experts that the router chose and a grouping of the images.
+    """Normalised mutual information between the chosen experts and two groupings of the images.
 
     `origin` groups the images by their source, `density` by their number of boxes. A value is None if the
     exporter's data cannot be grouped in this way.
@@ -95,7 +95,7 @@ class Baseline(Part):
 
 
 class Gflops(Part):
-    """The operations for one image, in 1e9: `fixed` leaves out the experts, `dense` includes them all."""
+    """The operations for one image, in units of 1e9: `fixed` counts no expert, `dense` counts all experts."""
 
     fixed: NotNegative
     dense: NotNegative
@@ -134,7 +134,7 @@ class Parity(Part):
 
 
 class Speed(Part):
-    """The measured times of the sparse and the dense graph, by which the exporter chose one of the two."""
+    """The measured times of the sparse and the dense graph; the exporter chose a graph by these times."""
 
     sparse_to_dense: Annotated[float, Field(gt=0)]
     sparse_ms: NotNegative
@@ -155,9 +155,10 @@ class ControlSetting(Part):
 
 
 class DefaultControls(Part):
-    """Why the controls have their defaults, and the settings among which the exporter chose, if it did.
+    """The reason for the defaults of the controls, and the settings among which the exporter chose, if any.
 
-    The images are training images, not those of `baseline` and of the metric in `parity`.
+    The exporter measured these settings with training images, not with the images that it used for `baseline`
+    and for the metric in `parity`.
     """
 
     reason: str

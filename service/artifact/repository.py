@@ -23,12 +23,12 @@ class Artifact:
 
 
 def find_artifacts(repository: Path, target: str) -> dict[str, Artifact | ArtifactError]:
-    """Return the artifacts for a target by model name, sorted: each model's highest version, verified.
+    """Return the verified artifact of each model's highest version for a target, by model name, sorted.
 
     A model whose files are missing, altered or invalid has its error in place of the artifact.
 
-    Folders whose name starts with a dot are ignored, because an exporter has not finished them. Version
-    folders whose name is not a number are ignored, too.
+    The function ignores folders whose name starts with a dot, because an exporter has not finished them. It
+    also ignores version folders whose name is not a number.
 
     Raises:
         ArtifactMissing: the repository does not exist, or contains no model for the target.

@@ -24,8 +24,8 @@ class DetectDefaults(Part):
 class DetectSettings(Part):
     """The settings of a detector.
 
-    Either the graph or the service selects the best (anchor, class) pairs; `selection` names the one that
-    does. `candidates` is the number of selected pairs.
+    `selection` says whether the graph or the service selects the best (anchor, class) pairs. `candidates` is
+    the number of selected pairs.
     """
 
     resize_mode: ClassVar[str] = "letterbox"
@@ -72,7 +72,7 @@ class ClassifyDefaults(Part):
 
 
 class ClassifySettings(Part):
-    """The settings of a classifier: its default parameters, and the way in which its images are resized."""
+    """The settings of a classifier."""
 
     resize_mode: ClassVar[str] = "center_crop"
     further_params: ClassVar[tuple[str, ...]] = ()
@@ -93,7 +93,7 @@ class ClassifySettings(Part):
 
 
 class SegmentSettings(DetectSettings):
-    """The settings of a segmenter: those of a detector, and the size of its prototypes."""
+    """The settings of a segmenter: the settings of a detector, and the size of its prototypes."""
 
     further_params: ClassVar[tuple[str, ...]] = ("agnostic_nms", "masks")
 
@@ -115,7 +115,7 @@ class SegmentSettings(DetectSettings):
 
 
 class PoseSettings(DetectSettings):
-    """The settings of a pose model: those of a detector, the names of the keypoints, and the skeleton."""
+    """The settings of a pose model: a detector's settings, the names of the keypoints, and the skeleton."""
 
     keypoints: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     skeleton: tuple[tuple[NotNegativeInt, NotNegativeInt], ...]  # pairs of keypoints to join with a line

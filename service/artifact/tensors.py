@@ -25,7 +25,7 @@ NUMPY_DTYPES: Mapping[str, np.dtype[Any]] = {
 
 
 class Part(BaseModel):
-    """The base class of the manifest's JSON objects; refuses unknown keys, and values of a wrong type."""
+    """The base class of the manifest's JSON objects; it refuses unknown keys and values of a wrong type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -59,7 +59,7 @@ class TensorRow(Part):
 
 
 class LetterboxResize(Part):
-    """Letterbox: the whole image, scaled to fit into the model input, centred, with a border of pad_value."""
+    """Letterbox: scale the whole image to fit into the model input, centred; fill the rest with pad_value."""
 
     mode: Literal["letterbox"]
     pad_value: Annotated[int, Field(ge=0, le=255)]
@@ -67,7 +67,7 @@ class LetterboxResize(Part):
 
 
 class CenterCropResize(Part):
-    """Centre crop: the image, scaled to cover the model input, without the parts beyond the input."""
+    """Centre crop: scale the image to cover the model input, and cut off the parts beyond the input."""
 
     mode: Literal["center_crop"]
     interpolation: Literal["bilinear"]
@@ -99,7 +99,7 @@ class ImagesInput(TensorRow):
 
 
 class ControlInput(TensorRow):
-    """A graph input with one number per image; a request sets it with a parameter of the same name."""
+    """A graph input with one number per image; a request sets it with its parameter of the same name."""
 
     role: Literal["control"]
     allowed: Annotated[tuple[int, ...], Field(min_length=1)] | None = None

@@ -52,7 +52,8 @@ def check_batch(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> int:
 def check_outputs(outputs: Mapping[str, NDArray[Any]], manifest: Manifest, batch: int, backend: str) -> None:
     """Check the shapes and dtypes of a call's outputs against the manifest.
 
-    A server such as Triton may run another graph than the manifest describes.
+    This check is necessary because a server such as Triton may run a graph that the manifest does not
+    describe.
 
     Raises:
         BackendFailed: an output has another shape or dtype; the message names the first one.

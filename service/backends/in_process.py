@@ -1,4 +1,4 @@
-"""Run a graph in this process: a whole job in one thread."""
+"""Run graphs in this process; one thread does the whole job for an image."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -16,20 +16,21 @@ from service.request import RequestContext
 from service.types import RawOutputs
 
 AHEAD = 2
-"""How many images a backend has beyond those whose graphs run.
+"""How many images a backend prepares ahead, in addition to the images whose graphs run.
 
-While the event loop answers one image and calls the next, another is there already. With one image ahead,
-streams of the engine were sometimes idle; a third gained nothing (`python -m tests.load.gateway --before`).
+So the engine can go on while the event loop answers one image and starts the next. With one image ahead,
+streams of the engine were sometimes idle. A third image ahead gained nothing (`python -m tests.load.gateway
+--before`).
 """
 
 T = TypeVar("T")
 
 
 class InProcessBackend(ABC):
-    """Runs graphs for up to `workers` images at once, while it prepares AHEAD more.
+    """The base of backends that run graphs for up to `workers` images at once, and prepare AHEAD more.
 
-    A job stays in its thread from the file to the predictions. On a busy machine, each change of thread would
-    wait for the interpreter, and the engine would wait for the next image.
+    A job stays in one thread from the image file to the predictions. On a busy machine, each change of thread
+    would have to wait for Python's interpreter lock, and meanwhile the engine would have no image.
     """
 
     def __init__(self, name: str, *, workers: int, at_once: int, streams: int) -> None:
@@ -37,9 +38,10 @@ class InProcessBackend(ABC):
 
         Args:
             name: prefix of the names of the threads.
-            workers: graphs that are meant to run at the same time.
-            at_once: calls of `compute` at the same time: more than `streams` if the engine has a queue.
-            streams: graphs that the engine really runs at the same time.
+            workers: number of graphs that shall run at the same time.
+            at_once: maximum number of calls of `compute` at the same time; more than `streams` if the engine
+                has a queue.
+            streams: number of graphs that the engine really runs at the same time.
         """
         self._threads = Threads(workers + AHEAD, name)
         self._room = Semaphore(at_once)
@@ -91,7 +93,7 @@ class _Use:
 
 
 class Streams:
-    """Tells how long each graph ran, without its wait in the engine's queue, which is first in, first out."""
+    """A measure of how long each graph ran, without its wait in the engine's first-in, first-out queue."""
 
     def __init__(self, count: int) -> None:
         """Expect an engine that runs `count` graphs at the same time."""
@@ -100,7 +102,7 @@ class Streams:
         self._lock = Lock()
 
     def begin(self) -> _Use:
-        """Note that the engine gets a graph; `end` takes the result."""
+        """Record that the engine gets a graph; the caller passes the result to `end`."""
         use = _Use()
         with self._lock:
             if self._free:
@@ -111,7 +113,7 @@ class Streams:
         return use
 
     def end(self, use: _Use) -> float:
-        """Return for how many seconds the graph ran; its stream takes the next one in the queue."""
+        """Return for how many seconds the graph ran; its stream then takes the next graph in the queue."""
         now = perf_counter()
         with self._lock:
             if use.started is None:  # it ended before those in front of it

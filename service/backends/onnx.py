@@ -74,7 +74,7 @@ def session_options(settings: OnnxSettings) -> onnxruntime.SessionOptions:
     """Return session options with a fixed number of threads that do not spin.
 
     By default, ONNX Runtime pins a thread to every core of the machine, even to cores that this process may
-    not use. Threads that spin while they wait would take cores from the image decoders.
+    not use. Its threads also spin while they wait, which would take cores from the image decoders.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.intra_op_threads or usable_cores()

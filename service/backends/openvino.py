@@ -24,7 +24,7 @@ _DTYPES = {"boolean": "bool"}  # OpenVINO's other names equal the manifest's
 
 
 class OpenVinoBackend(InProcessBackend):
-    """A compiled graph, and infer requests for `workers` images and for more in the engine's queue."""
+    """A compiled graph, with infer requests for `workers` images and for those in the engine's queue."""
 
     def __init__(self, artifact: Artifact, settings: OpenVinoSettings, workers: int) -> None:
         """Compile the graph.
@@ -122,16 +122,17 @@ def _engine_config(manifest: Manifest, settings: OpenVinoSettings, workers: int)
 
 
 def _threads_by_quota() -> int | None:
-    """Return the number of threads that a CPU quota allows; None if there is no quota below the affinity.
+    """Return the number of threads that a CPU quota allows; None if no quota is below the affinity's cores.
 
-    OpenVINO obeys the affinity by itself, and knows which cores are threads of one core. It ignores quotas.
+    OpenVINO itself obeys the affinity, and knows which logical cores share a physical core. It ignores
+    quotas.
     """
     cores = usable_cores()
     return cores if cores < allowed_cores() else None
 
 
 def _ports(ports: Iterable[ov.ConstOutput], rows: Iterable[TensorRow]) -> list[Port]:
-    """Return the engine's ports; of a port's several names, use the one that the manifest also uses."""
+    """Return the engine's ports; if a port has several names, use the name that the manifest uses."""
     wanted = {row.name for row in rows}
     described = []
     for port in ports:

@@ -13,7 +13,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Job(Protocol[T_co]):
-    """The work around the graph for one image. Both methods run in a thread, one after the other."""
+    """The work before and after the graph for one image. Both methods run in the same thread."""
 
     def prepare(self) -> Mapping[str, NDArray[Any]]:
         """Return the input arrays by name, one for each row of the manifest's inputs."""
@@ -24,19 +24,19 @@ class Job(Protocol[T_co]):
 
         Args:
             outputs: the graph's outputs by their names in the manifest.
-            infer_s: seconds that the graph ran, on a server with the way there and back.
+            infer_s: seconds that the graph ran; if it ran on a server, including the transfer there and back.
         """
         ...
 
 
 class Backend(Protocol):
-    """Runs one version of one model. Call it from the event loop; several calls may run at the same time."""
+    """One version of one model, ready to run. Use it in the event loop; calls may run at the same time."""
 
     async def run(self, job: Job[T], context: RequestContext) -> T:
         """Prepare a job, run the graph, and return the job's result.
 
-        If the calling task is cancelled, work that has not begun is dropped, and running work is stopped if
-        the backend can stop it.
+        If the calling task is cancelled, the backend drops work that has not begun, and stops running work if
+        it can.
 
         Args:
             job: the work before and after the graph; its errors are raised unchanged.
@@ -45,7 +45,7 @@ class Backend(Protocol):
         Raises:
             BackendBusy: the backend's queue is full.
             BackendUnavailable: the backend cannot run the model now.
-            DeadlineExceeded: the result was not there before the deadline.
+            DeadlineExceeded: the result was not ready before the deadline.
             BackendFailed: the backend refused this input; it would refuse the same input again.
         """
         ...
@@ -69,5 +69,5 @@ class _Prepared:
 
 
 async def infer(backend: Backend, inputs: Mapping[str, NDArray[Any]], context: RequestContext) -> RawOutputs:
-    """Run a backend's graph on arrays by name; return its outputs by name. Errors as of `Backend.run`."""
+    """Run a backend's graph on arrays by name; return outputs by name. `Backend.run` lists the errors."""
     return await backend.run(_Prepared(inputs), context)

@@ -17,7 +17,7 @@ class BackendKind:
     target: Callable[[Settings], str]  # the export target that the settings choose
     limit: Callable[[Settings], int]  # maximum number of images at once; further images wait in this process
     open: Callable[[Artifact, Settings], Backend] | None
-    """Loads a model of the repository in this process; None: the backend is a server with its own models."""
+    """A function that loads a model in this process; None if the backend is a server with its own models."""
 
 
 def _openvino(artifact: Artifact, settings: Settings) -> Backend:

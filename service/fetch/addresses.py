@@ -1,4 +1,4 @@
-"""Tell which addresses are public, and look up the addresses of a host in threads of their own."""
+"""Check whether IP addresses are public, and look up the IP addresses of hosts in threads."""
 
 import asyncio
 import socket
@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 Address = IPv4Address | IPv6Address
 Resolver = Callable[[str], Sequence[str]]
-"""A function that blocks until it knows all addresses of a host name; it raises OSError if there are none."""
+"""A function that returns all addresses of a host name; it blocks, and raises OSError if there are none."""
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 _UNICAST = IPv6Network("2000::/3")  # of IPv6, only these addresses are given to hosts in the internet
@@ -25,10 +25,11 @@ _NOT_PUBLIC = (
 
 
 def is_public(address: Address) -> bool:
-    """Return whether an address belongs to one host in the internet.
+    """Return whether an IP address belongs to one host in the public internet.
 
-    Addresses of this machine, of private and shared networks, of benchmarks and of groups do not. An IPv6
-    address that only carries an IPv4 address to a translator, or maps one, counts as this IPv4 address.
+    The result is False for the addresses of this machine, of private and shared networks and of benchmarks,
+    and for multicast addresses. Some IPv6 addresses contain an IPv4 address, for a translator or as a
+    mapping; they are judged by this IPv4 address.
     """
     if isinstance(address, IPv6Address):
         carried = address.ipv4_mapped
@@ -44,17 +45,17 @@ def is_public(address: Address) -> bool:
 
 
 def resolve(host: str) -> list[str]:
-    """Return the addresses of a host name, as the system finds them; this blocks."""
+    """Return the addresses that the system finds for a host name; this call blocks."""
     # As bytes: Python refuses some names itself, with an error of another kind.
     found = socket.getaddrinfo(host.encode("ascii"), None, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
 
 
 class Lookups:
-    """Looks up hosts, each in a thread of its own, at most a number of them at once.
+    """A limited number of concurrent lookups of host names, each in a thread of its own.
 
-    A lookup cannot be interrupted. One that hangs keeps its thread, and counts until it ends; but it keeps
-    neither its caller waiting, nor other work from its threads, nor the process from ending.
+    A lookup cannot be interrupted. If one hangs, it occupies its thread and counts towards the limit until it
+    ends. But its caller can stop waiting, other work has other threads, and the process can still end.
     """
 
     def __init__(self, at_once: int, resolver: Resolver) -> None:
@@ -63,11 +64,11 @@ class Lookups:
         self._free = asyncio.Semaphore(at_once)
 
     async def addresses(self, host: str) -> list[Address]:
-        """Return the addresses of a host, each once, in the order found.
+        """Return the addresses of a host in the order in which the lookup found them, without duplicates.
 
         Raises:
-            OSError: there are none.
-            RuntimeError: there is no thread left for the lookup.
+            OSError: the host has no addresses, or the lookup failed.
+            RuntimeError: no thread could be started for the lookup.
         """
         await self._free.acquire()
         loop = asyncio.get_running_loop()
@@ -75,7 +76,7 @@ class Lookups:
 
         def end(error: OSError | None, texts: Sequence[str]) -> None:
             self._free.release()
-            if found.done():  # the caller did not wait for so long
+            if found.done():  # the caller has stopped waiting
                 return
             if error is None:
                 found.set_result(texts)
@@ -86,7 +87,7 @@ class Lookups:
             error, texts = None, list[str]()
             try:
                 texts = list(self._resolver(host))
-            except (OSError, ValueError, RuntimeError, MemoryError) as raised:  # its place must become free
+            except (OSError, ValueError, RuntimeError, MemoryError) as raised:  # `end` must run in every case
                 error = raised if isinstance(raised, OSError) else OSError(repr(raised))
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(end, error, texts)

@@ -39,11 +39,11 @@ _OUTCOMES: dict[type[BaseException], FetchOutcome] = {
 
 
 class Fetcher:
-    """Fetches images from the hosts that the operator lists. Use it in the event loop only.
+    """A client that fetches images from the hosts on the operator's list. Use it in the event loop only.
 
-    For each image, the host is looked up once, all its addresses are checked, and one of them is connected
-    to. No connection is kept, no redirect is followed, no proxy is used, and nothing of the caller's request
-    but the URL is sent.
+    For each image, the fetcher looks up the host once, checks all its addresses, and connects to one of them.
+    It keeps no connection, follows no redirect and uses no proxy. From the caller's request, it sends nothing
+    but the URL.
     """
 
     def __init__(
@@ -68,19 +68,19 @@ class Fetcher:
         try:
             if settings.ca is not None:
                 self._tls.load_verify_locations(settings.ca)
-        except OSError as error:  # also what is no certificate
+        except OSError as error:  # also raised for a file without certificates
             raise SettingsInvalid(
                 f"SPARSIGHT_FETCH__CA={settings.ca} cannot be read as certificates: {error}"
             ) from error
 
     async def fetch(self, url: str, context: RequestContext, room: Room) -> bytes:
-        """Return the bytes behind a URL; `room` is what the images of the request may have in all.
+        """Return the bytes behind a URL; `room` is the limit on the bytes of all images of the request.
 
         Raises:
             FetchRefused: the URL may not be fetched.
-            FetchFailed: there is no public address, or no answer, or another answer than a file, or none in
-                time.
-            FetchTooLarge: the file is larger than the room that is left.
+            FetchFailed: the host has no public address, does not answer in time, or answers with something
+                other than a file.
+            FetchTooLarge: with this file, the images of the request have too many bytes.
             DeadlineExceeded: the request's deadline passed.
         """
         started = perf_counter()
@@ -115,7 +115,7 @@ class Fetcher:
             if not addresses or not all(map(self._is_allowed, addresses)):
                 raise OSError(f"not all addresses are public: {', '.join(map(str, addresses))}")
         except OSError as error:
-            # One sentence for both: whether an inner name exists is nothing for callers.
+            # One sentence for both cases, so that callers do not learn whether an internal name exists.
             raise self._failed(link, "no public address was found for it", error) from error
         try:
             async with self._answer(link, addresses) as answer:
@@ -133,7 +133,7 @@ class Fetcher:
 
     @asynccontextmanager
     async def _answer(self, link: Link, addresses: list[Address]) -> AsyncGenerator[httpcore.Response]:
-        """Send the request, and give the head of the answer; close the connection at the end."""
+        """Send the request, and yield the answer with its body unread; close the connection at the end."""
         host = link.host.encode("ascii")
         network = PinnedBackend(addresses, self._settings.timeout_s)
         connection = httpcore.AsyncHTTPConnection(
@@ -164,6 +164,6 @@ class Fetcher:
         room.check(int(headers.get(b"content-length", 0)))
 
     def _failed(self, link: Link, why: str, error: BaseException | None = None) -> FetchFailed:
-        """Log why a fetch failed; return the error for the caller, without what only the operator may see."""
+        """Log why a fetch failed; return the error for the caller, without details for the operator alone."""
         log.info("fetch_failed", extra={"host": link.place, "why": f"{why}: {error!r}" if error else why})
         return FetchFailed(link.place, why)

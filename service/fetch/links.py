@@ -18,7 +18,7 @@ _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 
 @dataclass(frozen=True)
 class Link:
-    """Where an image is. What is connected to, and what is asked for, both come from here alone."""
+    """The host, port and target of a checked URL; the fetcher uses no other part of the URL."""
 
     host: str  # a name in lower case, without a dot at the end; or an address
     port: int
@@ -26,7 +26,7 @@ class Link:
 
     @property
     def place(self) -> str:
-        """Return host and port, as the operator's list writes them."""
+        """Return host and port in the form `host:port`, as in the operator's list."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -36,7 +36,7 @@ def read_link(text: str, hosts: Collection[str]) -> Link:
 
     Args:
         text: the URL.
-        hosts: what may be fetched from, as `host:port`, or `*.host:port` for all names below a host.
+        hosts: allowed hosts, as `host:port`, or as `*.host:port` for all subdomains of a host.
 
     Raises:
         FetchRefused: the URL is not a plain https URL, or its host is not in the list.

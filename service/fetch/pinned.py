@@ -1,4 +1,4 @@
-"""Connect to the checked addresses of a host, and to nothing else."""
+"""Connect only to those addresses of a host that have been checked."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,13 +11,13 @@ _MOST = 3  # addresses that are tried
 
 
 class PinnedBackend(AsyncNetworkBackend):
-    """httpcore's network, in which a host has the addresses that were checked, and no name is looked up.
+    """A network backend for httpcore that connects to checked addresses, and looks up no host name.
 
-    The host's name stays that of the connection otherwise: TLS sends it, and checks the certificate for it.
+    TLS still uses the name of the host: it sends the name, and checks the certificate against it.
     """
 
     def __init__(self, addresses: Sequence[Address], timeout_s: float) -> None:
-        """Connect to the first of `addresses` that answers, all within `timeout_s`."""
+        """Prepare to connect to the first of `addresses` that answers, with `timeout_s` for all attempts."""
         self._addresses = addresses[:_MOST]
         self._timeout_s = timeout_s / len(self._addresses)
         self._network = httpcore.AnyIOBackend()
@@ -31,7 +31,7 @@ class PinnedBackend(AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
-        """Return a connection to one of the addresses, whatever `host` is."""
+        """Return a connection to one of the checked addresses; ignore `host`."""
         failure: Exception | None = None
         for address in self._addresses:
             try:
@@ -43,6 +43,6 @@ class PinnedBackend(AsyncNetworkBackend):
         raise failure
 
     async def close(self) -> None:
-        """Close the connection, also when it was given up before TLS was ready."""
+        """Close the connection, even if the TLS handshake was not complete."""
         if self._stream is not None:
             await self._stream.aclose()

@@ -1,10 +1,10 @@
-"""Count the bytes of the images that one request names by URL."""
+"""Limit the total bytes of the images that one request names by URL."""
 
 from service.errors import FetchTooLarge
 
 
 class Room:
-    """The bytes that the images of one request may have, all together."""
+    """A limit on the bytes of all images of one request together."""
 
     def __init__(self, limit: int) -> None:
         """Allow `limit` bytes."""
@@ -12,19 +12,19 @@ class Room:
         self.used = 0
 
     def check(self, size_bytes: int) -> None:
-        """Check that so many more bytes would fit.
+        """Check that `size_bytes` more bytes stay within the limit, without counting them.
 
         Raises:
-            FetchTooLarge: they would not.
+            FetchTooLarge: the bytes would exceed the limit.
         """
         if self.used + size_bytes > self._limit:
             raise FetchTooLarge(self._limit)
 
     def take(self, size_bytes: int) -> None:
-        """Count bytes that have arrived.
+        """Count `size_bytes` bytes that have arrived.
 
         Raises:
-            FetchTooLarge: there are now more than allowed.
+            FetchTooLarge: the bytes counted so far exceed the limit.
         """
         self.used += size_bytes
         self.check(0)

@@ -1,1 +1,1 @@
-"""Notify observers about every answered or refused image; the only observer updates the metrics."""
+"""Notify observers about every answered or refused image; at present, one observer updates the metrics."""

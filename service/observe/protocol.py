@@ -20,7 +20,7 @@ class Answered:
     params: ResolvedParams
     degraded: bool  # whether fewer experts ran than by default, because images waited
     image_hw: tuple[int, int]
-    notes: tuple[str, ...]  # what of the image file was not looked at
+    notes: tuple[str, ...]  # notes on parts of the image file that were not used
     result: Result
     experts: tuple[ExpertActivation, ...]
     compute: Compute
@@ -28,12 +28,12 @@ class Answered:
 
 
 class Observer(Protocol):
-    """Is told about every image. It runs in the event loop, so it must be fast, and it must not raise."""
+    """An observer of every image. It runs in the event loop, so it must be fast, and it must not raise."""
 
     def answered(self, image: Answered) -> None:
         """Handle an image that was answered."""
         ...
 
     def refused(self, error: ServiceError, context: RequestContext) -> None:
-        """Handle an image that got an error; called only for an image in a request with several images."""
+        """Handle an image that got an error; this is called only for requests with several images."""
         ...

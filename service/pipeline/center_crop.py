@@ -13,7 +13,7 @@ _LONGEST = 32  # limit of a resized side, in sides of the model input; resizing 
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """The position of the model input (canvas) in a scaled image: x_canvas = x_source * scale - left."""
+    """The position of the model input (canvas) in the scaled image: x_canvas = x_source * scale - left."""
 
     scale: float
     left: int
@@ -23,8 +23,8 @@ class CenterCrop:
     def fit(cls, source_hw: tuple[int, int], input_hw: tuple[int, int]) -> Self:
         """Return the crop that scales an image to cover the model input, and keeps the centre.
 
-        If an odd number of pixels is cut off along a side, one pixel more is cut off at the right or the
-        bottom than at the left or the top.
+        If an odd number of columns or rows must go, one more is cut off at the right (or bottom) than at the
+        left (or top).
         """
         (height, width), (canvas_h, canvas_w) = source_hw, input_hw
         scale = max(canvas_h / height, canvas_w / width)
@@ -36,7 +36,7 @@ class CenterCrop:
     ) -> NDArray[np.uint8]:
         """Resize and crop an (H, W, 3) image; return the model input, (1, canvas_h, canvas_w, 3).
 
-        `reduced` says where the pixels lie in the image, if they are not all its pixels.
+        If the image was decoded at a smaller size, `reduced` says where its pixels lie in the whole image.
         """
         canvas_h, canvas_w = input_hw
         source_hw = reduced.source_hw if reduced else (image.shape[0], image.shape[1])
@@ -52,10 +52,10 @@ class CenterCrop:
 
 
 def _middle(image: NDArray[np.uint8], scale: float, input_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the middle part of a very long image, so that resizing it does not fill the memory.
+    """Return the middle part of a very long image, because resizing all of it could exhaust the memory.
 
-    The height of the resized part is at most _LONGEST / 2 times the height of the model input; the same
-    holds for the width.
+    The height of the resized part is at most _LONGEST / 2 times the height of the model input; the same holds
+    for the width.
     """
     (height, width), (canvas_h, canvas_w) = image.shape[:2], input_hw
     kept_h = min(height, max(1, int(_LONGEST / 2 * canvas_h / scale)))

@@ -1,4 +1,4 @@
-"""Decode an image file to RGB pixels; malicious files cannot exhaust the memory."""
+"""Decode an image file to RGB pixels, within limits, so that a malicious file cannot exhaust the memory."""
 
 import cv2
 
@@ -8,14 +8,15 @@ from service.pipeline.reduced_jpeg import Fit
 
 
 def decode(data: bytes, max_pixels: int, bits: int | None = None, fit: Fit | None = None) -> Decoded:
-    """Return the upright (H, W, 3) uint8 RGB pixels of an image file, and notes on its ignored parts.
+    """Return the upright (H, W, 3) uint8 RGB pixels of an image file, and notes on the parts it ignored.
 
     Args:
         data: the file's bytes. The format is recognised from them, not from a file name or a content type.
         max_pixels: maximum number of pixels that the header may announce.
-        bits: number of significant bits in a file with 16 bits per value; with None, decode_image finds it.
-        fit: model input for which the pixels are needed; JPEGs that are much larger are decoded at a smaller
-            size. None: all pixels are needed.
+        bits: number of significant bits in a file with 16 bits per value; with None, decode_image determines
+            it.
+        fit: model input for which the pixels are needed; a JPEG that is much larger is decoded at a smaller
+            size. With None, all pixels are decoded.
 
     Raises:
         EmptyImage: there are no bytes.

@@ -1,4 +1,4 @@
-"""Encode images for programs that can show JPEG and PNG only."""
+"""Encode images as JPEG or PNG, for programs that cannot show other formats."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 PREVIEW_PX = 2048
 JPEG_MAX_PX = 65_500
-"""Longest side of an image that libjpeg writes."""
+"""The longest side, in pixels, of an image that libjpeg can write."""
 _JPEG_QUALITY = 90
 
 
@@ -22,11 +22,11 @@ def to_preview(image: NDArray[np.uint8]) -> bytes:
 
 
 def to_jpeg(image: NDArray[np.uint8]) -> bytes:
-    """Return an image as JPEG at its own size, without metadata; its pixels become BGR.
+    """Return an image as JPEG at its own size, without metadata; this turns the pixels of `image` into BGR.
 
     Args:
-        image: (H, W, 3) RGB, contiguous, with at most JPEG_MAX_PX pixels on its longer side. It is changed,
-            because a copy of a large image would need as much memory again.
+        image: (H, W, 3) RGB, contiguous, with at most JPEG_MAX_PX pixels on its longer side. The function
+            changes it in place, because a copy of a large image would double the memory.
     """
     for row in image:
         row[:] = row[:, ::-1]

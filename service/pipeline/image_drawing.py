@@ -1,7 +1,7 @@
-"""Draw what was found in an image into it: boxes with names, masks, keypoints and skeletons, or classes.
+"""Draw predictions into their image: boxes with names, masks, keypoints and skeletons, or classes.
 
-Copies of this file, byte for byte the same, are in service/pipeline and clients, so that the same answer
-gives the same drawing everywhere. It imports nothing of its package.
+Identical copies of this module are in service/pipeline and clients, so that the same answer gives the same
+drawing everywhere. The module imports no other module of its package.
 """
 
 import colorsys
@@ -20,7 +20,7 @@ _Rectangle = tuple[int, int, int, int]  # left, top, right, bottom
 _SEEN = 0.5  # lowest confidence of a keypoint that is drawn
 _FINE_PX = 600  # the shorter side of an image in which a fine line is one pixel wide
 _SHIFT = 4  # OpenCV takes coordinates in sixteenths of a pixel
-_FAR_PX = 1e6  # coordinates beyond it are moved here: OpenCV's have 32 bits
+_FAR_PX = 1e6  # larger coordinates are reduced to this, because OpenCV's have 32 bits
 _BLOCK = 1 << 20  # pixels that are tinted at once
 _TINT = 0.4  # share of the colour in a mask
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -31,7 +31,7 @@ _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Objects:
-    """What is to be drawn of the objects in one image, best first, in pixels; pixel 0 covers 0 to 1."""
+    """The objects to draw into one image, best first, in pixels; the first pixel extends from 0 to 1."""
 
     corners: Points  # (N, 4, 2)  x, y of the corners of each box, in the order of its outline
     class_ids: Sequence[int]  # N
@@ -44,8 +44,8 @@ class Objects:
 def draw_objects(image: Image, objects: Objects) -> None:
     """Draw objects into the pixels of their image, the best ones on top.
 
-    Each object has its text, unless the text would cover another object's centre or a better object's text.
-    Masks are asked for one by one, and each one is cropped before the next.
+    The text of an object is left out if it would cover another object's centre or a better object's text. The
+    function gets the masks one by one, so that only one whole mask is in memory.
 
     Args:
         image: (H, W, 3) RGB, contiguous; it is changed.
@@ -72,7 +72,7 @@ def draw_objects(image: Image, objects: Objects) -> None:
 
 
 def draw_classes(image: Image, class_ids: Sequence[int], texts: Sequence[str]) -> None:
-    """Write the classes of a whole image into its upper left corner, as many as there is room for.
+    """Write the classes of a whole image into its upper left corner, as many as the image has space for.
 
     Args:
         image: (H, W, 3) RGB, contiguous; it is changed.
@@ -90,12 +90,12 @@ def draw_classes(image: Image, class_ids: Sequence[int], texts: Sequence[str]) -
 
 
 def _unit(image: Image) -> int:
-    """Return the width of a fine line in pixels."""
+    """Return the width of a fine line in pixels, which depends on the size of the image."""
     return max(1, round(int(min(image.shape[:2])) / _FINE_PX))
 
 
 def _cropped(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Return the rectangle around a mask's pixels as 0 and 1, contiguous, and its left and top edge."""
+    """Return the part of a mask around its set pixels, contiguous, as 0 and 1, and its left and top edge."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return np.zeros((0, 0), dtype=np.uint8), (0, 0)
@@ -128,7 +128,7 @@ def _draw_mask(
 def _draw_keypoints(
     image: Image, points: Points, skeleton: Sequence[tuple[int, int]], colour: _Colour, unit: int
 ) -> None:
-    """Draw a dot in a colour of its own for each keypoint that is likely visible, and lines between dots."""
+    """Draw the probably visible keypoints as dots of different colours, and lines between the dots."""
     seen = points[:, 2] >= _SEEN
     places = _sixteenths(points[:, :2])
     for one, other in skeleton:
@@ -142,7 +142,7 @@ def _draw_keypoints(
 
 
 def _text_place(image: Image, text: str, corners: Points, unit: int) -> _Rectangle:
-    """Return where a text goes: above the highest corner, or below it without room above."""
+    """Return the place of a text: above the highest corner, or below it if there is no space above."""
     width, height = _text_size(text, unit)
     left, top = np.round(_near(corners[corners[:, 1].argmin()])).astype(int).tolist()
     left = max(0, min(left, image.shape[1] - width))
@@ -175,7 +175,7 @@ def _holds_any(place: _Rectangle, points: Points) -> bool:
 
 
 def _colour(number: int, lightness: float = 0.48) -> _Colour:
-    """Return the colour of a class or keypoint: the one that the service's web page gives it."""
+    """Return the colour of a class or keypoint, the same as on the service's web page."""
     # The golden angle keeps the hues of neighbours apart.
     red, green, blue = colorsys.hls_to_rgb((number * 137.5 + 168) % 360 / 360, lightness, 0.78)
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -20,8 +20,8 @@ Positions = NDArray[np.float64]
 class Mask(NamedTuple):
     """The pixels of one object, stored as runs.
 
-    A run is an unbroken line of pixels in one column of the image. Runs are sorted by column, then by row.
-    A bitmap of an object that fills an image of 40 megapixels needs 40 MB; its runs need less than 1 MB.
+    A run is an unbroken line of pixels in one column of the image. Runs are sorted by column, then by row. If
+    an object fills an image of 40 megapixels, its bitmap needs 40 MB, but its runs need less than 1 MB.
     """
 
     columns: Ints  # (R,)
@@ -39,17 +39,17 @@ def object_mask(
 ) -> Mask:
     """Return the mask of an object in pixels of the source image.
 
-    A pixel belongs to the object if its centre is inside the box, and if the object's logit there is above 0.
-    The logit of a prototype cell is the sum of the prototypes, weighted by the coefficients; between the
-    centres of cells, it is interpolated bilinearly. So between two centres, the logit changes its sign at
-    most once down a column. The rows where it does are calculated, so time and memory hardly depend on the
-    height of the image.
+    A pixel belongs to the object if its centre is inside the box and the object's logit at its centre is
+    above 0. The logit of a prototype cell is the sum of the prototypes, weighted by the coefficients. Between
+    the centres of cells, the logit is interpolated bilinearly. So down a column of pixels, the logit changes
+    its sign at most once between two cell centres. The function calculates the rows of these changes, so time
+    and memory hardly depend on the height of the image.
 
     Args:
-        coefficients: (K,).
+        coefficients: (K,) the object's weight of each prototype.
         prototypes: (K, h, w).
         box_xyxy: (4,) in pixels of the source image.
-        place: where the source image is in the model input.
+        place: position of the source image in the model input.
         image_hw: height and width of the source image.
         stride: pixels of the model input per prototype cell, in both directions.
     """
@@ -75,12 +75,12 @@ def object_mask(
 
 
 def _runs(logits: Floats, x: Positions, y: Positions) -> tuple[Ints, Ints, Ints]:
-    """Return the runs of pixels whose logit is above 0: places in `x`, and their starts and ends in `y`.
+    """Return the runs of pixels whose logit is above 0: indices into `x`, start and end indices into `y`.
 
     Args:
-        logits: of prototype cells, (h, w).
-        x: the columns, in cells from the centre of the first one, ascending.
-        y: the rows, likewise.
+        logits: (h, w) the logit of each prototype cell.
+        x: positions of the columns, in cells from the centre of the first cell, ascending.
+        y: positions of the rows, in cells from the centre of the first cell, ascending.
     """
     cells, low = np.ascontiguousarray(logits.T), x.astype(np.int64)
     share = (x - low).astype(np.float32)[:, None]
@@ -102,7 +102,7 @@ def _runs(logits: Floats, x: Positions, y: Positions) -> tuple[Ints, Ints, Ints]
 
 
 def _odd(columns: Ints, rows: Ints) -> tuple[Ints, Ints]:
-    """Return the places of an ordered list that are in it an odd number of times, once each."""
+    """Return, once each, the (column, row) places that a sorted list contains an odd number of times."""
     differs = np.ones(len(rows) + 1, dtype=np.bool_)
     differs[1:-1] = (columns[1:] != columns[:-1]) | (rows[1:] != rows[:-1])
     first = np.flatnonzero(differs)  # of each group of equal places, and the end
@@ -111,19 +111,19 @@ def _odd(columns: Ints, rows: Ints) -> tuple[Ints, Ints]:
 
 
 def _pixels(start: float, end: float, side: int) -> Ints:
-    """Return the pixels, ascending, whose centres are from `start` to before `end` and inside the image.
+    """Return, ascending, the pixels inside the image whose centres are at or after `start` and before `end`.
 
-    An edge that is not a number counts as 0.
+    If `start` or `end` is NaN, it counts as 0.
     """
     first, last = (math.ceil(min(side, max(0, edge)) - 0.5) for edge in (start, end))
     return np.arange(first, last)
 
 
 def _in_cells(pixels: Ints, scale: float, offset: int, stride: int, cells: int) -> Positions:
-    """Return the centres of pixels, in prototype cells from the centre of the first cell to that of the last.
+    """Return the positions of pixels in prototype cells, clipped to the centres of the first and last cell.
 
     Args:
-        pixels: of the source image, ascending.
+        pixels: positions of pixels of the source image, ascending.
         scale: pixels of the model input per pixel of the source image.
         offset: where the source image begins in the model input.
         stride: pixels of the model input per cell.

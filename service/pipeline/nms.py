@@ -22,7 +22,7 @@ def suppress(
 
     Args:
         candidates: N boxes in pixels of the model input.
-        conf: lowest score of a box to keep, inclusive: one number, or (N,) a number for each box.
+        conf: lowest score at which a box is kept: one number for all boxes, or (N,) a number for each box.
         iou: a box is dropped if its IoU with a higher-scored box of its class is greater than this.
         max_det: maximum number of rows to return.
         agnostic: whether a box is also dropped for its IoU with a higher-scored box of another class.
@@ -52,9 +52,10 @@ def keep_best(
     """Return the row numbers to keep, as `suppress` does, for boxes of any kind.
 
     Args:
-        candidates, conf, max_det, agnostic: as for `suppress`.
-        overlapping: takes the row of a box that is kept, and N rows of lower scores; returns, (N,), whether
-            each of them overlaps it so much that it is dropped.
+        candidates, conf, max_det, agnostic: the same as for `suppress`.
+        overlapping: function that takes the row number of a kept box and the row numbers of N boxes with
+            lower scores. It returns (N,) whether each of the N boxes must be dropped because it overlaps the
+            kept box.
     """
     order = np.flatnonzero(candidates.scores >= np.asarray(conf, dtype=np.float32))
     order = order[np.argsort(-candidates.scores[order], kind="stable")]

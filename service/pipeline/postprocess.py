@@ -56,15 +56,15 @@ def kept_in_source(
 ) -> Kept:
     """Return the candidates to report, with boxes in source pixels.
 
-    The steps are: remove classes that are not in `class_ids` and scores below `conf`, suppress overlapping
-    boxes, keep the best `max_det` boxes, map the boxes to the source image, and clip them unless they are
-    rotated.
+    The function first removes classes that are not in `class_ids`, and scores below `conf`. It suppresses
+    overlapping boxes and keeps the best `max_det` boxes. Then it maps the boxes to the source image, and
+    clips them to the image unless they are rotated.
 
     Args:
         candidates: N boxes in pixels of the model input.
         letterbox: position of the image in the model input.
         source_hw: height and width of the source image.
-        conf: lowest score of a box to keep, inclusive.
+        conf: lowest score at which a box is kept.
         iou: IoU above which the box with the lower score is dropped.
         max_det: maximum number of detections to return.
         class_ids: ids of the classes to report; None for all. Boxes of all other classes are removed before

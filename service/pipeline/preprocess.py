@@ -22,15 +22,15 @@ class Placed:
 
 
 def fit_of(spec: ImagesInput) -> Fit:
-    """Return what the decoder must know about the model input to decode no more than it needs."""
+    """Return the facts about the model input with which the decoder can decode JPEGs at a smaller size."""
     return Fit(spec.canvas_hw, spec.resize.mode)
 
 
 def preprocess(image: NDArray[np.uint8], spec: ImagesInput, reduced: Reduced | None = None) -> Placed:
     """Resize an (H, W, 3) RGB image to the model input; return the input and the image's position in it.
 
-    If the image was decoded for this input, `reduced` says where its pixels lie in the image. All positions
-    and sizes of the result are those of the whole image.
+    If the image was decoded at a smaller size, `reduced` says where its pixels lie in the whole image. All
+    positions and sizes in the result refer to the whole image.
     """
     source_hw = reduced.source_hw if reduced else (image.shape[0], image.shape[1])
     match spec.resize:

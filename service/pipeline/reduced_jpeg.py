@@ -1,12 +1,12 @@
-"""Decode a JPEG at a half, a quarter or an eighth of its size if its image will be shown much smaller anyway.
+"""Decode a JPEG at a half, a quarter or an eighth of its size if a model input needs no more pixels.
 
 libjpeg computes such pixels from the lower frequencies of each block of 8 x 8 pixels, which takes less time
-than decoding all pixels. Each reduced pixel covers exactly 2 x 2, 4 x 4 or 8 x 8 source pixels. If a side is
-no multiple of that, the last column or row reaches beyond the image, so the reduced size alone does not tell
-where the image ends: `Reduced` does.
+than decoding all pixels. Each reduced pixel covers exactly 2 x 2, 4 x 4 or 8 x 8 source pixels. If the width
+or height is not a multiple of 2, 4 or 8, the last reduced column or row reaches beyond the image. The reduced
+size therefore does not tell where the image ends; `Reduced` holds this information.
 
-Copies of this file are beside the copies of image_decoding, byte for byte the same. It imports nothing of its
-package.
+Identical copies of this module are beside the copies of image_decoding. The module imports no other module of
+its package.
 """
 
 from typing import Literal, NamedTuple
@@ -30,14 +30,14 @@ _SMALLEST = 64  # longer side of an image, pixels; below it, two reductions can 
 
 
 class Fit(NamedTuple):
-    """The model input that an image will be fitted into; its canvas."""
+    """The model input (canvas) that an image will be fitted into."""
 
     input_hw: tuple[int, int]
     mode: Literal["letterbox", "center_crop"]  # inside the model input, or covering it
 
 
 class Reduced(NamedTuple):
-    """Where reduced pixels lie in their image."""
+    """The position of reduced pixels in the whole image."""
 
     source_hw: tuple[int, int]  # of the whole image, upright
     eighths: int  # sides of a reduced pixel are 8 / eighths source pixels
@@ -51,10 +51,11 @@ class Reduced(NamedTuple):
 
 
 def eighths_for(source_hw: tuple[int, int], fit: Fit | None) -> int:
-    """Return the eighths of its size at which a JPEG is decoded, 1, 2, 4 or 8, if it is fitted as `fit` says.
+    """Return the scale at which to decode a JPEG for `fit`, in eighths of its size: 1, 2, 4 or 8.
 
-    This is the smallest at which the image has at least MARGIN times the size that it gets in the model
-    input; 8 without a `fit`. Both sizes must be upright, or neither.
+    This is the smallest scale at which the image still has at least MARGIN times the size that it will have
+    in the model input. Without a `fit`, it is 8. `source_hw` and `fit` must have the same orientation: both
+    as displayed, or both as stored.
     """
     if fit is None or max(source_hw) < _SMALLEST:
         return WHOLE
@@ -66,26 +67,26 @@ def eighths_for(source_hw: tuple[int, int], fit: Fit | None) -> int:
 
 
 def decode_jpeg(data: bytes, source_hw: tuple[int, int], eighths: int) -> NDArray[np.uint8]:
-    """Return the stored pixels of a JPEG (H, W, 3) RGB, reduced to `eighths` of its size.
+    """Return the pixels of a JPEG as stored, (H, W, 3) RGB, at `eighths` eighths of the JPEG's size.
 
     Raises:
         ValueError: libjpeg warns of damage, or cannot decode the file.
     """
     if eighths == WHOLE:
         least = {}
-    else:  # the smallest size that is not below these: that of `eighths` itself
+    else:  # the smallest size that is not below these is the size for `eighths`
         least = dict(zip(("min_height", "min_width"), reduced_hw(source_hw, eighths), strict=True))
     pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, **least)
     return pixels
 
 
 def reduced_hw(source_hw: tuple[int, int], eighths: int) -> tuple[int, int]:
-    """Return the size that libjpeg gives a reduced image: parts of a pixel count as one."""
+    """Return the size that libjpeg gives a reduced image; it rounds fractions of a pixel up."""
     return -(-source_hw[0] * eighths // WHOLE), -(-source_hw[1] * eighths // WHOLE)
 
 
 def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Return stored pixels (H, W, 3) turned upright, as a view; `orientation` is that of EXIF, 1 to 8."""
+    """Return stored pixels (H, W, 3) turned upright, as a view; `orientation` is the EXIF value, 1 to 8."""
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)
     from_bottom, from_right = mirrored(orientation)
@@ -93,7 +94,7 @@ def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 
 def mirrored(orientation: int) -> tuple[bool, bool]:
-    """Return whether turning upright reverses the rows, and the columns, once the sides are swapped."""
+    """Return whether turning upright reverses rows, and whether columns, after a swap of the axes, if any."""
     return orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
 
 
@@ -102,7 +103,8 @@ def resize(
 ) -> NDArray[np.uint8]:
     """Return an image (H, W, 3) resized to (height, width), bilinearly; the image itself if it has this size.
 
-    If the pixels are reduced, `reduced` says so. The result then shows the image and nothing beyond it.
+    For reduced pixels, `reduced` gives their position in the image. The result then shows exactly the image,
+    and nothing beyond its edges.
     """
     height, width = hw
     if reduced is None or reduced.extent_hw == pixels.shape[:2]:

@@ -35,12 +35,12 @@ def decode_rle(counts: str, image_hw: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def polygons(mask: Mask) -> list[NDArray[np.int32]]:
-    """Return the outlines of a mask as closed rings (points, 2) of x, y along the edges of pixels.
+    """Return the outlines of a mask along the edges of pixels, as closed rings (points, 2) of x, y.
 
-    A pixel belongs to the mask if its centre is inside an odd number of rings; so a hole is a ring, too.
-    Every point is a corner: horizontal and vertical edges follow each other in turns. Seen on the image, the
-    ring around a part of the mask is counterclockwise, and that around a hole is clockwise. Parts that touch
-    at a point only are not joined there.
+    A pixel belongs to the mask if its centre is inside an odd number of rings, so the outline of a hole is a
+    ring, too. Every point is a corner: horizontal and vertical edges alternate. Seen on the image, the ring
+    around a part of the mask runs counterclockwise, and the ring around a hole runs clockwise. Parts that
+    touch only at one point have separate rings.
     """
     corners = _horizontal_edges(mask)
     # The corners on a vertical line are the ends of its edges, in pairs from the top. Where two parts touch,
@@ -52,7 +52,7 @@ def polygons(mask: Mask) -> list[NDArray[np.int32]]:
 
 
 def _horizontal_edges(mask: Mask) -> NDArray[np.int32]:
-    """Return the ends x, y of the horizontal edges, two rows for each edge; lower edges come first."""
+    """Return the end points x, y of the horizontal edges, two rows for each edge; lower edges come first."""
     columns, rows = np.tile(mask.columns, 2), np.concatenate([mask.ends, mask.starts])
     is_upper = np.arange(len(rows)) >= len(mask.ends)
     order = np.lexsort((columns, rows, is_upper))
@@ -80,7 +80,7 @@ def _walks(across: list[int]) -> list[list[int]]:
 
 
 def _run_lengths(mask: Mask, image_hw: tuple[int, int]) -> Ints:
-    """Return the lengths of runs of unset and set pixels in turns, unset first, column by column."""
+    """Return the lengths of alternating runs of unset and set pixels, unset first, column by column."""
     height, width = image_hw
     starts, ends = mask.columns * height + mask.starts, mask.columns * height + mask.ends
     # A run that ends at the bottom of a column goes on if the next column begins with one.
@@ -96,8 +96,9 @@ def _run_lengths(mask: Mask, image_hw: tuple[int, int]) -> Ints:
 def _compress(lengths: Ints) -> str:
     """Return run lengths as text.
 
-    From the fourth run on, only the difference to the run two places before is written. A character holds
-    5 bits of a number, the lowest first, and 1 bit that says whether more follow.
+    From the fourth run on, the text holds the difference between the run's length and the length two places
+    earlier. Each character holds 5 bits of a number, lowest bits first, and a sixth bit that says whether
+    more bits of the number follow.
     """
     numbers = lengths.copy()
     numbers[3:] -= lengths[1:-2]

@@ -1,7 +1,7 @@
 """Compute with rotated boxes: their corners, their IoU, and the suppression of non-maxima.
 
-A rotated box is an unrotated box and the angle by which it is turned around its centre: the direction of the
-width axis in radians, clockwise on the image, where y points down.
+A rotated box consists of an unrotated box and the angle by which this box is turned around its centre. The
+angle is the direction of the width axis, in radians, clockwise on the image, whose y axis points down.
 """
 
 import numpy as np
@@ -14,10 +14,11 @@ from service.types import Candidates
 def corners_of(boxes_xyxy: NDArray[np.floating], angles: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the corners (N, 4, 2) of N rotated boxes, in the unit of the boxes.
 
-    The order is that of the unrotated box: top left, top right, bottom right, bottom left.
+    The order is, with the names that the corners have before the rotation: top left, top right, bottom right,
+    bottom left.
 
     Args:
-        boxes_xyxy: (N, 4) the boxes before they are turned.
+        boxes_xyxy: (N, 4) the boxes before the rotation.
         angles: (N,) radians, clockwise.
     """
     boxes = boxes_xyxy.astype(np.float64)
@@ -31,9 +32,10 @@ def corners_of(boxes_xyxy: NDArray[np.floating], angles: NDArray[np.floating]) -
 
 
 def rotated_ious(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the exact IoU (N,) of a box's corners (4, 2) with those of N boxes, (N, 4, 2).
+    """Return the exact IoU (N,) of one box with N boxes, all given by their corners: (4, 2) and (N, 4, 2).
 
-    Two boxes without area have IoU 0. Only boxes whose enclosing boxes overlap are intersected.
+    Two boxes without area have IoU 0. To save time, the function computes an intersection only if the
+    unrotated rectangles around the two boxes overlap.
     """
     ious = np.zeros(len(others))
     near = np.flatnonzero(
@@ -58,11 +60,11 @@ def suppress_rotated(
     *,
     agnostic: bool = False,
 ) -> NDArray[np.int64]:
-    """Return the row numbers of the rotated boxes to keep, as nms.suppress does for boxes.
+    """Return the row numbers of the rotated boxes to keep, as nms.suppress does for unrotated boxes.
 
     Args:
         candidates: N boxes with their angles, in pixels of the model input.
-        conf: lowest score of a box to keep, inclusive: one number, or (N,) a number for each box.
+        conf: lowest score at which a box is kept: one number for all boxes, or (N,) a number for each box.
         iou: a box is dropped if its IoU with a higher-scored box of its class is greater than this.
         max_det: maximum number of rows to return.
         agnostic: whether a box is also dropped for its IoU with a higher-scored box of another class.
@@ -77,10 +79,11 @@ def suppress_rotated(
 
 
 def _intersection_areas(polygons: NDArray[np.float64], clip: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the areas (N,) that N convex polygons (N, 4, 2) have in common with one of (4, 2).
+    """Return the areas (N,) that N convex polygons (N, 4, 2) share with the convex polygon `clip` (4, 2).
 
-    Each edge of `clip` in turn cuts off what lies on its outer side (Sutherland and Hodgman, "Reentrant
-    polygon clipping", 1974). The corners of all have the same sense of rotation.
+    One after another, each edge of `clip` cuts off the part of every polygon on its outer side (Sutherland
+    and Hodgman, "Reentrant polygon clipping", 1974). All polygons must list their corners in the same
+    direction, clockwise or counterclockwise.
     """
     for begin, end in zip(clip, np.roll(clip, -1, axis=0), strict=True):
         if polygons.shape[1] == 0:

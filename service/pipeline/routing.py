@@ -37,7 +37,7 @@ def read_experts(outputs: RawOutputs, manifest: Manifest) -> tuple[ExpertActivat
 
 
 def compute_cost(experts: tuple[ExpertActivation, ...], manifest: Manifest) -> Compute:
-    """Return the compute for one image: that of the network without experts, plus that of the chosen experts.
+    """Return the compute for one image: the network without experts, plus the experts that were chosen.
 
     A dense graph computes every expert, so its compute is the same for every image.
     """

@@ -1,6 +1,6 @@
 """Check that a request may change what the service does.
 
-The token, not the caller's address, decides: behind a proxy, every request comes from a local address.
+A token decides, not the caller's address, because behind a proxy every request comes from a local address.
 """
 
 import secrets

@@ -34,7 +34,7 @@ class Upload:
 
     @property
     def several(self) -> bool:
-        """Return whether there are several images; the answer is then a list."""
+        """Return whether there are several images; if so, the answer is a list."""
         return len(self.files) > 1
 
 
@@ -43,8 +43,8 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
 
     Each file of a form is one image. If the body is not a form, the whole body is one image.
 
-    A body with Content-Encoding gzip or deflate is unpacked. A body that is text is searched for an image;
-    see `unwrap`.
+    A body with Content-Encoding gzip or deflate is decompressed. If the body is text, the function looks for
+    the image in the text; see `unwrap`.
 
     Raises:
         BodyTooLarge: Content-Length, or the number of bytes received or unpacked, exceeds the limit.

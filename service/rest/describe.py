@@ -1,4 +1,4 @@
-"""Describe what FastAPI cannot derive from the routes for openapi.json: parameters, body and problems."""
+"""Describe for openapi.json what FastAPI cannot derive from the routes: parameters, body and problems."""
 
 from typing import Annotated, Any
 
@@ -68,7 +68,7 @@ def _detect_parameters() -> list[dict[str, Any]]:
 
 
 DETECT: dict[str, Any] = {"parameters": _detect_parameters(), "requestBody": DETECT_BODY}
-"""The parameters and the body of a detection."""
+"""The OpenAPI description of the parameters and the body of a detection request."""
 _PROBLEM_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _PROBLEM_CODES = {
     400: "The form cannot be read.",
@@ -85,7 +85,7 @@ _PROBLEM_CODES = {
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"description": meaning, "content": _PROBLEM_CONTENT} for code, meaning in _PROBLEM_CODES.items()
 }
-"""The problem responses of a detection, by status; each problem's `detail` says what to do."""
+"""The OpenAPI description of the problem responses to a detection request, by status."""
 RELOAD: dict[int | str, dict[str, Any]] = {
     401: {"description": "The key or token is missing or wrong.", "content": _PROBLEM_CONTENT},
     403: {

@@ -12,8 +12,8 @@ T = TypeVar("T")
 async def unless_caller_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Run `work` and return its result, unless the caller of the API disconnects earlier.
 
-    Only call this function after the request's body has been read, because the function discards what the
-    caller of the API still sends.
+    Call this function only after the whole body of the request has been read, because it discards everything
+    that the caller of the API still sends.
 
     Raises:
         ClientDisconnect: the caller of the API disconnected, so `work` was cancelled.

@@ -30,13 +30,14 @@ if TYPE_CHECKING:  # it takes 6 MB, and is imported only where images are fetche
 async def images_of(
     request: Request, upload: Upload, context: RequestContext
 ) -> AsyncGenerator[Sequence[bytes | ServiceError]]:
-    """Give the images of a request, in order; fetch them if the request names them by URL.
+    """Yield the images of a request, in order; fetch them if the request names them by URL.
 
-    An image that could not be fetched is an error. During the block, the fetched bytes count as in flight, as
-    those of a body do: the most that may come while they are fetched, and then those that came.
+    In place of an image that could not be fetched, its error is yielded. Like the bytes of a body, the
+    fetched bytes count as in flight until the end of the block. While the images are being fetched, the
+    largest allowed number of bytes counts; after that, the number that arrived.
 
     Raises:
-        FetchOff: the operator lists no host.
+        FetchOff: the operator allows no host.
         FetchTooLarge: the images have too many bytes in all.
         Overloaded: too many bytes are already in flight.
         ClientDisconnect: the caller left.
@@ -74,6 +75,6 @@ async def _fetch_all(
         tasks = [group.create_task(one(url)) for url in urls]
     images = [task.result() for task in tasks]
     for image in images:
-        if isinstance(image, FetchTooLarge):  # of all images together, as of a body
+        if isinstance(image, FetchTooLarge):  # the limit is for all images together
             raise image
     return images

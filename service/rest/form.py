@@ -16,7 +16,7 @@ _LONGEST_NAME = 255  # characters of a file's name in an answer, as on most file
 
 
 class _Parser(MultiPartParser):
-    """Starlette's parser, changed to refuse a form that is cut short; Starlette's own accepts it."""
+    """Starlette's form parser with one change: it refuses a form that is cut short."""
 
     begun = ended = False
 

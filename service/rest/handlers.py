@@ -69,7 +69,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 def not_found(request: Request) -> Response:
-    """Return the answer for a path at which there is nothing."""
+    """Return the answer for a path that does not exist."""
     detail = f"there is nothing at {request.url.path[:200]!r}; /openapi.json lists the addresses"
     return _response(problem("not-found", HTTPStatus.NOT_FOUND, detail, request.state.request_id))
 

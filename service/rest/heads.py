@@ -1,8 +1,8 @@
 """Find what is wrong with the head of a request, and answer it without the app.
 
-The parser refuses most that two programs could read in two ways, such as a request with two lengths. It
-accepts what is checked here. Were it left to the app, a proxy before the service could see one request where
-the service sees two, and a caller could hide the second one from the proxy.
+Two programs could read an ambiguous request, such as a request with two lengths, in two ways. The parser
+refuses most such requests; this module checks the rest. Otherwise, a proxy before the service could see one
+request where the service sees two, and a caller could hide the second request from the proxy.
 """
 
 from http import HTTPStatus
@@ -45,7 +45,8 @@ def fault_of(target: bytes, headers: RawHeaders, version: str, *, upgrades: bool
         target: path and query, as they were sent.
         headers: the request's headers, with names in lower case.
         version: version of HTTP.
-        upgrades: whether the parser takes what follows for another protocol, and so would read no body.
+        upgrades: whether the parser takes the bytes after the head for another protocol, and so reads no
+            body.
     """
     size = len(target)
     hosts = 0
@@ -86,7 +87,7 @@ _REASONS: dict[HTTPStatus, RefusedConnection] = {
 
 
 class HeadAnswers:
-    """Answers the requests that never reach the app, and those that the app has no time left to answer."""
+    """The answers to requests that never reach the app, and to requests that the app must give up."""
 
     def __init__(self, metrics: Metrics, security: SecurityHeaders) -> None:
         """Count the refusals in `metrics`; answers have the headers of `security`."""
@@ -95,7 +96,7 @@ class HeadAnswers:
         self._stopping = Refusal(NotReady)
 
     def cut(self, request_id: str) -> tuple[RawHeaders, bytes]:
-        """Return the headers and the body of the 503 for a request that was not answered before the end."""
+        """Return the headers and body of the 503 for a request that is unanswered when the service stops."""
         headers, body = self._stopping.answer(NotReady("it is stopping"), request_id)
         more = [(b"connection", b"close"), (b"x-request-id", request_id.encode())]
         return [*headers, *more, *self._security.of_problems], body

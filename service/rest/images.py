@@ -1,4 +1,4 @@
-"""Define the routes that answer with images: an example for a model, and a preview of an image file."""
+"""Define the routes that answer with an image: the example of a model, and the preview of an image file."""
 
 import asyncio
 from functools import partial

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class _NeverNull:
-    """Removes null from a parameter's schema in openapi.json, because a query cannot send null."""
+    """An annotation that removes null from a schema in openapi.json, because a query cannot send null."""
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -74,7 +74,7 @@ CONTROLS = ("top_k", "weight_threshold")
 
 
 def split_confidences(text: str) -> tuple[float | None, dict[str, float]]:
-    """Return the confidence for all classes, if given, and those for single classes, by name or id.
+    """Return the confidence for all classes, if given, and the confidences for single classes, by name or id.
 
     `0.3,fish:0.4` gives (0.3, {"fish": 0.4}).
 
@@ -188,7 +188,7 @@ class DetectQuery(BaseModel):
     ] = "json"
 
     def as_accepted_by(self, request: Request) -> Self:
-        """Return these parameters; with format=jpeg if no format is given, and the caller takes only JPEG."""
+        """Return these parameters; set format=jpeg if no format is given and the caller accepts only JPEG."""
         ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
         accepted = {media_range.partition(";")[0].strip() for media_range in ranges}
         if "format" in self.model_fields_set or accepted != {"image/jpeg"}:
@@ -199,8 +199,8 @@ class DetectQuery(BaseModel):
         """Return the parameters for the service, without those that only concern the HTTP answer.
 
         Raises:
-            InvalidParameter: polygons are asked for in the COCO format, whose polygons cannot have holes, or
-                for a drawing.
+            InvalidParameter: the request asks for polygons in the COCO format, whose polygons cannot have
+                holes, or together with a drawing.
         """
         if self.format == "jpeg" and self.masks == "polygon":
             sentence = "format=jpeg draws masks, so they have no form"
@@ -259,7 +259,8 @@ class DetectQuery(BaseModel):
 def read_query(request: Request) -> DetectQuery:
     """Return the query parameters of a request, as FastAPI would read them.
 
-    FastAPI looks at the types of all fields again for each request, which takes long with so many fields.
+    FastAPI's own reading inspects the types of all fields again for each request, which takes long with so
+    many fields.
 
     Raises:
         RequestValidationError: a parameter has a wrong value.

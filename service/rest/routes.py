@@ -28,10 +28,10 @@ from service.tasks.resolve import resolve
 
 
 class _Plain(APIRoute):
-    """A route whose function reads the request and writes the response itself, without FastAPI's help."""
+    """A route whose function reads the request and writes the response itself, instead of FastAPI."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the function of the route as it is."""
+        """Return the function of the route unchanged."""
         endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
         return endpoint
 

@@ -1,4 +1,4 @@
-"""Say in openapi.json which address asks for which key."""
+"""Describe in openapi.json which path needs which kind of key."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,11 +18,11 @@ _CODES = {
 
 
 def describe_keys(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """Return a function for `app.openapi` that adds the keys to the app's own description."""
+    """Return a function for `app.openapi` that adds the keys to the description that FastAPI generates."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
-        document = plain()  # made once, and then the same object each time
+        document = plain()  # FastAPI makes it once, and returns the same object each time
         schemes = document["components"].setdefault("securitySchemes", {})
         if _SCHEME in schemes:
             return document
@@ -34,7 +34,7 @@ def describe_keys(app: FastAPI) -> Callable[[], dict[str, Any]]:
         for path, operations in document["paths"].items():
             need = rule_of(path)[1].need
             for operation in operations.values() if need != "open" else ():
-                # Either the key or nothing, as the operator decides.
+                # Either the key or nothing is needed: the operator decides.
                 operation["security"] = [{_SCHEME: [need]}, {}]
                 for code, meaning in _CODES.items():
                     operation["responses"].setdefault(code, {"description": meaning, "content": _PROBLEM})

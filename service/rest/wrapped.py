@@ -34,16 +34,16 @@ class Urls:
 
 
 def unwrap(body: bytes) -> bytes | Urls:
-    """Return the image file in a request's body: the body itself, or what its text holds in base64.
+    """Return the image file in a request's body: the body itself, or the base64 image in its text.
 
-    The text can be base64, a data URL, {"image": "<base64>"} in JSON, or the form field `image`. If it is
-    {"url": "…"} or {"urls": ["…", …]} in JSON, return the URLs. A file that
-    is no image, for example HTML, is also returned, because the decoder's error names the file's format.
+    The text can be base64, a data URL, the JSON {"image": "<base64>"}, or the form field `image`. For the
+    JSON {"url": "…"} or {"urls": ["…", …]}, the function returns the URLs. It also returns a file that is no
+    image, for example HTML, because the decoder's error then names the file's format.
 
     Raises:
         UnsupportedImage: the text holds no image, for example a URL; the message says what to send.
-        UndecodableImage: the base64 is damaged, or the file has neither newlines nor zero bytes, as after
-            `curl -d`, which removes both.
+        UndecodableImage: the base64 is damaged, or the file has neither newlines nor zero bytes, because
+            `curl -d` has removed both.
         EmptyImage: the text holds nothing.
     """
     if _FORM.match(body):
@@ -124,7 +124,7 @@ def _from_text(text: str) -> bytes:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Yield a text in pieces, without cutting through an escape such as %2B."""
+    """Yield a text in pieces; no cut goes through an escape such as %2B."""
     begin = 0
     while begin < len(text):
         end = begin + _PIECE

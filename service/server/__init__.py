@@ -1,1 +1,1 @@
-"""The uvicorn servers, and what happens on a connection before a request: TLS, limits on heads, refusals."""
+"""Run the uvicorn servers, with TLS, limits on the heads of requests, and early refusals."""

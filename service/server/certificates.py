@@ -1,4 +1,4 @@
-"""Load the certificate files of the service, prove that they work, and take over renewed ones."""
+"""Load the certificate files of the service, check that they work, and take over renewed files."""
 
 import asyncio
 import logging
@@ -21,23 +21,24 @@ _INVALID_NOW = {  # the codes X509_V_ERR_CERT_HAS_EXPIRED and X509_V_ERR_CERT_NO
 }
 
 _Seen = tuple[tuple[int, ...], ...]
-"""Inode, size and times of change of each file."""
+"""Inode, size and times of change of each certificate file."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate and its key, ready for connections."""
+    """A certificate with its key, loaded into SSL contexts for connections."""
 
     of_callers: ssl.SSLContext  # for the main port; asks for a client certificate, if client_ca is set
     of_operator: ssl.SSLContext  # for the admin port; asks for none, since probes have none
-    expires_s: float  # since 1970
+    expires_s: float  # time at which the certificate expires, in seconds since 1970
 
 
 def load(files: TlsSettings) -> Pair:
-    """Return the pair in `files`, after a handshake with itself.
+    """Load the certificate and key in `files`, check them with a test handshake, and return the pair.
 
     Raises:
-        SettingsInvalid: a file is missing, broken or expired, the key is encrypted or another certificate's.
+        SettingsInvalid: a file is missing, broken or expired, or the key is encrypted or belongs to another
+            certificate.
     """
     of_operator = _context(files)
     expires_s = _prove(files, of_operator)
@@ -53,26 +54,26 @@ def load(files: TlsSettings) -> Pair:
 
 
 class Certificates:
-    """The pair in force, which `follow` replaces when its files have changed."""
+    """The current pair of certificate and key, which `follow` replaces when the files have changed."""
 
     def __init__(self, files: TlsSettings, metrics: Metrics) -> None:
-        """Load the pair.
+        """Load the certificate and its key.
 
         Raises:
-            SettingsInvalid: as `load`.
+            SettingsInvalid: for the same reasons as in `load`.
         """
         self._files = files
         self._metrics = metrics
-        self._reading = asyncio.Lock()  # what was read first must not be used last
+        self._reading = asyncio.Lock()  # one reading at a time, so that the newest files win
         self._seen = _look(files)
         self.pair = load(files)
         metrics.set_certificate_expiry(self.pair.expires_s)
 
     async def follow(self) -> None:
-        """Take over renewed files, until cancelled.
+        """Take over renewed files, until this task is cancelled.
 
-        Files are read when they have stayed as they are from one look to the next, because a certificate and
-        its key are written one after the other.
+        A certificate and its key are written one after the other. So changed files are read only after two
+        checks in a row have found them in the same state.
         """
         before = self._seen
         while True:
@@ -86,7 +87,7 @@ class Certificates:
             before = seen
 
     async def renew(self) -> None:
-        """Read the files; keep the pair in force, and log why, if they cannot be used."""
+        """Read the files and use their pair; if they cannot be used, log why, and keep the current pair."""
         async with self._reading:
             seen = _look(self._files)
             try:
@@ -128,10 +129,10 @@ def _context(files: TlsSettings) -> ssl.SSLContext:
 
 
 def _prove(files: TlsSettings, context: ssl.SSLContext) -> float:
-    """Shake hands with `context` as a client that trusts its certificate; return when this expires."""
+    """Do a test handshake with `context`; return when its certificate expires."""
     trusts = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusts.check_hostname = False
-    trusts.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # whoever signed it
+    trusts.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # trust it without its issuer
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
         trusts.load_verify_locations(files.cert)

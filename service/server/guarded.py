@@ -1,9 +1,9 @@
-"""Let uvicorn take only whole, unambiguous heads of requests, within limits on bytes, time and connections.
+"""Let uvicorn accept only complete, unambiguous heads of requests, and limit bytes, time and connections.
 
-uvicorn waits without a limit for the head of a request, keeps one of any size, and has no limit on
-connections. To a request that is not HTTP, it answers in the midst of the answer before. It goes on with what
-follows a request that ends the connection, and takes the body of one that asks for another protocol for a
-further request. Fields behind a body in chunks, it adds to the headers.
+uvicorn alone has these faults. It waits without a limit for the head of a request, keeps a head of any size,
+and has no limit on connections. If bytes are not HTTP, its error goes into the middle of the previous answer.
+After a request that ends the connection, it still parses what follows. It takes the body of a request for
+another protocol as a further request. It adds the trailer fields after a chunked body to the headers.
 """
 
 import asyncio
@@ -40,14 +40,14 @@ LINGER_S = 1.0  # after a 431, so that a client that is still sending its head c
 
 @dataclass(frozen=True)
 class Port:
-    """What the connections of one port have in common."""
+    """The properties that all connections of one port share."""
 
     is_admin: bool = False
     max_connections: int | None = None
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol for one HTTP/1.1 connection, with guards before it."""
+    """uvicorn's protocol for one HTTP/1.1 connection, with additional checks and limits."""
 
     def __init__(
         self,
@@ -62,13 +62,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self._port = port or Port()
         self._answers: HeadAnswers = cast("FastAPI", config.app).state.head_answers
         self._running: RequestResponseCycle | None = None  # the newest request that the app has had
-        self._deaf = False  # whether all that still arrives is dropped
+        self._deaf = False  # whether all further bytes are dropped
         self._in_head = False
-        self._untold_bytes = 0  # that have arrived since the parser last told of a head or a part of a body
+        self._untold_bytes = 0  # bytes since the parser last reported a head or a part of a body
         self._clock: asyncio.TimerHandle | None = None  # set while a head must end in time
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first head, or refuse the connection."""
+        """Start the time limit for the first head, or refuse the connection."""
         self.transport = transport
         most = self._port.max_connections
         if most is not None and len(self.connections) >= most:
@@ -80,7 +80,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request that the app answers: uvicorn tells the newest one, which may wait behind it."""
+        """Notify the request that the app is answering; uvicorn notifies only the newest request."""
         self._stop_clock()
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -88,7 +88,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived, unless nothing more is taken."""
+        """Parse the bytes that have arrived, unless this connection ignores all further bytes."""
         if self._deaf:
             return
         self._untold_bytes += len(data)
@@ -107,7 +107,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # ---- what the parser tells ---------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Begin with a head."""
+        """Note that a head begins."""
         if self._deaf:
             return
         super().on_message_begin()
@@ -116,7 +116,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.scope["state"][IS_ADMIN_PORT] = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, as uvicorn does; drop fields behind a body, which the app would take for headers."""
+        """Store a header, as uvicorn does; drop trailer fields, which the app would take for headers."""
         if self._in_head:
             name = name.lower()
             if name == b"expect" and value.lower() == b"100-continue":
@@ -124,7 +124,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Take a request, or refuse it."""
+        """Check a complete head; accept the request or refuse it."""
         self._in_head = False
         self._untold_bytes = 0
         self._stop_clock()
@@ -144,17 +144,17 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_request(self) -> None:
-        """Take a request whose head is sound."""
+        """Pass on a request whose head has passed the checks."""
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body."""
+        """Pass on a part of a body."""
         self._untold_bytes = 0
         if not self._deaf:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Wait for the next head, if there may be one."""
+        """End the request, and ignore further bytes if the connection must end with it."""
         self._untold_bytes = 0
         if not self._deaf:
             super().on_message_complete()
@@ -163,17 +163,17 @@ class GuardedProtocol(HttpToolsProtocol):
     # ---- refusals ----------------------------------------------------------------------------
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what the parser cannot read."""
+        """Refuse bytes that the parser cannot read."""
         self.refuse(NOT_HTTP)
 
     def refuse(self, fault: Fault) -> None:
-        """Answer a faulty request, after the answers before it, and close the connection."""
+        """Answer a faulty request after all earlier requests are answered, and close the connection."""
         if self._deaf:
             return
         self._deaf = True
         self._stop_clock()
         last: RequestResponseCycle | None = self.cycle if self.is_busy() else None
-        if last is not None and last.more_body and self.pipeline:  # it has not begun, and cannot
+        if last is not None and last.more_body and self.pipeline:  # the app has not begun it
             self.pipeline.popleft()
             last = self.pipeline[0][0] if self.pipeline else self._running
         if last is not None and not last.more_body:
@@ -218,10 +218,10 @@ class GuardedProtocol(HttpToolsProtocol):
     # ---- of uvicorn --------------------------------------------------------------------------
 
     def _should_upgrade(self) -> bool:
-        return False  # to WebSockets, even if a library for them is installed
+        return False  # never upgrade to WebSockets, even if a library for them is installed
 
     def _unsupported_upgrade_warning(self) -> None:
-        pass  # it would advise to install one
+        pass  # uvicorn would advise to install a WebSocket library
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -235,7 +235,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, cast("ASGI3Application", answer))
 
     async def _cut(self, cycle: RequestResponseCycle) -> None:
-        """End a request that has no time left; uvicorn would write a traceback, as if it were a defect."""
+        """End a request cleanly when the time to stop is over; uvicorn would write a traceback instead."""
         request_id: str = cycle.scope["state"].get("request_id", "")
         log.warning("request_cut", extra={"path": cycle.scope["path"][:200], "id": request_id})
         if not cycle.response_started:

@@ -1,7 +1,8 @@
-"""Accept connections and encrypt them before the service reads from them, within a limit on time.
+"""Accept connections, and complete their TLS handshakes within a time limit before requests are read.
 
-The event loop's own servers do not tell of a handshake that failed or still goes on. So there would be no
-line in the log for a caller whose certificate is not accepted, and no limit on such connections.
+The event loop's own servers do not report handshakes that failed or are still running. Without this module,
+the log would have no line for a caller whose certificate is not accepted, and connections in a handshake
+would have no limit.
 """
 
 import asyncio
@@ -18,12 +19,12 @@ log = logging.getLogger(__name__)
 
 HANDSHAKE_S = 10.0  # how long a handshake may take
 _CLOSE_S = 5.0  # how long a client may take to say that it has seen the end of the connection
-_LOG_EVERY_S = 0.1  # of failures in between, the next line says the number
-_NO_ROOM_S = 0.1  # how long to wait if the system has no room for a further connection
+_LOG_EVERY_S = 0.1  # the next line says how many failures were left out in between
+_NO_ROOM_S = 0.1  # pause if the system cannot accept a further connection
 
 
 class Handshakes:
-    """The connections of one port that are being encrypted."""
+    """The connections of one port whose TLS handshake is running."""
 
     def __init__(
         self,
@@ -32,12 +33,12 @@ class Handshakes:
         is_full: Callable[[], bool],
         metrics: Metrics,
     ) -> None:
-        """Hand over encrypted connections.
+        """Prepare to accept connections, and to hand them over after the handshake.
 
         Args:
-            make: makes the protocol that an encrypted connection gets.
-            context: returns the SSL context in force.
-            is_full: returns whether there may be no more connections.
+            make: creates the asyncio protocol for an encrypted connection.
+            context: returns the current SSL context.
+            is_full: returns whether the limit on connections is reached.
             metrics: counts the connections that are refused.
         """
         self._make = make
@@ -48,7 +49,7 @@ class Handshakes:
         self._failure_logged, self._failures_omitted = -math.inf, 0
 
     async def accept(self, listener: socket.socket) -> None:
-        """Accept connections until cancelled; then end the handshakes, too."""
+        """Accept connections until this task is cancelled; then cancel the running handshakes, too."""
         loop = asyncio.get_running_loop()
         is_logged = False
         try:

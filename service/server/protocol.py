@@ -1,11 +1,11 @@
-"""Let uvicorn refuse images before it makes a task for them, and drop their bodies as they arrive.
+"""Let uvicorn refuse requests with images before it creates a task for them, and drop their bodies.
 
-uvicorn has no setting for this: it makes a task for each request, keeps its body in memory, stops and resumes
-the reading from its socket, and writes the head and the body of an answer apart.
+uvicorn has no setting for this. For each request, it creates a task, keeps the body in memory, and pauses and
+resumes the reading from the socket. It writes the head and the body of an answer separately.
 
-uvicorn also waits without a limit for a client that does not read its answers. With a second request on its
-way, such a client would keep a place in the service for ever. Everything else is uvicorn's own, behind the
-guards of guarded.py.
+uvicorn also waits without a limit for a client that does not read its answers. If such a client had sent a
+second request, it would occupy a place in the service for ever. DoorProtocol therefore aborts such
+connections. Everything else is done by uvicorn, and by the checks of guarded.py.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ from service.rest.middleware.wrap import DROP_S, SILENT_S
 from service.server.guarded import GuardedProtocol, Port
 from service.serving.detect import DetectService
 
-_READ_FIRST_S = 0.01  # for one turn of the event loop
+_READ_FIRST_S = 0.01  # time for the event loop to read from its sockets
 UNREAD_S = 60.0  # as nginx's send_timeout: how long a client may take nothing of its answers
 
 
 class DoorProtocol(GuardedProtocol):
-    """uvicorn's protocol for one HTTP/1.1 connection, with the doorstep of the service before the app."""
+    """uvicorn's protocol for one HTTP/1.1 connection, which asks the doorstep before it calls the app."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class DoorProtocol(GuardedProtocol):
         state = cast("FastAPI", config.app).state
         self._doorstep: Doorstep = state.doorstep
         self._service: DetectService = state.service
-        self._refused_s: float | None = None  # since when the body of a refused request has been dropped
+        self._refused_s: float | None = None  # when the dropping of a refused request's body began
         self._ends = False  # whether the connection ends with that body
         self._unread: asyncio.TimerHandle | None = None  # set while the client does not read fast enough
 
     def on_request(self) -> None:
-        """Refuse the request here, or leave it to the app."""
+        """Refuse the request here, or pass it to the app."""
         refused = self._doorstep.refuse(self.url, self.headers) if self._is_plain() else None
         if refused is None:
             super().on_request()
@@ -64,14 +64,14 @@ class DoorProtocol(GuardedProtocol):
         self._refused_s = self.loop.time()
 
     def on_body(self, body: bytes) -> None:
-        """Drop a part of the body of a refused request."""
+        """Take a part of a body; drop it if the request was refused here."""
         if self._refused_s is None:
             super().on_body(body)
         else:
             self._untold_bytes = 0
 
     def on_message_complete(self) -> None:
-        """Wait for the next request."""
+        """End the request; after a refusal, wait for the next request or close the connection."""
         if self._refused_s is None:
             super().on_message_complete()
             return
@@ -86,10 +86,10 @@ class DoorProtocol(GuardedProtocol):
             self._doorstep.hold().add_done_callback(self._on_let_go)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived; do not wait for the rest of a refused body for ever."""
+        """Parse the bytes that have arrived; limit the time that a refused body may still take."""
         super().data_received(data)
         if self._refused_s is not None:
-            if self.timeout_keep_alive_task is not None:  # of an answer before, if they came together
+            if self.timeout_keep_alive_task is not None:  # the previous answer's timer
                 self.timeout_keep_alive_task.cancel()
             left_s = self._refused_s + DROP_S - self.loop.time()
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -97,10 +97,10 @@ class DoorProtocol(GuardedProtocol):
             )
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, unless a request has arrived on it that is only not read yet.
+        """Close an idle connection, unless a request has arrived on it that the event loop has not read yet.
 
-        The timer may be late, after other work or a suspension of this process (fault gateway-suspended of
-        tests/faults), and then runs before the loop reads from the sockets.
+        The timer may be late, after other work or after a suspension of this process (see the fault
+        gateway-suspended in tests/faults). A late timer runs before the event loop reads from the sockets.
         """
         if self._refused_s is None and self._has_unread():
             again = self.timeout_keep_alive_handler
@@ -109,7 +109,7 @@ class DoorProtocol(GuardedProtocol):
             super().timeout_keep_alive_handler()
 
     def _has_unread(self) -> bool:
-        """Return whether the system has something for this connection that the loop has not read."""
+        """Return whether the system holds bytes for this connection that the event loop has not read."""
         if self.transport.is_closing() or sys.platform == "win32":
             return False
         waiting = select.poll()
@@ -122,12 +122,12 @@ class DoorProtocol(GuardedProtocol):
         self._watch_reading()
 
     def resume_writing(self) -> None:
-        """Go on with the answer; the client reads."""
+        """Continue with the answer, because the client reads again."""
         self._watch_no_more()
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Stop the timer of this connection when it is lost."""
         self._watch_no_more()
         super().connection_lost(exc)
 
@@ -136,14 +136,14 @@ class DoorProtocol(GuardedProtocol):
         return self._refused_s is not None or super().is_busy()
 
     def shutdown(self) -> None:
-        """Close the connection, but not while a refused body arrives: the client could lose the answer."""
+        """Close the connection; wait for the end of a refused body, or the client could lose the answer."""
         if self._refused_s is None:
             super().shutdown()
         else:
             self._ends = True
 
     def _is_plain(self) -> bool:
-        """Return whether it is a POST on a connection that has no other answer to send."""
+        """Return whether the request is a POST, and no other answer of this connection is pending."""
         # uvicorn closes after HTTP/1.0, but with keep-alive, the parser goes on to what was sent behind it.
         return (
             self.parser.get_method() == b"POST"

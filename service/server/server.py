@@ -34,7 +34,7 @@ _ADMIN_DRAIN_S = 2  # how long the last answers on the admin port may take
 def server_of(
     app: FastAPI, settings: Settings, max_connections: int, admin_listener: socket.socket | None
 ) -> "MainServer":
-    """Return the server of the main port; it runs one for `admin_listener` beside it.
+    """Return the server of the main port; this server also runs one for `admin_listener`.
 
     Raises:
         SettingsInvalid: a certificate file cannot be used.
@@ -51,7 +51,7 @@ def server_of(
             access_log=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            proxy_headers=False,  # else callers on this machine could choose the address that the log shows
+            proxy_headers=False,  # otherwise, callers on this machine could choose the address in the log
             lifespan=lifespan,
             timeout_graceful_shutdown=drain_s,
         )
@@ -68,7 +68,7 @@ class PortServer(uvicorn.Server):
     """A uvicorn server of one port, with limits on connections, and with TLS if there are certificates."""
 
     def __init__(self, config: uvicorn.Config, port: Port, certificates: Certificates | None) -> None:
-        """Serve the app of `config` on the sockets that `startup` gets."""
+        """Prepare to serve the app of `config` on the sockets that `startup` receives."""
         super().__init__(config)
         self._port = port
         self._certificates = certificates
@@ -82,12 +82,12 @@ class PortServer(uvicorn.Server):
         return cast("DetectService", cast("FastAPI", self.config.app).state.service)
 
     def open_connections(self) -> int:
-        """Return the number of open connections, with those that are being encrypted."""
+        """Return the number of open connections, including those whose TLS handshake is running."""
         shaking = 0 if self._handshakes is None else len(self._handshakes.running)
         return len(self.server_state.connections) + shaking
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the app, then listen."""
+        """Start the app, then listen on the sockets."""
         if self._certificates is None:
             await super().startup(sockets)
         else:
@@ -99,7 +99,7 @@ class PortServer(uvicorn.Server):
         self.listens.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no more connections, and answer what is in flight."""
+        """Accept no more connections, and answer the requests in flight."""
         for task in self._accepting:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
@@ -126,7 +126,7 @@ class AdminServer(PortServer):
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Leave the signals to the main server."""
+        """Install no signal handlers, because the main server handles the signals."""
         yield
 
 
@@ -140,7 +140,7 @@ class MainServer(PortServer):
         certificates: Certificates | None,
         beside: tuple[AdminServer, socket.socket] | None = None,
     ) -> None:
-        """Serve the app of `config`, and run the server of the admin port `beside` it."""
+        """Prepare to serve the app of `config`, and to run the admin port's server `beside` it."""
         super().__init__(config, port, certificates)
         self._beside = beside
         self._admin: asyncio.Task[None] | None = None
@@ -149,13 +149,13 @@ class MainServer(PortServer):
         self.service.metrics.count_connections(self.open_connections)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop."""
+        """Begin to stop, because a signal has arrived."""
         self.service.stopping = True
         self._delay_s = self.service.settings.shutdown_delay_s if sig == signal.SIGTERM else 0.0
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the app, listen on both ports, and follow the certificates."""
+        """Start the app, listen on the ports, and follow changes of the certificate files."""
         await super().startup(sockets)
         if self._certificates is not None:
             self._following = asyncio.create_task(self._certificates.follow())
@@ -164,14 +164,14 @@ class MainServer(PortServer):
             self._admin = asyncio.create_task(admin.serve(sockets=[listener]))
             listens = asyncio.create_task(admin.listens.wait())
             await asyncio.wait((self._admin, listens), return_when=asyncio.FIRST_COMPLETED)
-            if self._admin.done():  # it cannot listen, for example
+            if self._admin.done():  # for example because it cannot listen
                 listens.cancel()
                 await self._admin
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take new requests for the configured time, then answer what is in flight.
+        """Accept new requests for the configured time, then answer the requests in flight.
 
-        The admin port answers until then.
+        The admin port answers until the requests in flight have been answered.
         """
         end_s = monotonic() + self._delay_s
         while monotonic() < end_s and self._delay_s:  # Ctrl-C sets it to 0

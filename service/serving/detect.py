@@ -29,7 +29,7 @@ _IMAGES_AT_ONCE = 4  # images of one request at once: enough for a server's batc
 
 
 class DetectService:
-    """Predicts objects or classes for images, whatever protocol brings the requests.
+    """The service that predicts objects or classes for images, independent of the protocol of the requests.
 
     All methods must be called from the event loop.
 
@@ -58,7 +58,7 @@ class DetectService:
         return self._admission.enter(size_bytes)
 
     def admit_more(self, size_bytes: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Count more bytes for an admitted request, whose images are fetched; see `Admission.grow`.
+        """Count more bytes for an admitted request whose images are fetched by URL; see `Admission.grow`.
 
         Raises:
             Overloaded: too many bytes are already in flight.
@@ -68,9 +68,9 @@ class DetectService:
     def check_wait(
         self, params: DetectParams, size_bytes: int, priority: Priority, allowed_s: float | None = None
     ) -> None:
-        """Check that an image which came now would be answered in time.
+        """Check that an image would be answered in time if it arrived now.
 
-        Do nothing if no version would answer: then `choose` raises the better error.
+        If no version of a model could answer, do nothing, because `choose` raises a more precise error.
 
         Args:
             params: parameters of the request.
@@ -147,11 +147,12 @@ class DetectService:
     ) -> list[Answered | ServiceError]:
         """Return an answer or an error for each image of a request, in order.
 
-        The images of an admitted request all get their turns, however long the queue is by then. At most
-        _IMAGES_AT_ONCE of them run at once.
+        Because the request has been admitted, all its images get their turns, even if the queue has become
+        long. At most _IMAGES_AT_ONCE of them run at the same time.
 
         Args:
-            images: bytes of the image files; an error, instead of one that could not be had, is its answer.
+            images: bytes of the image files; in place of a file that could not be fetched, an error, which
+                becomes its answer.
             params: parameters of the request, for all images.
             contexts: id and deadline for each image.
         """
@@ -187,9 +188,10 @@ class DetectService:
         return await self._threads.run(context, lambda: to_preview(decode(data, *limits).pixels))
 
     async def drawing(self, data: bytes, params: DetectParams, answered: Answered) -> bytes:
-        """Return an image file as JPEG, upright and of its own size, with its answer drawn into it.
+        """Return an image file as JPEG, upright and at its own size, with the predictions drawn into it.
 
-        The file is decoded again, so that no request keeps pixels in memory while it waits for a thread.
+        The method decodes the file again, so that no request keeps pixels in memory while it waits for a
+        thread.
 
         Args:
             data: bytes of the image file.
@@ -273,7 +275,7 @@ class DetectService:
             raise NotReady("it is stopping")
 
     async def close(self) -> None:
-        """Stop the service: wait for the stages that are running.
+        """Stop the service, after the running stages have ended.
 
         The caller must not call any other method afterwards.
         """

@@ -1,4 +1,4 @@
-"""Serve the models of the local repository in this process, each checked with its golden sample first."""
+"""Serve the models of the local repository in this process, after a check with their golden samples."""
 
 import asyncio
 import logging
@@ -86,7 +86,7 @@ class LocalModels:
                 changes.removed.append(self._describe(name))
                 self._models.put(self._name, name, {}, [])
                 self._retire(self._served.pop(name))
-        if changes.loaded:  # after the last one, because each needs again what the one before has used
+        if changes.loaded:  # once, after all models: every loading uses the same memory again
             await asyncio.to_thread(return_unused)
         self._report(changes)
         return changes
@@ -152,7 +152,7 @@ def check_default(settings: Settings, models: Models, broken: dict[str, ServiceE
         broken: the local models that could not be loaded, by name.
 
     Raises:
-        ArtifactBroken: the default model is in the repository, and could not be loaded.
+        ArtifactBroken: the default model is in the repository, but could not be loaded.
         SettingsInvalid: the default model is not in the repository, and no backend is a Triton server.
     """
     default = models.default

@@ -79,7 +79,7 @@ class Models:
         return self._routes[wanted]
 
     def in_force(self) -> tuple[ServedVersion, ...]:
-        """Return the current version of every route that has a version."""
+        """Return the version that each route serves by default, for all routes that have a version."""
         routes = [route for by_backend in self._routes.values() for route in by_backend.values()]
         return tuple(route.current for route in routes if route.current is not None)
 
@@ -105,8 +105,8 @@ class Models:
     def set_broken(self, backend: BackendName, broken: Mapping[str, str]) -> None:
         """Record which local models of a backend cannot be served in their newest version, and why.
 
-        Also forget the models that are neither served nor broken any more. With a configured Triton server,
-        forget none, because Triton may serve these models later.
+        Also forget the models that are no longer served or broken. If a Triton server is configured, forget
+        no model, because Triton may serve it later.
         """
         self.broken[backend] = broken
         self.notes[backend] = "; ".join(f"model {name!r} on {backend}: {why}" for name, why in broken.items())

@@ -14,7 +14,7 @@ from service.settings import Settings
 log = logging.getLogger(__name__)
 
 Reload = Callable[[], Awaitable[Changes]]
-"""Reads the local repository again; raises ReloadIncomplete if a model is broken."""
+"""A function that reads the local repository again; it raises ReloadIncomplete if a model is broken."""
 
 
 @asynccontextmanager
@@ -43,7 +43,7 @@ async def open_models(settings: Settings, models: Models) -> AsyncIterator[Reloa
 
 
 class _Readings:
-    """Reads the local repository again, once for all who ask while an earlier reading is not over."""
+    """Repeated readings of the local repository; calls during one reading share the next reading."""
 
     def __init__(self, local: Sequence[LocalModels]) -> None:
         self._local = local

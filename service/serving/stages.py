@@ -22,7 +22,7 @@ class Finished:
     """The result of the stages of one image."""
 
     image_hw: tuple[int, int]
-    notes: tuple[str, ...]  # what of the file was not looked at
+    notes: tuple[str, ...]  # notes on parts of the file that were not used
     result: Result
     experts: tuple[ExpertActivation, ...]
     compute: Compute
@@ -32,9 +32,9 @@ class Finished:
 class ImageStages:
     """The image of one request, from its file to the model input, for one backend after another.
 
-    A JPEG is decoded no larger than the model input needs. The pixels of the image are dropped as soon as
-    the model input is made from them, because an image may be a hundred times as large. If the request moves
-    to a backend whose version of the model has a different model input, the image is decoded again.
+    A JPEG is decoded no larger than the model input needs. The pixels of the image are dropped as soon as the
+    model input has been made from them, because they may need a hundred times as much memory. If the request
+    moves to a backend whose version of the model has a different model input, the image is decoded again.
     """
 
     def __init__(self, data: bytes, max_pixels: int, bits: int | None) -> None:
@@ -53,7 +53,7 @@ class ImageStages:
         return len(self._data)
 
     def place(self, spec: ImagesInput) -> Placed:
-        """Return the image in a model input; decode the file unless it is there already."""
+        """Return the image in a model input; decode the file unless this model input exists already."""
         if self._placed is None or self._placed[0] != spec:
             started = perf_counter()
             image = decode(self._data, self._max_pixels, self._bits, fit_of(spec))
@@ -76,14 +76,14 @@ class Attempt:
         self._idle_since = perf_counter()  # when this image last began to wait
 
     def prepare(self) -> Mapping[str, NDArray[Any]]:
-        """Return the graph's inputs: decode and preprocess."""
+        """Decode and preprocess the image, and return the graph's inputs."""
         self._image.queue_s += perf_counter() - self._idle_since
         self._placed = self._image.place(self._manifest.images)
         self._idle_since = perf_counter()
         return self._manifest.feed(self._placed.canvas, self._params.controls)
 
     def finish(self, outputs: RawOutputs, infer_s: float) -> Finished:
-        """Return what was found, the experts, the compute and the stage times: postprocess."""
+        """Postprocess the outputs: return the predictions, the experts, the compute and the stage times."""
         image, manifest, started = self._image, self._manifest, perf_counter()
         image.queue_s += max(0.0, started - self._idle_since - infer_s)
         result: Result = task_of(manifest).read(outputs, self._params, self._placed)

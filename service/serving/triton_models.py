@@ -79,7 +79,7 @@ class _Judgement:
 
 @dataclass(frozen=True)
 class _Proof:
-    """A running check of a version; the code calls such a check a proof."""
+    """A running check of a version; in this code, such a check is called a proof."""
 
     task: asyncio.Task[None]
     began_at: float  # on the clock of time.monotonic
@@ -93,7 +93,7 @@ class _Proof:
 
 
 class TritonFollower:
-    """Follows a Triton server: reads its repository index, checks new versions, then serves them.
+    """A follower of one Triton server: it reads the repository index, checks new versions, and serves them.
 
     While a new version is checked, the old versions answer requests.
     """
@@ -111,7 +111,7 @@ class TritonFollower:
         Args:
             channel: gRPC channel to the server.
             memory: shared memory for the images; None to send images in the gRPC message.
-            threads: threads in which images are decoded, and predictions read.
+            threads: threads in which images are decoded and predictions are read.
             settings: settings of the service.
             models: the served models, whose Triton routes are kept up to date.
         """
@@ -132,7 +132,7 @@ class TritonFollower:
         self._looked_at = 0.0  # when the last finished reading of the index began
 
     async def run(self) -> None:
-        """Read the repository index every `refresh_s` seconds, until cancelled."""
+        """Read the repository index every `refresh_s` seconds, until this task is cancelled."""
         while True:
             try:
                 await self.look()
@@ -190,7 +190,7 @@ class TritonFollower:
         self._report()
 
     async def _find_out(self, one: RepositoryVersion) -> tuple[Manifest, str] | None:
-        """Return the manifest and sha256 of a version, if it must be checked.
+        """Return the manifest and sha256 of a version if the version must be checked.
 
         Return None if a valid result exists already, or if the version is not ready or has no readable
         manifest.

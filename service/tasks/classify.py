@@ -51,7 +51,7 @@ class ClassifyTask:
         self._manifest = manifest
 
     def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Classes:
-        """Return the most probable of the requested classes; of equal scores, the lower class id is first.
+        """Return the most probable requested classes; if scores are equal, the lower class id comes first.
 
         Raises:
             BackendFailed: a probability is NaN or infinite.

@@ -87,17 +87,17 @@ class DetectTask:
 
 @dataclass(frozen=True)
 class Found:
-    """The detections in one image, and where the graph's outputs hold more about each of them."""
+    """The detections in one image, and for each its row in the graph's outputs."""
 
     detections: Detections
     rows: NDArray[np.int64]  # (N,) of the outputs that have one row for each box
 
 
 def candidates_in(manifest: Manifest, outputs: RawOutputs) -> tuple[Candidates, NDArray[np.int64]]:
-    """Return the best boxes before suppression, best first, and for each its row in the graph's outputs.
+    """Return the best boxes before suppression, best first, and the row of each in the graph's outputs.
 
-    If the manifest's `selection` is "service", the boxes are selected here; otherwise the graph did it. They
-    are in pixels of the model input.
+    If the manifest's `selection` is "service", this function selects the boxes; otherwise, the graph has
+    selected them. The boxes are in pixels of the model input.
     """
     settings = manifest.task_settings
     assert isinstance(settings, DetectSettings)
@@ -122,8 +122,8 @@ def find(
         outputs: the graph's outputs by name, for a batch of one image.
         params: the resolved parameters of the request.
         placed: the image in the model input.
-        angles: radians, clockwise, of every row of the outputs, if the model's boxes are rotated. Such boxes
-            are not clipped to the image.
+        angles: for a model with rotated boxes, the angle of each row of the outputs, in radians, clockwise.
+            Rotated boxes are not clipped to the image.
     """
     assert isinstance(placed.place, Letterbox)
     candidates, places = candidates_in(manifest, outputs)
@@ -145,7 +145,7 @@ def find(
 
 
 def prediction_fields(detections: Detections, manifest: Manifest) -> list[dict[str, Any]]:
-    """Return the values of the fields of a Prediction for each detection, highest confidence first."""
+    """Return the field values of the Prediction of each detection, highest confidence first."""
     names = manifest.class_names
     rows = zip(
         detections.boxes_xyxy.astype(float).tolist(),
@@ -168,7 +168,7 @@ def prediction_fields(detections: Detections, manifest: Manifest) -> list[dict[s
 
 
 def compare_golden(result: Detections, golden: Golden, manifest: Manifest) -> list[tuple[int, int]]:
-    """Compare detections with those of the golden sample; return the pairs of rows, result's row first.
+    """Compare detections with the golden detections; return the matching rows as pairs (result, golden).
 
     Raises:
         ArtifactBroken: the sample has no detections, or their arrays do not fit each other.
@@ -194,7 +194,7 @@ def compare_golden(result: Detections, golden: Golden, manifest: Manifest) -> li
 
 
 def golden_rows(golden: Golden, name: str, sizes: tuple[int, ...]) -> NDArray[Any]:
-    """Return an array of the golden sample that has one row of `sizes` for each golden detection.
+    """Return an array of the golden sample: for each golden detection, one row with the shape `sizes`.
 
     Raises:
         ArtifactBroken: the array is missing or has another shape.
@@ -210,10 +210,11 @@ def compare_detections(
 ) -> list[tuple[int, int]]:
     """Compare two sets of detections, matched by class and IoU; return the pairs (row of got, of want).
 
-    They are not matched by row, because detections with equal scores can be in either order.
+    The function does not match detections by row, because detections with equal scores can be in either
+    order.
 
-    If a score differs from `conf` by no more than the tolerance, its detection is allowed to be in only one
-    of the sets.
+    A detection may be missing in one of the sets if its score differs from `conf` by no more than the
+    tolerance.
 
     Raises:
         ArtifactMismatch: a box or score differs, or a detection is missing or extra.

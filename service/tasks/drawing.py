@@ -1,4 +1,4 @@
-"""Draw the predictions for an image into it, as clients draw the JSON answer."""
+"""Draw the predictions for an image into the image, in the same way as clients draw the JSON answer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ from service.tasks.segment import RleMask, Segments
 def draw(image: Image, result: Result, manifest: Manifest, context: RequestContext) -> None:
     """Draw the predictions for an image into its pixels: the objects, or the classes in a corner.
 
-    The coordinates and confidences are those of the JSON answer, with its rounding.
+    The drawing uses the rounded coordinates and confidences of the JSON answer.
 
     Args:
         image: (H, W, 3) RGB, contiguous; it is changed.

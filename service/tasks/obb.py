@@ -74,7 +74,7 @@ class OrientedTask:
         ]
 
     def compare(self, result: OrientedBoxes, golden: Golden) -> None:
-        """Compare the boxes with those of the golden sample; angles that differ by pi are the same.
+        """Compare the boxes with those of the golden sample; angles that differ by pi count as equal.
 
         Raises:
             ArtifactBroken: the sample has no detections or angles, or their arrays do not fit each other.

@@ -63,7 +63,7 @@ class PoseTask:
         self._settings = manifest.task_settings
 
     def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Poses:
-        """Return the objects of one image, with keypoints that are not clipped to the image."""
+        """Return the objects of one image with their keypoints, which may lie outside the image."""
         assert isinstance(placed.place, Letterbox)
         found = find(self._manifest, outputs, params, placed)
         keypoints = self._manifest.read(outputs, "keypoints")[0][found.rows].astype(np.float32)

@@ -73,7 +73,7 @@ class SegmentTask:
         self._settings = manifest.task_settings
 
     def read(self, outputs: RawOutputs, params: ResolvedParams, placed: Placed) -> Segments:
-        """Return the objects of one image; only the masks of these objects are computed."""
+        """Return the objects of one image; compute masks only for the objects that are returned."""
         assert isinstance(placed.place, Letterbox)
         found = find(self._manifest, outputs, params, placed)
         if params.masks == "off":

@@ -12,7 +12,7 @@ _USUAL_TURNS = 2
 
 
 class Admission:
-    """Limits on the requests in flight, including waiting ones, and on the bytes of their bodies.
+    """Limits on the requests in flight, including waiting requests, and on the bytes of their bodies.
 
     Both limits bound the memory that requests can use. Use it in the event loop only.
     """
@@ -45,12 +45,13 @@ class Admission:
 
     @contextmanager
     def grow(self, size_bytes: int) -> Iterator[Callable[[int], None]]:
-        """Count `size_bytes` more bytes for a request in flight, during the block.
+        """During the block, count `size_bytes` more bytes for a request in flight.
 
-        Yields a function that lowers this number, once it is known how many are used.
+        It yields a function that lowers this number when the real number of bytes is known.
 
         Raises:
-            Overloaded: there would be too many bytes in flight; never if this is the only request.
+            Overloaded: there would be too many bytes in flight. If this is the only request, it is always
+                allowed.
         """
         self._check_bytes(size_bytes, others=self._requests > 1)
         counted = size_bytes
@@ -76,7 +77,7 @@ class Admission:
 
 
 def check_wait(wait_s: float, turn_s: float, longest_s: float | None, allowed_s: float) -> None:
-    """Check that an image's turn would come soon enough; an image that need not wait always passes.
+    """Check that an image's turn would come soon enough; an image without a wait always passes.
 
     Args:
         wait_s: predicted seconds until the turn.

@@ -50,7 +50,7 @@ class Breaker:
         return self._clock() - self.last_success
 
     def succeeded(self, began: float) -> None:
-        """Record that a request, begun at `began`, was answered."""
+        """Record that a request that began at `began` was answered."""
         self.last_success = self._clock()
         if self.state is State.CLOSED and began >= self._changed_at:
             self._in_a_row = 0
@@ -80,7 +80,7 @@ class Breaker:
             self._change(State.CLOSED, "")
 
     def probe_undecided(self) -> None:
-        """Open a half-open breaker again, because its probe did not run and so shows nothing."""
+        """Open a half-open breaker again, because its probe did not run and so proves nothing."""
         if self.state is State.HALF_OPEN:
             self._change(State.OPEN, self.why)
 

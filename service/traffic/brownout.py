@@ -1,4 +1,4 @@
-"""Run fewer experts when images wait, before any is refused: a controller between the operator's bounds."""
+"""Run fewer experts while images wait, within the operator's bounds, before any image is refused."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,15 +13,15 @@ _TARGET_TURNS = 0.5  # wait to hold, in durations of a turn; at two, images are 
 _GAIN, _GAIN_PER_S = 0.1, 0.3  # proportional and integral; found with the queue in test_brownout.py
 _FASTEST_PER_S = 1.0  # largest change of the effort in a second
 _LONGEST_GAP_S = 0.5  # without images, time counts as at most so many seconds
-_STEPS = 8  # in which quality is lowered, so that the experts in force do not change with every image
-_SLACK = 0.75  # of a step: how far the effort must fall below a step before the step is taken back
+_STEPS = 8  # quality is lowered in steps, so that the number of experts does not change with every image
+_SLACK = 0.75  # part of a step by which the effort must fall below a step before the step is undone
 
 
 class Brownout:
-    """Says by how much to lower the number of experts on one backend. Use it in the event loop only.
+    """A controller of how many experts run on one backend. Use it in the event loop only.
 
-    The effort, 0 to 1, follows the wait for a turn by a proportional-integral rule; 0 is the models' own
-    default, 1 are the operator's bounds.
+    A proportional-integral controller computes the effort, 0 to 1, from the time that images wait for their
+    turn. With effort 0, the models' own defaults apply; with effort 1, the operator's bounds apply.
     """
 
     def __init__(
@@ -34,9 +34,10 @@ class Brownout:
 
         Args:
             settings: the bounds; without bounds, quality is never lowered.
-            on_step: called after each image's wait, with the effort in force and the seconds since the last
-                image if quality was lowered in them, else 0.
-            clock: the time in seconds.
+            on_step: called after each image's wait with two numbers: the current effort, and the seconds
+                since the last call if quality was lowered during them. If quality was not lowered, the second
+                number is 0.
+            clock: returns the time in seconds.
         """
         self._settings = settings
         self._on_step = on_step
@@ -47,11 +48,11 @@ class Brownout:
 
     @property
     def effort(self) -> float:
-        """Return the effort in force: 0, 1/8, 2/8, … 1."""
+        """Return the current effort: 0, 1/8, 2/8, … 1."""
         return self._step / _STEPS
 
     def waited(self, wait_s: float, turn_s: float) -> None:
-        """Take the wait of an image whose turn has come into account.
+        """Update the effort with the wait of an image whose turn has come.
 
         Args:
             wait_s: seconds that the image waited.
@@ -77,10 +78,10 @@ class Brownout:
     def lower(
         self, resolved: ResolvedParams, params: DetectParams, manifest: Manifest
     ) -> tuple[ResolvedParams, bool]:
-        """Return the parameters with the controls in force, and whether they are lower than the defaults.
+        """Return the parameters with the controls for the current effort, and whether they are lowered.
 
-        Controls that the request gives stay, and so does everything with quality=high. A dense graph computes
-        all experts anyway, so it always gets what was asked for.
+        Controls that the request itself sets stay unchanged. With quality=high, all controls stay unchanged.
+        A dense graph computes all experts anyway, so its controls are never lowered.
 
         Args:
             resolved: parameters with the model's defaults.
@@ -100,7 +101,7 @@ class Brownout:
         if row.name == "top_k" and settings.min_top_k is not None and row.allowed is not None:
             target = default - self.effort * (default - settings.min_top_k)
             between = [one for one in row.allowed if settings.min_top_k <= one <= default]
-            # The nearest. If only full steps counted, one expert less would come only at full effort.
+            # Round to the nearest step: rounded down, one expert less would be used only at full effort.
             return min(between, key=lambda one: (abs(one - target), one), default=default)
         if row.name == "weight_threshold" and settings.max_weight_threshold is not None:
             highest = min(settings.max_weight_threshold, (row.range or (0.0, 1.0))[1])

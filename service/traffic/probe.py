@@ -1,4 +1,4 @@
-"""Probe a route repeatedly, so that requests soon avoid a dead backend, and return once it is healthy."""
+"""Probe a route repeatedly, so that requests soon avoid a dead backend, and use it again when healthy."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ async def infer_blank(backend: Backend, manifest: Manifest, timeout_s: float) ->
 
 
 class Prober:
-    """Opens and closes the circuit breaker of one route, according to probes.
+    """A task that probes one route, and opens or closes the route's circuit breaker.
 
     While the breaker is closed, each probe checks that the server is live. If no answer has arrived since the
     last probe, the model also runs once on a blank image, because a server reports a model as ready even
@@ -56,7 +56,7 @@ class Prober:
         self._check = check
 
     async def run(self) -> None:
-        """Probe the route at every interval, until cancelled."""
+        """Probe the route at regular intervals, until this task is cancelled."""
         while True:
             await asyncio.sleep(self._interval_s)
             version = self._route.current
@@ -97,9 +97,9 @@ class Prober:
     async def _slow_or_dead(self, version: ServedVersion, began: float, sentence: str) -> None:
         """Record a probe that timed out.
 
-        If the breaker is closed, the probe counts as one failure if the server is live, and opens the breaker
-        if the server is dead; it has no effect if a request was answered after the probe began. A breaker
-        that is not closed becomes open, or stays open.
+        If the breaker is closed and the server is live, the probe counts as one failure. If the breaker is
+        closed and the server is dead, the probe opens the breaker. In both cases, it has no effect if a
+        request was answered after the probe began. A breaker that is not closed becomes open, or stays open.
         """
         breaker = self._route.breaker
         try:

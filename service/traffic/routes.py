@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Users:
-    """Counts the requests that use a version, because its backend may be closed only after the last one."""
+    """A counter of the requests that use a version; its backend may be closed only after the last request."""
 
     def __init__(self) -> None:
         """Create a counter at 0."""
@@ -98,7 +98,7 @@ class Route:
             model: name of the model.
             breaker: circuit breaker of this backend and model.
             turns: turns of this backend, shared by all its models.
-            brownout: says how many experts run on this backend.
+            brownout: controller of how many experts run on this backend.
             on_error: called with every error of the backend.
         """
         self.backend_name = backend_name
@@ -162,7 +162,7 @@ class Route:
 
     @asynccontextmanager
     async def turn(self, size_bytes: int, context: RequestContext, *, movable: bool) -> AsyncIterator[float]:
-        """Wait for the backend's turn for an image, and have it during the block; yield the seconds waited.
+        """Wait for an image's turn on the backend, and hold it during the block; yield the seconds waited.
 
         Args:
             size_bytes: size of the image file.
@@ -180,7 +180,7 @@ class Route:
             yield wait_s
 
     async def run(self, version: ServedVersion, job: Job[T], context: RequestContext, *, movable: bool) -> T:
-        """Run a job, record in the breaker how the backend did, and return the job's result.
+        """Run a job, record in the breaker whether the backend answered, and return the job's result.
 
         Args:
             version: the version to run.
@@ -212,7 +212,7 @@ class Route:
                 self.breaker.failed(began, str(error), at_once=error.lost)
             raise
         except DeadlineExceeded as error:
-            # A backend that answered other requests meanwhile is slow or full, but not silent.
+            # A backend that has answered other requests in this time is slow or full, but not silent.
             if error.silent and self.breaker.last_success <= began:
                 self.breaker.failed(began, f"{self.backend_name} did not answer within {error.allowed_s:g} s")
             raise
@@ -222,7 +222,7 @@ class Route:
         return answer
 
     def abandon(self) -> None:
-        """Cancel the waiting and the running images that another backend can take over."""
+        """Cancel those waiting and running images that another backend can take over."""
         self.turns.turn_away(self.model, self._why_abandoned())
         for work in self._movable:
             work.cancel()

@@ -1,4 +1,4 @@
-"""Choose the route of a request: the first healthy route in the order of preference, then the next."""
+"""Choose the route of a request: the first healthy route by preference, or the next after a failure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -70,9 +70,10 @@ async def choose_next(
 ) -> Choice:
     """Return the route and version to try next; the attempt with `choice` has failed with `error`.
 
-    If the backend answered that it does not have the version, its list of versions is read again; if it
-    then serves the request's version, the same route is returned. A choice is renewed like this at most
-    once. In all other cases, the backend is added to `failed`, and the next route is returned.
+    If the backend answered that it does not have the version, the function reads the backend's list of
+    versions again. If the backend then serves the requested version, the function returns the same route, but
+    at most once for each choice. In all other cases, it adds the backend to `failed` and returns the next
+    route.
 
     Raises:
         BackendUnavailable: no backend is left; the error of the last attempt is raised.

@@ -1,4 +1,7 @@
-"""Give images their turn on a backend: a bounded number at once, fair shares, and a predicted wait."""
+"""Schedule images on a backend: limit how many run at once, share turns fairly, and predict the wait.
+
+A turn is the time during which the backend serves one image.
+"""
 
 import asyncio
 from collections import Counter, deque
@@ -11,13 +14,13 @@ from typing import NamedTuple, Self
 from service.errors import BackendUnavailable
 from service.request import Priority, RequestContext
 
-_SHARES: dict[Priority, int] = {"high": 8, "normal": 4, "low": 1}  # of the turns, while all of them wait
+_SHARES: dict[Priority, int] = {"high": 8, "normal": 4, "low": 1}  # shares of the turns while all three wait
 _LARGE_BYTES = 1_000_000  # files of about this size take longer to decode than a small image takes in all
 _NEWEST = 0.1  # weight of the newest duration in the mean
 
 
 class Lane(NamedTuple):
-    """The images that wait in one line: those of a priority and model, small and large files apart."""
+    """The queue in which an image waits, named by the priority, the model, and whether the file is large."""
 
     priority: Priority
     model: str
@@ -30,7 +33,7 @@ class Lane(NamedTuple):
 
     @property
     def kind(self) -> tuple[str, bool]:
-        """Return what the duration of a turn depends on: the model, and whether the file is large."""
+        """Return the key for the duration of turns: the model, and whether the file is large."""
         return self.model, self.large
 
 
@@ -45,10 +48,10 @@ class _Waiting:
 class Turns:
     """A limit on the images that a backend serves at once. Use it in the event loop only.
 
-    A waiting image's turn comes by three rules. While several priorities wait, they get turns in proportion
-    8 : 4 : 1, so that none starves. Within a priority, the model and file size with the fewest images in
-    service comes first, so that large files and a busy model do not hold up the others. In a lane, the image
-    that came first is first.
+    Three rules decide which waiting image is next. While images of several priorities wait, the priorities
+    get turns in the proportion 8 : 4 : 1, so that none starves. Within a priority, the lane whose model and
+    file size have the fewest images in service comes first, so that large files or a busy model do not hold
+    up the others. Within a lane, the image that arrived first comes first.
     """
 
     def __init__(
@@ -82,15 +85,15 @@ class Turns:
     async def take(
         self, lane: Lane, context: RequestContext, *, movable: bool = False
     ) -> AsyncIterator[float]:
-        """Wait for a turn, and have it during the block; yield the seconds waited.
+        """Wait for a turn, and hold it during the block; yield the seconds waited.
 
         Raises:
             DeadlineExceeded: the deadline passed before the turn came.
-            BackendUnavailable: `turn_away` ended the wait, which it does only if `movable` is true.
+            BackendUnavailable: `turn_away` ended the wait; this happens only if `movable` is true.
         """
         began = perf_counter()
         context.left_s()  # raises after the deadline
-        if self._free:  # then nobody waits
+        if self._free:  # while a turn is free, no image waits
             self._free -= 1
         else:
             await self._wait(_Waiting(lane, movable), context)
@@ -105,10 +108,10 @@ class Turns:
             self._pass_on()
 
     def predict_wait_s(self, lane: Lane) -> float:
-        """Return the seconds that an image would wait if it came now, from the durations of past turns.
+        """Return the seconds that an image would wait if it arrived now, predicted from past turns.
 
-        All work ahead could come first. But an image of a preferred priority, model or size overtakes others:
-        then its own lane's work counts, with the share of the turns that the lane has.
+        At most, the image waits for all work that is queued now. If its lane gets turns before others, the
+        wait is shorter: then it depends on the work in its own lane, and on the lane's share of the turns.
         """
         if self._free:
             return 0.0
@@ -162,7 +165,7 @@ class Turns:
             raise
 
     def _pass_on(self) -> None:
-        """Give a turn that has become free to the image whose turn it is."""
+        """Give a free turn to the next image by the rules of this class."""
         while self._lanes:
             priority = min({lane.priority for lane in self._lanes}, key=self._had.__getitem__)
             lane = min(
@@ -171,7 +174,7 @@ class Turns:
             )
             waiting = self._lanes[lane][0]
             self._remove(waiting)
-            if not waiting.turn.done():  # else its caller has left, or its deadline passed, at this moment
+            if not waiting.turn.done():  # if done, its caller has left or its deadline has passed
                 self._had[priority] += 1 / _SHARES[priority]
                 waiting.turn.set_result(None)
                 return

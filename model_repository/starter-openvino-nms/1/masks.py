@@ -1,4 +1,4 @@
-"""Write the masks of objects as run lengths, with NumPy alone: this runs in Triton's own Python.
+"""Encode masks of objects as run lengths; import only NumPy, because Triton's own Python runs this.
 
 Source of the format: the COCO API, https://github.com/cocodataset/cocoapi (maskApi.c).
 """
@@ -18,7 +18,7 @@ BLOCK = 1 << 20  # logits that are computed at once
 
 
 class Place(NamedTuple):
-    """Where an image is in the network input: x_input = x_image * scale + left."""
+    """The position of an image in the model input: x_input = x_image * scale + left."""
 
     scale: float
     left: int
@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 class Runs(NamedTuple):
-    """The pixels of a mask: unbroken lines in single columns, sorted by column, then by row."""
+    """The pixels of a mask as runs: unbroken lines in one column, sorted by column, then by row."""
 
     columns: Ints  # (R,)
     starts: Ints  # (R,) first row
@@ -41,19 +41,20 @@ def encode_masks(
     stride: int,
     image_hw: tuple[int, int],
 ) -> NDArray[np.object_]:
-    """Return for each object the compressed COCO run lengths, (M,) bytes, of its mask in the image.
+    """Return the compressed COCO run lengths of each object's mask in the image, (M,) bytes.
 
-    A pixel belongs to an object if its centre is inside the box and the logit there is above 0. The logit of
-    a prototype cell is the sum of the prototypes, each times its coefficient; it is interpolated bilinearly
-    between the centres of cells.
+    A pixel belongs to an object if its centre is inside the box and the object's logit at its centre is above
+    0. The logit of a prototype cell is the sum of the prototypes, weighted by the coefficients. Between the
+    centres of cells, the logit is interpolated bilinearly.
 
     Args:
         coefficients: (M, K).
         prototypes: (K, h, w).
-        boxes_xyxy: (M, 4) in pixels of the network input.
-        input_hw: height and width of the network input.
-        stride: pixels of the network input for each cell.
-        image_hw: height and width of the image, and so of the masks; as `input_hw`: the network input itself.
+        boxes_xyxy: (M, 4) in pixels of the model input.
+        input_hw: height and width of the model input.
+        stride: pixels of the model input for each prototype cell, in both directions.
+        image_hw: height and width of the image, and so of the masks. If they are those of `input_hw`, the
+            masks are for the model input itself.
     """
     place = place_of(image_hw, input_hw)
     height, width = image_hw
@@ -66,7 +67,7 @@ def encode_masks(
 
 
 def place_of(image_hw: tuple[int, int], input_hw: tuple[int, int]) -> Place:
-    """Return where an image is in the network input: scaled to fit into it, and centred."""
+    """Return the position of an image in the model input: scaled to fit into the input, and centred."""
     scale = min(input_hw[0] / image_hw[0], input_hw[1] / image_hw[1])
     top, left = (
         (room - max(1, round(side * scale))) // 2 for side, room in zip(image_hw, input_hw, strict=True)
@@ -117,21 +118,22 @@ def _mask(
 
 
 def _pixels(start: float, end: float, side: int) -> Ints:
-    """Return the pixels whose centres are from `start` to before `end`, ascending."""
+    """Return, ascending, the pixels whose centres are at or after `start` and before `end`."""
     first, last = (math.ceil(min(side, max(0, edge)) - 0.5) for edge in (start, end))
     return np.arange(first, last)
 
 
 def _runs(logits: Floats, x: NDArray[np.float64], y: NDArray[np.float64]) -> Runs:
-    """Return the runs of pixels whose logit is above 0, at places in `x` and `y`.
+    """Return the runs of pixels whose logit is above 0, as indices into `x` and `y`.
 
-    Down a column, the logit is linear between two cells, so it changes its sign there at most once. The row
-    of this change is calculated; time and memory hardly depend on the number of rows.
+    Down a column, the logit is linear between the centres of two cells, so it changes its sign there at most
+    once. The function calculates the row of this change, so time and memory hardly depend on the number of
+    rows.
 
     Args:
-        logits: of prototype cells, (h, w).
-        x: the columns, in cells from the centre of the first one, ascending.
-        y: the rows, likewise.
+        logits: (h, w) the logit of each prototype cell.
+        x: positions of the columns, in cells from the centre of the first cell, ascending.
+        y: positions of the rows, in cells from the centre of the first cell, ascending.
     """
     cells, low = np.ascontiguousarray(logits.T), x.astype(np.int64)
     share = (x - low).astype(np.float32)[:, None]
@@ -153,7 +155,7 @@ def _runs(logits: Floats, x: NDArray[np.float64], y: NDArray[np.float64]) -> Run
 def _compressed(lengths: Ints) -> bytes:
     """Return run lengths as text: 5 bits in each character, and a sixth bit if the number goes on.
 
-    From the fourth length on, the difference to the length two places before is written.
+    From the fourth length on, the text holds the difference from the length two places earlier.
     """
     rest = lengths.copy()
     rest[3:] -= lengths[1:-2]

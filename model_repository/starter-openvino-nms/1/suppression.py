@@ -1,4 +1,4 @@
-"""Select candidates and suppress overlapping ones, with NumPy alone: this runs in Triton's own Python."""
+"""Select candidates, suppress overlapping ones; import only NumPy, because Triton's own Python runs this."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ Ints = NDArray[np.integer[Any]]
 
 
 def select_candidates(class_scores: Floats, limit: int) -> tuple[Ints, Floats, Ints]:
-    """Return the (anchor, class) pairs of highest score, best first; of equal scores, the first pair first.
+    """Return the (anchor, class) pairs with the highest scores, best first; equal scores keep their order.
 
     Args:
-        class_scores: (A, C).
-        limit: N, the most pairs to return.
+        class_scores: (A, C) scores of all anchors and classes.
+        limit: N, the maximum number of pairs to return.
 
     Returns:
         anchors (N,), scores (N,), class ids (N,).
@@ -43,16 +43,16 @@ def suppress(
     *,
     angles: Floats | None = None,
 ) -> NDArray[np.int64]:
-    """Return the rows to keep, highest score first; of equal scores, the lowest row first.
+    """Return the row numbers to keep, highest score first; rows with equal scores keep their order.
 
     Args:
-        boxes_xyxy: (N, 4) in pixels of the network input.
+        boxes_xyxy: (N, 4) in pixels of the model input.
         scores: (N,).
         class_ids: (N,).
         conf: boxes with a lower score are dropped.
-        iou: a box is dropped if its IoU with a box of its class and of higher score is larger.
-        max_det: most rows to return.
-        angles: (N,) radians, clockwise; None: the boxes are not rotated.
+        iou: a box is dropped if its IoU with a higher-scored box of its class is greater than this.
+        max_det: maximum number of rows to return.
+        angles: (N,) radians, clockwise; None if the boxes are not rotated.
     """
     order = np.flatnonzero(scores >= np.float32(conf))
     order = order[np.argsort(-scores[order], kind="stable")]
@@ -77,7 +77,7 @@ def suppress(
 
 
 def _shared(boxes_xyxy: Floats) -> Floats:
-    """Return the areas that the first box shares with each of the others, (N - 1,)."""
+    """Return the areas (N - 1,) that the first box shares with each other box."""
     top_left = np.maximum(boxes_xyxy[0, :2], boxes_xyxy[1:, :2])
     bottom_right = np.minimum(boxes_xyxy[0, 2:], boxes_xyxy[1:, 2:])
     areas: Floats = np.clip(bottom_right - top_left, 0, None).prod(axis=1)

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class TritonBackend:
-    """Runs one version of one model on Triton. The caller owns the channel, the memory and the threads."""
+    """One version of one model on Triton. The caller owns the channel, the memory and the threads."""
 
     def __init__(
         self, channel: TritonChannel, memory: SharedImages | None, threads: Threads, manifest: Manifest
@@ -50,7 +50,7 @@ class TritonBackend:
         self._outputs = [InferRequestedOutput(row.name) for row in manifest.outputs]
 
     async def run(self, job: Job[T], context: RequestContext) -> T:
-        """Run a job, its graph on the server, and return its result. The outputs are read-only.
+        """Run a job, with its graph on the server, and return the job's result; outputs are read-only.
 
         Raises:
             BackendBusy, BackendUnavailable, DeadlineExceeded, BackendFailed: see `status.TABLE`.
@@ -62,7 +62,7 @@ class TritonBackend:
         return await self._threads.run(context, lambda: job.finish(outputs, infer_s))
 
     async def close(self) -> None:
-        """Do nothing: the caller closes what it owns."""
+        """Do nothing, because the caller owns the channel, the memory and the threads, and closes them."""
 
     async def _infer(self, inputs: Mapping[str, NDArray[Any]], context: RequestContext) -> RawOutputs:
         batch = check_batch(self._manifest, inputs)

@@ -36,7 +36,7 @@ class RepositoryVersion:
 
     @property
     def why(self) -> str:
-        """Return why the version is not ready, in the server's words."""
+        """Return the server's reason why the version is not ready."""
         return self.reason or self.state.lower() or "not loaded"
 
 

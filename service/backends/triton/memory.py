@@ -1,4 +1,4 @@
-"""Pass images to Triton through shared memory: regions with slots, mapped by both processes."""
+"""Pass images to Triton through shared memory: both processes map the same regions, which have slots."""
 
 import asyncio
 import fcntl
@@ -87,7 +87,7 @@ class ImageSlots:
 
 
 class SharedImages:
-    """The shared memory regions for one server: one per image size in bytes, created at the first use."""
+    """The shared memory regions for one server: the first use of each image size in bytes creates one."""
 
     def __init__(self, channel: TritonChannel, slots: int) -> None:
         """Remove regions that dead processes left behind; reserve no memory yet."""

@@ -56,12 +56,12 @@ class CocoAnswer(BaseModel):
 
 
 class CocoFormat:
-    """Writes COCO results; the structure is the same for one image and for several."""
+    """The format coco: COCO results, with the same structure for one image and for several."""
 
     needs_drawing = False
 
     def check(self, manifest: Manifest) -> None:
-        """Check that the model returns boxes that are not turned, as the COCO format requires.
+        """Check that the model returns unrotated boxes, as the COCO format requires.
 
         Raises:
             InvalidParameter: the model is a classifier, or its boxes are rotated.
@@ -81,7 +81,7 @@ class CocoFormat:
                 answer.problems[image_id] = to_problem(outcome.found, outcome.request_id, outcome.file)
                 continue
             manifest = outcome.found.version.manifest
-            self.check(manifest)  # again: the model may be another version now
+            self.check(manifest)  # check again, because another version of the model may have answered
             categories = [CocoCategory(id=i, name=name) for i, name in enumerate(manifest.class_names)]
             if answer.categories and categories != answer.categories:
                 changed = BackendUnavailable("the model got other classes meanwhile; send this image again")

@@ -1,4 +1,4 @@
-"""Write answers for `format=jpeg`: the image itself, with what was found drawn into it."""
+"""Write answers for `format=jpeg`: the image itself, with the predictions drawn into it."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from service.rest.formats.protocol import Outcome
 
 
 class JpegFormat:
-    """Writes the image of a request as JPEG, upright and of its own size, with its answer drawn into it."""
+    """The format jpeg: the image, upright and at its own size, with the predictions drawn into it."""
 
     needs_drawing = True
 

@@ -13,7 +13,7 @@ from service.rest.wire import Answer, Problem, Results
 
 
 class JsonFormat:
-    """Writes one answer for one image, or a list of answers and problems for several images."""
+    """The format json: one answer for one image, or a list of answers and problems for several images."""
 
     needs_drawing = False
 

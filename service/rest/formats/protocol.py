@@ -22,10 +22,10 @@ class Outcome:
 
 
 class Format(Protocol):
-    """Writes the answer to a request in one format."""
+    """A format in which answers are written."""
 
     needs_drawing: bool
-    """Whether the answer holds the image with its answer drawn into it; a request then has one image only."""
+    """Whether the format draws the predictions into the image; such a request has one image only."""
 
     def check(self, manifest: Manifest) -> None:
         """Check that this format supports the answers of a model.

@@ -1,1 +1,1 @@
-"""The middleware: what every request and every answer passes, before and after its route."""
+"""Define the middleware, which handles every request before its route, and every answer after it."""

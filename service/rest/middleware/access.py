@@ -1,4 +1,4 @@
-"""Turn away callers that have no access, before anything else looks at their requests."""
+"""Refuse callers that have no access, before other code looks at their requests."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,14 +16,14 @@ _NO_ROOM = {429, 503}
 
 
 class AccessCheck:
-    """ASGI middleware that asks every request for what its address asks for; it never reads a body.
+    """ASGI middleware that refuses requests without the key that their path needs; it never reads a body.
 
-    It stands after the recorder, so that refusals are counted and have ids, and before the door, so that a
-    stranger neither takes a place in the queue nor learns how long it is.
+    It runs after the recorder, so that refusals are counted and have ids. It runs before the door (door.py),
+    so that a caller without a key neither takes a place in the queue nor learns how long the queue is.
     """
 
     def __init__(self, app: ASGIApp, gate: Gate, metrics: Metrics, *, two_ports: bool) -> None:
-        """Wrap `app`; with two ports, each has addresses of its own."""
+        """Wrap `app`; with `two_ports`, the port of a request decides which paths exist for it."""
         self._two_ports = two_ports
         self._app = app
         self._gate = gate
@@ -32,7 +32,7 @@ class AccessCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        if scope["type"] == "websocket":  # no address takes one
+        if scope["type"] == "websocket":  # no path accepts a WebSocket
             await send({"type": "websocket.close"})
             return
         if scope["type"] != "http":
@@ -83,14 +83,14 @@ class AccessCheck:
 
 
 def caller_of(scope: Scope) -> Caller | None:
-    """Return who sent a request; None if its address is open, or nothing is asked of callers."""
+    """Return who sent a request; None if its path is open, or if the service uses no keys."""
     caller = scope.get("state", {}).get("caller")
     assert caller is None or isinstance(caller, Caller)
     return caller
 
 
 def is_told_reasons(gate: Gate, scope: Scope) -> bool:
-    """Return whether the sender of a request to an open address may learn what names models."""
+    """Return whether the sender of a request to an open path may read texts that name models."""
     if not gate.is_on:
         return True
     try:

@@ -1,8 +1,9 @@
-"""Refuse images at the door: before FastAPI and before the body is read, at next to no cost.
+"""Refuse requests with images under overload, before FastAPI runs and before the body is read.
 
-A refusal costs a request's header and a short answer. Callers that ignore `Retry-After` and ask again at once
-could still keep a core busy; so when refusals become very frequent, their connections are held for a while.
-doorstep.py gives the same refusals at still less cost, where the server lets it.
+For a refusal, the service only reads the head of the request and writes a short answer. Callers that ignore
+`Retry-After` and ask again at once could still keep a core busy. So when refusals become very frequent, the
+service holds the connections of refused callers for a while. If the server supports it, doorstep.py refuses
+the same requests at still less cost.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ _PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 
 class Door:
-    """ASGI middleware that admits requests with images, or refuses them with a 429."""
+    """ASGI middleware that admits a request with images, or refuses it with a 429."""
 
     def __init__(self, app: ASGIApp, service: DetectService) -> None:
         """Wrap `app`; the service knows how much is in flight."""
@@ -44,7 +45,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         sent = Headers(scope=scope)
-        # What is packed may become as large as allowed, however few its own bytes are.
+        # However small a compressed body is, it may unpack to the largest allowed size.
         announced = None if "content-encoding" in sent else announced_bytes(sent)
         with ExitStack() as admitted:
             try:
@@ -60,7 +61,7 @@ class Door:
     def admit(self, path: str, query: bytes, announced_bytes: int | None) -> Iterator[None]:
         """Count a request as in flight during the block.
 
-        `announced_bytes` is the size of its body; None if the request does not say it.
+        `announced_bytes` is the size of the body; None if the request does not announce it.
 
         Raises:
             Overloaded: the request must be refused.
@@ -90,26 +91,26 @@ class Door:
         )
 
     def refuse(self, error: Overloaded, request_id: str) -> tuple[RawHeaders, bytes]:
-        """Count a refusal; return the headers that are its own, and its body."""
+        """Count a refusal; return the headers that only this answer needs, and its body."""
         self._service.metrics.rejected(self._refusal.slug)
         return self._refusal.answer(error, request_id)
 
 
 class Patience:
-    """ASGI middleware that holds the connection of a refused caller, once refusals are very frequent.
+    """ASGI middleware that holds the connections of refused callers while refusals are very frequent.
 
-    The caller has its whole answer at once. But its next request on the same connection is taken only when
-    another request has ended, or after the second that `Retry-After` asked for. So callers that do not wait
-    cannot use up the processor with refusals.
+    The caller gets its whole answer at once. But the service takes the next request on this connection only
+    when another request has ended, or after `hold_s` seconds. So callers that do not wait as `Retry-After`
+    asks cannot use up the processor with refusals.
     """
 
     def __init__(self, app: ASGIApp, free_per_s: float = 2000.0, hold_s: float = 1.0) -> None:
-        """Wrap `app`; refusals up to `free_per_s` per second are not held, others for up to `hold_s`."""
+        """Wrap `app`; hold a connection for up to `hold_s` seconds beyond `free_per_s` refusals a second."""
         self._app = app
         self._free_per_s = free_per_s
         self._hold_s = hold_s
         self._free, self._counted = free_per_s, perf_counter()
-        self._held: dict[asyncio.Future[None], None] = {}  # as a set, in the order in which they came
+        self._held: dict[asyncio.Future[None], None] = {}  # used as a set in the order of arrival
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -144,7 +145,7 @@ class Patience:
         return False
 
     def hold(self) -> asyncio.Future[None]:
-        """Return a future that is done when the connection of a refused caller may be used again."""
+        """Return a future that is done when the service may take the next request of a refused caller."""
         loop = asyncio.get_running_loop()
         held = loop.create_future()
         self._held[held] = None

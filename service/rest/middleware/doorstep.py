@@ -1,8 +1,9 @@
-"""Refuse images from the head of their requests, without the layers of the app.
+"""Refuse requests with images under overload as soon as their heads have arrived, without calling the app.
 
-Under overload, most requests are refused. Through the app, each would cost a task, a copy of its body and
-every layer of middleware, several times as much as the refusal itself. So a server that can, such as
-server/protocol.py, asks here first. All that is not plain is left to the app, which gives the same refusals.
+Under overload, most requests are refused. If the app refused them, each would need a task, a copy of its body
+and every layer of middleware; this costs several times as much as the refusal itself. So a server that
+supports it, such as server/protocol.py, asks this module first. The module leaves unusual requests to the
+app, which refuses them in the same way.
 """
 
 from time import perf_counter
@@ -20,14 +21,14 @@ _LONGEST = 2000  # bytes of a target or header that are read here: a query of 20
 
 
 class Doorstep:
-    """Refuses requests from their heads alone."""
+    """The check that refuses requests by their heads alone."""
 
     def __init__(
         self, door: Door, gate: Gate, recorder: RequestRecorder, patience: Patience, max_bytes: int
     ) -> None:
-        """Refuse what `door` refuses, if the body has at most `max_bytes` bytes; count and log it.
+        """Refuse what `door` refuses, if the body has at most `max_bytes` bytes; count and log each refusal.
 
-        Callers without access are left to the app, which tells them nothing about the load.
+        Requests of callers without access are left to the app, whose answer reveals nothing about the load.
         """
         self._door = door
         self._gate = gate

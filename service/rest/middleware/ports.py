@@ -11,19 +11,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.access.table import Place, rule_of
 
 IS_ADMIN_PORT = "is_admin_port"
-"""Name of the entry that the server puts into the state of a request that came in on the admin port."""
+"""Name of the entry that the server adds to the state of each request on the admin port."""
 
 
 def port_of(scope: Scope) -> Place:
-    """Return the port on which a request came, where there are two."""
+    """Return the port on which a request came, if the service has two ports."""
     return "operator" if scope["state"].get(IS_ADMIN_PORT, False) else "callers"
 
 
 class Ports:
-    """ASGI middleware that answers, on each of two ports, as if the other's routes did not exist."""
+    """ASGI middleware for two ports: each port answers as if the other port's routes did not exist."""
 
     def __init__(self, app: ASGIApp, not_found: Callable[[Request], Response]) -> None:
-        """Wrap `app`; `not_found` makes the answer for a path at which there is nothing."""
+        """Wrap `app`; `not_found` makes the answer for a path that does not exist."""
         self._app = app
         self._not_found = not_found
 

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 _PROBES = {"/healthz", "/readyz", "/metrics"}  # requested every few seconds; counted, but not logged
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")  # no spaces, quotes or line breaks: it goes into the log
-_REFUSAL_EVERY_S = 0.1  # of refusals in between, the next line says the number
+_REFUSAL_EVERY_S = 0.1  # the next line says how many refusals were left out in between
 
 
 class RequestRecorder:
@@ -29,9 +29,8 @@ class RequestRecorder:
     ) -> None:
         """Wrap `app`; its answers get the headers of `security`.
 
-        In the metrics, all paths outside `paths` share the label "other".
-
-        Callers can request any path, so with a label for each path, the number of labels would have no limit.
+        In the metrics, all paths outside `paths` share the label "other". Callers can request any path, so
+        the number of labels would have no limit if each path had a label.
         """
         self._app = app
         self._metrics = metrics
@@ -61,7 +60,7 @@ class RequestRecorder:
         try:
             await self._app(scope, receive, send_and_note)
         except asyncio.CancelledError:
-            code = code if begun else 503  # as the server answers what it has no time left for
+            code = code if begun else 503  # the server answers 503 to a request that it must give up
             raise
         finally:
             route = scope.get("route")
@@ -70,7 +69,7 @@ class RequestRecorder:
             self.record(path, code, request_id, started, scope["state"].get("key"))
 
     def headers_besides(self, own: RawHeaders, request_id: str) -> RawHeaders:
-        """Return the headers that an answer with the headers `own` gets, as every answer."""
+        """Return the headers to add to an answer with the headers `own`: request id and security headers."""
         return [(b"x-request-id", request_id.encode()), *self._security.besides(own)]
 
     def begin(self) -> None:
@@ -86,8 +85,8 @@ class RequestRecorder:
             path: path of the request.
             code: status of the answer.
             request_id: id of the request.
-            started: when it began, on the clock of `perf_counter`.
-            key: name and id of the key with which it was sent, if the address asks for one.
+            started: time of `perf_counter` when the request began.
+            key: name and id of the key with which the request was sent, if the path needs a key.
         """
         duration_s = perf_counter() - started
         route = path if path in self._paths else "other"
@@ -103,7 +102,7 @@ class RequestRecorder:
             log.info("request_answered", extra=facts)
 
     def _logs_refusal(self, now: float) -> bool:
-        """Return whether to log a refusal: under overload, the log would cost more than the refusals."""
+        """Return whether to log a refusal; under overload, logging all would cost more than refusing."""
         if now - self._refusal_logged < _REFUSAL_EVERY_S:
             self._refusals_omitted += 1
             return False

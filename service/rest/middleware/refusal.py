@@ -1,4 +1,4 @@
-"""Write the answers to refused requests, at little cost: floods are made of them."""
+"""Write the answers to refused requests at little cost, because a flood consists mostly of them."""
 
 import json
 
@@ -6,17 +6,17 @@ from service.errors import ServiceError, Unauthorized, slug_of
 from service.rest.problems import MEDIA_TYPE, STATUS, problem
 
 REFUSALS = {401, 403, 429}
-"""The statuses with which callers are turned away; floods consist of them."""
+"""The statuses with which the service refuses callers: no access, or too many requests."""
 
 RawHeaders = list[tuple[bytes, bytes]]
-"""Headers of a request or an answer, as the server has them."""
+"""Headers of a request or an answer, in the form that the server uses."""
 
 
 class Refusal:
-    """Writes the answers for one kind of error."""
+    """A writer of the answers for one class of error."""
 
     def __init__(self, error: type[ServiceError]) -> None:
-        """Prepare what is the same in all answers."""
+        """Prepare the parts that are the same in all answers."""
         self.status, self.slug = int(STATUS[error]), slug_of(error)
         # What is around the sentence and the id: a new problem for each refusal takes three times as long.
         around = problem(self.slug, STATUS[error], "?", "!").model_dump_json(exclude_unset=True)
@@ -24,7 +24,7 @@ class Refusal:
         self._problem = (before, *rest.split("!"))
 
     def answer(self, error: ServiceError, request_id: str) -> tuple[RawHeaders, bytes]:
-        """Return the headers that are the answer's own, and its body."""
+        """Return the headers that only this answer needs, and its body."""
         before, between, after = self._problem
         body = f"{before}{json.dumps(str(error))}{between}{request_id}{after}".encode()
         headers = [

@@ -1,16 +1,16 @@
-"""Name the headers with which every answer tells browsers what they may do with it; only here."""
+"""Define all headers that tell browsers what they may do with an answer."""
 
 from service.rest.middleware.refusal import RawHeaders
 from service.settings import Settings
 
-# A day: browsers then use https for every port of the host name, so a mistake must not last for months.
+# Only one day, because browsers use https for every port of the host: a mistake must not last for months.
 _HSTS = (b"strict-transport-security", b"max-age=86400")
 _NO_STORE = (b"cache-control", b"no-store")
 _NOTHING_LOADS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
 class SecurityHeaders:
-    """The headers that every answer has, and those that it has unless it brings its own."""
+    """The security headers of answers; an answer's own header replaces a header of the same name."""
 
     def __init__(self, settings: Settings) -> None:
         """Choose the headers that fit the settings."""
@@ -31,6 +31,6 @@ class SecurityHeaders:
         ]
 
     def besides(self, own: RawHeaders) -> RawHeaders:
-        """Return the headers to add to an answer that has the headers `own`."""
+        """Return the security headers to add to an answer that already has the headers `own`."""
         names = {name.lower() for name, _ in own}
         return [header for header in self.of_problems if header[0] not in names]

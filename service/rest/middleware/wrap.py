@@ -1,4 +1,4 @@
-"""Wrap the app in its middleware; HEAD requests and unread bodies have theirs here."""
+"""Wrap the app in its middleware; this file also defines the middleware for HEAD and for unread bodies."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -33,15 +33,15 @@ def wrap(
     security: SecurityHeaders,
     not_found: Callable[[Request], Response],
 ) -> tuple[ASGIApp, Doorstep]:
-    """Return `app`, wrapped in all middleware, and the doorstep before it; with CORS only if it is set.
+    """Return `app` wrapped in all middleware, and the doorstep for the server; CORS only if it is configured.
 
     Args:
         app: the ASGI app.
         service: the service, with its settings and metrics.
-        gate: who may use which address.
+        gate: decides who may use which path.
         paths: the app's paths, which are labels in the metrics; all other paths share the label "other".
         security: headers that every answer gets.
-        not_found: makes the answer for a path at which there is nothing.
+        not_found: makes the answer for a path that does not exist.
     """
     door, origins = Door(app, service), service.settings.cors_origins
     two_ports = service.settings.admin_port is not None

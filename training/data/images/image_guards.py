@@ -1,7 +1,7 @@
-"""Keep from the decoders what they cannot be trusted with, and find it before they look at a file.
+"""Check image files before OpenCV or Pillow reads them, for contents that those would not handle safely.
 
-Copies of this file are beside the copies of image_decoding, byte for byte the same. It imports nothing of its
-package.
+Identical copies of this module are beside the copies of image_decoding. The module imports no other module of
+its package.
 """
 
 import mmap
@@ -11,18 +11,19 @@ import sys
 
 _NEEDED = {b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"}  # chunks of a PNG on which the pixels depend
 _MOST_CHUNKS = 65_536
-_COPIES = 8  # of the pixels: two for each of the few threads that decode at once
+_COPIES = 8  # copies of the pixels: two for each of the few threads that decode at once
 _NO_RESERVE = 0x4000  # MAP_NORESERVE: only the limit of the process counts, not the machine's free memory
 _BLOCK = re.compile(b"[!,;]")  # how an extension, a frame and the end of a GIF begin
-_MOST_BLOCKS = 200_000  # that are looked at: 50 MB in blocks of the usual size
+_MOST_BLOCKS = 200_000  # blocks to read at most: 50 MB in blocks of the usual size
 _SAMPLES = {2: 3, 5: 4, 6: 3, 8: 3}  # values of a pixel that the colours of a TIFF need; all others need 1
 
 
 def plain_png(data: bytes) -> bytes:
-    """Return a PNG with only those chunks on which its pixels depend; of an animation, its default image.
+    """Return a PNG with only the chunks that its pixels need; from an animation, keep the default image.
 
-    OpenCV 5.0 reads the frames of an animation even if only the image is asked for. Damaged ones crash it,
-    and small ones leave pixels as they were in memory. It also makes room for a chunk before it reads it.
+    OpenCV 5.0 reads the frames of an animation even if the caller asks only for the image. Damaged frames
+    crash OpenCV, and small frames leave other pixels with old contents of the memory. OpenCV also allocates
+    memory for a chunk before it reads the chunk.
 
     Raises:
         ValueError: a chunk is cut short, or there are very many chunks.
@@ -47,10 +48,10 @@ def plain_png(data: bytes) -> bytes:
 def webp_size(data: bytes) -> tuple[int, int]:
     """Return the width and height that the header of a WebP announces.
 
-    Pillow makes room for all pixels of the file when it opens it, so the size must be checked before.
+    Pillow allocates memory for all pixels when it opens a file, so the size must be checked before.
 
     Raises:
-        ValueError: there is no such header.
+        ValueError: the file has no such header.
         struct.error: the header is cut short.
     """
     match data[12:16]:
@@ -70,19 +71,19 @@ def webp_size(data: bytes) -> tuple[int, int]:
 def check_samples(colours: int, samples: int) -> None:
     """Check that each pixel of a TIFF has as many values as its colours need.
 
-    With fewer, OpenCV leaves pixels as they were in memory.
+    If a pixel has fewer values, OpenCV leaves pixels with old contents of the memory.
 
     Raises:
-        ValueError: there are fewer.
+        ValueError: the pixels have too few values.
     """
     if samples < _SAMPLES.get(colours, 1):
         raise ValueError("too few values for each pixel")
 
 
 def check_memory(pixels: int, value_bytes: int) -> None:
-    """Raise MemoryError if this process may hardly use more memory than it does.
+    """Raise MemoryError if the memory limit of this process leaves too little for decoding an image.
 
-    OpenCV does not survive it if it gets no memory, or takes the image for damaged.
+    If OpenCV gets no memory, it crashes, or it reports the image as damaged.
     """
     if sys.platform == "linux":
         wanted = _COPIES * 3 * pixels * value_bytes
@@ -93,10 +94,11 @@ def check_memory(pixels: int, value_bytes: int) -> None:
 
 
 def pixels_of_tile(width: int | None, height: int | None) -> int:
-    """Return the number of pixels of a TIFF's tile, for which OpenCV makes room; 0 if the file has no tiles.
+    """Return how many pixels OpenCV must hold in memory for one tile of a TIFF; 0 if the file has no tiles.
 
     Raises:
-        ValueError: the file gives one side only; OpenCV would take something else for the other one.
+        ValueError: the file gives only one side of its tiles; OpenCV would then use another value for the
+            missing side.
     """
     if (width is None) != (height is None):
         raise ValueError("a tile with one side")
@@ -104,9 +106,9 @@ def pixels_of_tile(width: int | None, height: int | None) -> int:
 
 
 def gif_size(data: bytes) -> tuple[int, int]:
-    """Return the width and height of a GIF: its own, or more if its first frame reaches beyond them.
+    """Return the width and height of a GIF, enlarged if its first frame reaches beyond the image.
 
-    Pillow makes room for all pixels when it opens the file, so the size must be checked before.
+    Pillow allocates memory for all pixels when it opens the file, so the size must be checked before.
 
     Raises:
         ValueError: there are very many blocks.
@@ -117,9 +119,9 @@ def gif_size(data: bytes) -> tuple[int, int]:
 
 
 def has_frames(gif: bytes) -> bool:
-    """Return whether a GIF has more than one frame; damage ends the search.
+    """Return whether a GIF has more than one frame; the search ends at damaged data.
 
-    Pillow makes room for every frame that it counts, and a frame can be larger than the image.
+    Pillow would allocate memory for every frame that it counts, and a frame can be larger than the image.
     """
     return len(_ends_of_frames(gif)) > 1
 
@@ -133,7 +135,7 @@ def _ends_of_frames(gif: bytes) -> list[tuple[int, int]]:
             inside = gif[at] > 0
             at += 1 + gif[at]
             continue
-        begin = _BLOCK.search(gif, at)  # Pillow, too, passes over what is between blocks
+        begin = _BLOCK.search(gif, at)  # Pillow also skips bytes between blocks
         if len(ends) > 1 or begin is None or begin[0] == b";" or begin.end() + 9 > len(gif):
             return ends
         at, inside = begin.end() + 1, True

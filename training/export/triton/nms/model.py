@@ -1,9 +1,10 @@
-"""Triton model `<name>-<target>-nms`: turn a graph's outputs into detections, and count them.
+"""Turn a graph's outputs into detections, and count them: the Triton model `<name>-<target>-nms`.
 
-The newest manifest in the model's configuration names the tensors of the graph by their roles. Each request
-holds one image. Boxes, keypoints and corners are in pixels of the network input: only the caller can map them
-to its own image. Masks would lose detail on the way, so they are made for the image whose size the request's
-parameters image_height and image_width state; without these parameters, for the network input.
+The newest manifest in the model's configuration gives the role of each tensor of the graph. Each request
+holds one image. Boxes, keypoints and corners are in pixels of the model input, because only the caller can
+map them to its own image. Masks would lose detail by such a mapping, so they are computed in pixels of the
+image: the request's parameters image_height and image_width give its size. Without these parameters, masks
+are in pixels of the model input, too.
 """
 
 import json
@@ -31,11 +32,11 @@ METRICS = {
 
 
 class BadRequest(Exception):
-    """The request is wrong; the message says what is allowed."""
+    """The error for a wrong request; its message says what is allowed."""
 
 
 class TritonPythonModel:
-    """One instance of the model, as Triton creates it; Triton calls its methods."""
+    """One instance of the model, which Triton creates, and whose methods Triton calls."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Read the newest manifest, and create the counters that Triton exports as metrics."""
@@ -60,12 +61,12 @@ class TritonPythonModel:
         return responses
 
     def finalize(self) -> None:
-        """Delete the metrics: metrics that exist when the server ends crash this process."""
+        """Delete the metrics, because metrics that exist when the server ends crash this process."""
         self.counts.close()
 
 
 def newest_manifest(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the manifest of the highest version among the model's parameters, with the keys of version 2."""
+    """Return the manifest of the highest model version in the parameters, converted to schema_version 2."""
     versions = [int(key.partition(".")[2]) for key in parameters if key.startswith("manifest.")]
     return version_1.upgrade(json.loads(parameters[f"manifest.{max(versions)}"]["string_value"]))
 
@@ -113,13 +114,13 @@ def detect(
 
 
 def input_size(manifest: Mapping[str, Any]) -> tuple[int, int]:
-    """Return height and width of the network input, in pixels."""
+    """Return height and width of the model input, in pixels."""
     (height, width), *_ = (row["dims"][1:3] for row in manifest["inputs"] if row["role"] == "images")
     return height, width
 
 
 def image_size(request: Any) -> tuple[int, int] | None:
-    """Return height and width in the request's parameters image_height and image_width; None without them.
+    """Return the request's parameters image_height and image_width; None if the request has neither.
 
     Raises:
         BadRequest: one of the two is missing, or is not a whole number within the limits.
@@ -138,7 +139,7 @@ def image_size(request: Any) -> tuple[int, int] | None:
 
 
 def check_parameters(request: Any, manifest: Mapping[str, Any]) -> tuple[float, float, int]:
-    """Return conf, iou and max_det; also check the controls, which the graph has used without a check.
+    """Return conf, iou and max_det; check them and the controls, which the graph has used unchecked.
 
     Raises:
         BadRequest: a parameter is NaN or out of its limits.
@@ -189,7 +190,7 @@ def one_image(request: Any, name: str) -> NDArray[Any]:
 
 
 class Counts:
-    """Counters of images, detections and experts. Triton adds up the counters of all instances."""
+    """The counters of images, detections and experts. Triton adds up the counters of all instances."""
 
     def __init__(self, manifest: Mapping[str, Any]) -> None:
         kind = pb_utils.MetricFamily.COUNTER
@@ -219,7 +220,7 @@ class Counts:
                 weights.increment(gate)
 
     def close(self) -> None:
-        """Delete all counters, then their families: Triton requires this order."""
+        """Delete all counters, then their families, because Triton requires this order."""
         del self.images, self.detections
         self.experts.clear()
         self.families.clear()

@@ -1,6 +1,7 @@
-"""Compute corners and overlaps of rotated boxes, with NumPy alone: this runs in Triton's own Python.
+"""Compute corners and overlaps of rotated boxes; import only NumPy, because Triton's own Python runs this.
 
-Angles are in radians, clockwise on the image, whose y axis points down, around the box's centre.
+An angle turns a box around its centre. Angles are in radians, clockwise on the image, whose y axis points
+down.
 """
 
 from typing import Any
@@ -14,9 +15,10 @@ Floats = NDArray[np.floating[Any]]
 
 
 def corners_of(boxes_xyxy: Floats, angles: Floats) -> NDArray[np.float64]:
-    """Return the corners (N, 4, 2) of boxes, (N, 4) before their rotation by angles (N,).
+    """Return the corners (N, 4, 2) of the boxes (N, 4) after their rotation by the angles (N,).
 
-    Their order is that of top-left, top-right, bottom-right and bottom-left before the rotation.
+    The order is, with the names that the corners have before the rotation: top left, top right, bottom right,
+    bottom left.
     """
     first, second = np.split(boxes_xyxy.astype(np.float64)[:, None], 2, axis=2)  # (N, 1, 2)
     half = (second - first) / 2 * [(-1, -1), (1, -1), (1, 1), (-1, 1)]
@@ -24,11 +26,12 @@ def corners_of(boxes_xyxy: Floats, angles: Floats) -> NDArray[np.float64]:
 
 
 def shared_areas(boxes_xyxy: Floats, angles: Floats) -> NDArray[np.float64]:
-    """Return the exact areas that the first box shares with each of the others, (N - 1,), square pixels.
+    """Return the exact areas (N - 1,) that the first box shares with each other box, in square pixels.
 
-    In the first box's frame, the outline of another is cut where it crosses the lines of the first one's
-    sides, and every point is moved to the nearest point of the first box. What the moved outline encloses is
-    the shared area: moving does not change how often it winds around a point inside.
+    The function works in the coordinates of the first box. It cuts the outline of another box where the
+    outline crosses the lines of the first box's sides. Then it moves every point of the outline to the
+    nearest point of the first box. The moved outline encloses the shared area, because the move does not
+    change how often the outline winds around a point inside the first box.
     """
     corners = corners_of(boxes_xyxy, angles)
     start = _turned(corners[1:] - corners[0].mean(axis=0), -angles[:1, None])
