@@ -35,7 +35,7 @@ VARIANTS = tuple(variant for task in TASKS for variant in variants_of(task))
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureChoice:
-    """Changes to a variant's mixture layers; where a field is None, the variant's setting stays."""
+    """Changes to the mixture layers of a variant; a field that is None changes nothing."""
 
     placement: Placement | None = None
     num_experts: int | None = None
@@ -54,7 +54,7 @@ def model_config(
     """Return the configuration of a variant, with the changes in `choice`.
 
     Args:
-        skeleton: the keypoints of a pose variant's objects; other variants ignore it.
+        skeleton: the keypoints that a pose variant predicts; variants for other tasks ignore it.
 
     Raises:
         ConfigError: there is no such variant, it does not allow a change in `choice`, or it needs a skeleton.

@@ -1,4 +1,6 @@
-"""YOLO-Master's later mixture layers, in the deep stages: experts of two 1×1 convolutions, and a shared one.
+"""YOLO-Master's later mixture layers, in the deep stages; each expert consists of two 1×1 convolutions.
+
+Every layer also has a shared expert, which always runs.
 
 `modular` is version 0.1 of YOLO-Master. `optimized` and `ultra` follow unpublished notes on
 YOLO-Master's development.

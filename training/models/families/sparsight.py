@@ -1,4 +1,7 @@
-"""Our own family: mixture layers of full convolutions replace the blocks of the deep stages and the neck."""
+"""Our own family, in which mixture layers replace the blocks of the deep stages and the neck.
+
+The experts are full convolutions.
+"""
 
 from dataclasses import replace
 
@@ -9,7 +12,7 @@ from training.models.families.family import Family
 def _configure(config: ModelConfig) -> ModelConfig:
     """Return the configuration with mixture layers.
 
-    In a model that runs every expert, 75 % (size n) or 72 % (size s) of the operations are in experts. The
+    If a model runs every expert, the experts take 75 % (size n) or 72 % (size s) of the operations. The
     stem, the shallow stages, one stage of the neck and a light head always run. All experts of a layer have
     the same shape, so that the experts chosen for an image can run as one wide expert.
     """

@@ -1,4 +1,4 @@
-"""The mixture layer: a router, its experts, and their weighted sum."""
+"""The mixture layer, which consists of a router and experts, and returns the experts' weighted sum."""
 
 import math
 from contextlib import nullcontext
@@ -24,8 +24,8 @@ class MixtureLayer(nn.Module):
     If configured, the output of a shared expert that always runs is added to the sum.
 
     Args:
-        experts: the experts; None: build those of the configuration, which keep the shape of the map.
-        c_out: channels of the experts' output; None: the same as `channels`.
+        experts: the experts; None: build the configured experts, which keep the shape of the map.
+        c_out: number of channels of the experts' output; None: the same as `channels`.
 
     Source: ES-MoE, arXiv:2512.23273, section 3.
     """
