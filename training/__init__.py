@@ -1,4 +1,4 @@
-"""Detectors and classifiers with a mixture of experts: training, evaluation, export and prediction."""
+"""Training, evaluation, export and prediction for detectors and classifiers with a mixture of experts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

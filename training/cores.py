@@ -9,10 +9,10 @@ OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def usable_cores(root: Path = CGROUPS, own: Path = OWN_GROUPS) -> int:
-    """Return how many cores this process may use by its affinity and the CPU quota of its control groups.
+    """Return how many cores this process may use, from its affinity and its control groups' CPU quotas.
 
-    A container sees all cores of the machine, but with `docker run --cpus 1.5` it gets the time of 1.5 cores,
-    which counts as 2.
+    A container sees all cores of the machine. But with `docker run --cpus 1.5`, it gets the time of 1.5
+    cores, and this function returns 2.
 
     Args:
         root: folder in which control groups of version 1 or 2 are mounted.

@@ -45,8 +45,8 @@ examples; the --help of each command has more
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser for a command line.
 
-    The parser knows all commands, but only the flags of the command that the line names: only this
-    command's module is imported.
+    The parser accepts every command, but has the flags of only the command that `argv` names. So only the
+    module of this command is imported.
     """
     as_written = argparse.RawDescriptionHelpFormatter
     about = "Train detectors and classifiers with a mixture of experts, measure and export them."

@@ -1,4 +1,5 @@
-"""List every exported model, and how far its outputs are from its checkpoint's, as the manifests state."""
+"""List every exported model, and the differences between its outputs and those of its checkpoint. The figures
+are taken from the manifests."""
 
 import argparse
 

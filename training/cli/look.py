@@ -1,6 +1,6 @@
-"""Draw the samples of one epoch into one image, to check the augmentation and the labels before training:
-boxes, masks, keypoints or oriented boxes, as the variant learns them. Ignored regions are hatched. Takes the
-flags of train; nothing is trained.
+"""Draw training samples of one epoch into one image, to check the augmentation and the labels before you
+train. The labels are boxes, masks, keypoints or oriented boxes, as the variant learns them. Ignored regions
+are hatched. The command takes the flags of `train`, but trains nothing.
 """
 
 import argparse

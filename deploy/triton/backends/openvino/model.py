@@ -54,7 +54,8 @@ class TritonPythonModel:
 def engine_config(folder, parameters, device, instances):
     """Return OpenVINO's settings, from the manifest and the model configuration's parameters.
 
-    The parameters have OpenVINO's names for them, as those of Triton's own OpenVINO backend do.
+    The parameters have the same names as OpenVINO's settings. Triton's own OpenVINO backend uses these names
+    too.
     """
     config = {}
     if device == "CPU":
