@@ -121,7 +121,7 @@ class AsyncRestClient(AsyncCalls):
 
 
 class _Call:
-    """The code that RestClient and AsyncRestClient share: it builds requests and reads answers."""
+    """The code that RestClient and AsyncRestClient share, which builds requests and reads answers."""
 
     def __init__(
         self, url: str, timeout_s: float, query: Mapping[str, str | None], api_key: str | None
@@ -140,8 +140,8 @@ class _Call:
     def request(self, params: Params[Any], body: bytes, deadline: Deadline) -> dict[str, Any]:
         """Return a request's query, body and headers.
 
-        The query's timeout_ms is the time that remains until the deadline; the service measures it from the
-        moment when it has received the whole body.
+        The query parameter timeout_ms states the time that is left until the deadline. The service measures
+        this time from the moment when it has received the whole body.
         """
         left_ms = min(_LONGEST_MS, max(1, round(deadline.left_s() * 1e3)))
         return {

@@ -1,4 +1,4 @@
-"""Objects with boxes: their result, the parameters of a call for them, and how an answer is read.
+"""The result type for objects with boxes, the parameters of a call, and the reading of an answer.
 
 Boxes are in pixels of the source image.
 """
