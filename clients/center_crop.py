@@ -24,7 +24,7 @@ def center_crop(
     scale = max(canvas_h / height, canvas_w / width)
     resized_h, resized_w = round(height * scale), round(width * scale)
     if resized_h > _LONGEST * canvas_h or resized_w > _LONGEST * canvas_w:
-        assert reduced is None  # decode_image reduces no image that is so long
+        assert reduced is None  # decode_image never reduces such a long image
         return center_crop(_middle(image, scale, input_hw), input_hw)
     image = resize(image, (resized_h, resized_w), reduced)
     top, left = (resized_h - canvas_h) // 2, (resized_w - canvas_w) // 2

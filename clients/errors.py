@@ -51,8 +51,8 @@ class DeadlineExceeded(ClientError):
 
     Args:
         timeout_s: time limit of the call, in seconds.
-        sentence: the server's message, if the server's own time limit passed before `timeout_s`; None to use the
-            client's message, which names `timeout_s`.
+        sentence: the server's message, if the server's own time limit passed before `timeout_s`; None to use
+            the client's message, which names `timeout_s`.
     """
 
     def __init__(self, timeout_s: float, sentence: str | None = None) -> None:

@@ -33,7 +33,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Control:
-    """A graph input with one number per image, such as top_k; a parameter of the call sets the number."""
+    """A graph input with one number per image, such as top_k; the call parameter of the same name sets it."""
 
     tensor: Tensor
     default: float

@@ -190,7 +190,7 @@ def _key_header(api_key: str | None) -> dict[str, str]:
         return {}
     key = api_key.strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        # The message does not show the key, as messages are logged.
+        # The message does not show the key, because messages are logged.
         raise BadParameter(
             "api_key",
             "api_key cannot be used: it is empty, or has spaces or other characters that no key has;"

@@ -5,7 +5,7 @@ from .types import Common, ExpertActivation, ModelRef, ServiceFacts
 
 
 def common(answer: Facts) -> Common:
-    """Return the part of an answer that does not depend on the task, such as the model and its experts.
+    """Return the part of an answer that all tasks have, such as the model and the experts that ran.
 
     Raises:
         ValueError: a member of the answer is missing, or has another type.

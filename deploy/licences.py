@@ -56,7 +56,7 @@ class Row:
     what: str
     licence: str  # SPDX expression
     said_in: str = ""
-    is_file: bool = False  # a library of its own, which can be exchanged
+    is_file: bool = False  # whether it is a separate file, which a user can exchange
 
 
 def main() -> int:
@@ -124,7 +124,7 @@ def library_rows(packages: Iterable[Distribution], known: dict[str, Any]) -> Ite
             patterns = known["libraries"].get(name, {})
             matching = (found for pattern, found in patterns.items() if fnmatch(file, pattern))
             what, licence, said_in = next(matching, ("", NOT_STATED, ""))
-            # Wheels add a checksum to the name, which says nothing.
+            # Wheels add a meaningless checksum to the name.
             plain = re.sub(r"-[0-9a-f]{8}(?=[-.])", "", file)
             yield Row(name, f"{plain}: {what}" if what else plain, licence, said_in, is_file=True)
 

@@ -111,7 +111,7 @@ def bill_of(packages: Iterable[Distribution], licences: Mapping[str, str]) -> st
         ValueError: the tool wrote a file that its schema does not allow.
     """
     with tempfile.TemporaryDirectory() as folder:
-        # The tool lists whole environments. This one has nothing but links to these packages' descriptions.
+        # The tool lists whole environments. This one has only links to the metadata of these packages.
         venv.create(folder, with_pip=False, symlinks=True)
         (site,) = Path(folder).glob("lib/python*/site-packages")
         for package in packages:
@@ -131,7 +131,7 @@ def _with_licences(text: str, licences: Mapping[str, str]) -> str:
     for component in bill["components"]:
         if (licence := licences.get(canonicalize_name(component["name"]))) is not None:
             component["licenses"] = [{"expression": licence, "acknowledgement": "concluded"}]
-        elif "licenses" in component:  # without what repeats an SPDX licence in other words
+        elif "licenses" in component:  # drop entries that repeat an SPDX licence in other words
             stated = [
                 one for one in component["licenses"] if "id" in one.get("license", one) or "expression" in one
             ]

@@ -18,6 +18,6 @@ def load(model: str | Path = "starter", *, device: str | None = None) -> "Model"
     Raises:
         TrainingError: there is no such model, or it cannot be read; the message says what to do.
     """
-    from training.predict.load import load as load_now  # torch takes seconds: only those wait who predict
+    from training.predict.load import load as load_now  # here, because importing torch takes seconds
 
     return load_now(model, device=device)

@@ -29,7 +29,7 @@ Resize = Literal["letterbox", "center_crop"]  # how an image becomes the model i
 ExpertKind = Literal["depthwise", "simple", "ghost", "inverted"]
 RouterKind = Literal["pooled", "moments", "spatial", "adaptive", "ultra"]
 ComputePrecision = Literal["auto", "f32", "bf16", "f16"]
-PAD_VALUE = 114  # grey of the letterbox's padding; near the mean of natural images, so that its edge is weak
+PAD_VALUE = 114  # grey of the padding; near the mean of natural images, so that the image's edge is weak
 MAX_SEED = 2**32 - 1  # a step's random numbers are seeded with seed × 10⁹ + step, which must fit into 64 bits
 
 
@@ -255,15 +255,15 @@ class LossConfig(_Checked):
     classes: NotNegative = 0.5
     dfl: NotNegative = 1.5
     mask: NotNegative = 7.5  # segment only
-    keypoints: NotNegative = 12.0  # pose only, as the next
+    keypoints: NotNegative = 12.0  # pose only, and so is the next field
     visibility: NotNegative = 1.0
     balance: NotNegative = 1.5  # arXiv:2512.23273, table 8
-    load: NotNegative = 0.0  # load, z, diversity: recipes set these for the families whose sources have them
+    load: NotNegative = 0.0  # recipes set load, z and diversity for families whose sources have them
     z: NotNegative = 0.0
     diversity: NotNegative = 0.0
-    information: NotNegative = 0.0  # of the bits by which routing information is below information_bits
+    information: NotNegative = 0.0  # weight of the bits that routing information lacks to information_bits
     information_bits: float = 1.0  # routing information per layer above which there is no loss
-    coverage: NotNegative = 0.0  # of the distance of each layer's experts from equal shares
+    coverage: NotNegative = 0.0  # weight of the distance of each layer's experts from equal shares
     label_smoothing: BelowOne = 0.0  # classification: share of the target spread evenly over all classes
     assign_top_k: Count = 10
     assign_alpha: float = 0.5

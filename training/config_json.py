@@ -78,7 +78,7 @@ def _parse(text: str) -> dict[str, Any]:
 def _checked(kind: type[_Config], values: Mapping[str, Any], wrong: str) -> _Config:
     """Return a configuration of type `kind` from a dict; raise ConfigError on a wrong type or unknown key."""
     try:
-        # Validated as JSON text, since pydantic in strict mode accepts a list for a tuple only there.
+        # Validates JSON text, because pydantic in strict mode accepts a list for a tuple only in JSON.
         return TypeAdapter(kind).validate_json(json.dumps(values), strict=True, extra="forbid")
     except ValidationError as error:
         found = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())

@@ -32,7 +32,7 @@ def _quotas(root: Path, own: Path) -> list[float]:
             continue
         top = root / "cpu" if controllers else root
         here = top / group.strip("/")
-        # In a container, the group's path may be that on the host; then the container's own group is the top.
+        # In a container, this path can be a path on the host. Then the container's own group is `top`.
         for folder in {here, *here.parents, top}:
             if folder.is_relative_to(top):
                 found += _quota(folder)

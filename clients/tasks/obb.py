@@ -68,7 +68,7 @@ class OrientedDetections(Detections):
             NotInstalled: the package supervision is not installed.
         """
         found = super().to_supervision()
-        # boxes_xyxy are the boxes before they are turned, which is not where the objects are.
+        # boxes_xyxy are the boxes before rotation; the objects are in the rotated boxes.
         found.xyxy = np.concatenate([self.corners.min(axis=1), self.corners.max(axis=1)], axis=1)
         found.data["xyxyxyxy"] = self.corners
         return found
@@ -127,7 +127,7 @@ class OrientedQuestion(EnsembleQuestion):
         fields, rows = self.found(outputs)
         corners = outputs[_CORNERS][rows]
         angles = _angles(corners)
-        # Turned by half a circle, a box is the same, but its corners begin at the opposite one.
+        # A box that is rotated by half a turn is the same box, but its first corner is the opposite one.
         beyond = (angles < 0) | (angles >= math.pi)
         corners = np.where(beyond[:, None, None], np.roll(corners, 2, axis=1), corners)
         return OrientedDetections(
@@ -146,7 +146,7 @@ def _angles(corners: NDArray[np.float32]) -> NDArray[np.float64]:
     """
     start, across, _, down = corners.astype(np.float64).transpose(1, 0, 2)
     width, height = across - start, down - start
-    # The longer side has the angle with more digits. The width is a right angle behind the height.
+    # The longer side has the angle with more digits. The width axis is a right angle behind the height axis.
     by_height = np.hypot(*height.T) > np.hypot(*width.T)
     x, y = np.where(by_height, [height[:, 1], -height[:, 0]], width.T)
     angles: NDArray[np.float64] = np.arctan2(y, x)

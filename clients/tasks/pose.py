@@ -31,7 +31,7 @@ class Poses(Detections):
     keypoints: NDArray[np.float32]  # (N, P, 2)  x, y in source pixels, also outside the image
     keypoint_scores: NDArray[np.float32]  # (N, P)  0..1
     keypoint_names: tuple[str, ...]  # P; from the service, empty if nothing was found
-    skeleton: Skeleton = ()  # empty also if an older service does not tell it
+    skeleton: Skeleton = ()  # also empty if an older service does not send it
 
     def __post_init__(self) -> None:
         super().__post_init__()

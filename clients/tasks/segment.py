@@ -127,7 +127,7 @@ class SegmentParams(BoxParams):
             ValueError: a member of the answer is missing, or has another type.
             WrongTask: the predictions are those of another task.
         """
-        off = self.masks == "off"  # then the predictions look like those of detection
+        off = self.masks == "off"  # these predictions look like those of a detector
         found = found_in(answer, "segment", *(["detect"] if off else []))
         if off:
             return Segments(**found, encoded_masks=None)

@@ -152,7 +152,7 @@ def check_libraries(folder: Path) -> int:
     Return the number of checked libraries.
     """
     files = [path for path in folder.rglob("*.so*") if path.is_file() and not path.is_symlink()]
-    shipped = {path.name for path in files}  # a library also finds what another one has loaded
+    shipped = {path.name for path in files}  # a library also finds libraries that another one has loaded
     libraries = [path for path in files if not FOR_OTHER_DEVICES.search(path.name)]
     for library in libraries:
         done = subprocess.run(["ldd", library], capture_output=True, text=True, check=False)

@@ -32,7 +32,7 @@ examples
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `check`."""
     about = "folder with images and labels, as for train; may also be given as --data"
-    # Without this default, and with a type, a missing DATA would replace the value of --data.
+    # If DATA had a type and not this default, a missing DATA would replace the value of --data.
     parser.add_argument("data", metavar="DATA", nargs="?", default=argparse.SUPPRESS, help=about)
     labels = "read the labels that this task learns; default: classify if images have classes, else detect"
     parser.add_argument("--task", choices=TASKS, dest="task_name", help=labels)

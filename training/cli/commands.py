@@ -6,7 +6,7 @@ from importlib import import_module
 
 from training.cli.flags import add_shared
 
-# In the order of --help. Each command is a module of the same name; only the requested module is imported.
+# In the order of --help. Each command is a module of the same name. Only the requested one is imported.
 COMMANDS = {
     "train": "train a detector or a classifier, or resume a stopped run",
     "check": "show what is understood of a data set, and what is odd",

@@ -8,7 +8,7 @@ from io import TextIOWrapper
 
 from tqdm import tqdm
 
-# Not the root logger: there, httpx logs every request, and torch logs what it traces.
+# Not the root logger, because httpx logs every request there, and torch logs what it traces.
 LOGGER, BARS = "training", "training.progress"
 
 

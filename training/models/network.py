@@ -16,7 +16,7 @@ PARTS = ("backbone", "neck", "head")  # the parts that may have mixtures, in the
 class Network(nn.Module):
     """A network with a backbone; a subclass for each task turns feature maps into predictions."""
 
-    resize: ClassVar[Resize]  # how an image of any size becomes the model input
+    resize: ClassVar[Resize]  # how an image is resized to the model input
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

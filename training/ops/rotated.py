@@ -62,7 +62,7 @@ def oriented_boxes(corners: Tensor) -> Tensor:
     first, second, third, fourth = corners.unbind(dim=-2)
     width_vector = (second - first + third - fourth) / 2
     height_vector = (fourth - first + third - second) / 2
-    # Turned back by a quarter, the height vector is a second estimate of the direction of the width axis. In
+    # Turned back by a quarter turn, the height vector is a second estimate of the width axis's direction. In
     # a mirrored order of the corners, it has to be turned the other way.
     turned = torch.stack([height_vector[..., 1], -height_vector[..., 0]], dim=-1)
     mirrored = (width_vector * turned).sum(dim=-1, keepdim=True) < 0
@@ -164,7 +164,7 @@ def rotated_nms(
     """
     order = torch.argsort(scores, descending=True, stable=True)
     boxes, classes = boxes[order], class_ids[order]
-    # The intersection is computed only for boxes whose circumscribed circles overlap: few of all pairs.
+    # Only the few pairs whose circumscribed circles overlap need the intersection.
     radius = boxes[:, 2:4].norm(dim=-1) / 2
     near = (boxes[:, None, :2] - boxes[None, :, :2]).norm(dim=-1) < radius[:, None] + radius[None]
     rows, columns = ((classes[:, None] == classes[None]) & near).triu(diagonal=1).nonzero(as_tuple=True)

@@ -17,7 +17,7 @@ from training.data_config import CombinedConfig, DataConfig, FolderConfig
 from training.errors import ConfigError
 
 BENCHMARK_RECIPES = ("coco", "voc", "visdrone", "kitti", "sku110k")
-CARD_FOLDS = 5  # playing cards have no validation split: every fifth image is for validation
+CARD_FOLDS = 5  # playing cards have no validation split, so every fifth image is for validation
 CHOICE_FOLDS = 8
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable"),

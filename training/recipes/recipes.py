@@ -35,9 +35,9 @@ class Request:
     val_data: DataConfig | None = None
     variant: str = DEFAULT_VARIANT
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
-    overrides: Overrides = field(default_factory=dict)  # new values of settings that the recipe decides
+    overrides: Overrides = field(default_factory=dict)  # new values for settings of the recipe
     skeleton: Skeleton | None = None  # the keypoints of the training data
-    like: ModelConfig | None = None  # a model configuration to take instead of the variant's
+    like: ModelConfig | None = None  # a model configuration that replaces the variant's configuration
 
 
 def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:

@@ -52,7 +52,7 @@ ULTRA = Family(
     sizes="n",
     configure=_pointwise(
         RouterConfig(kind="ultra", reduction=16, min_hidden=4, pool=8, noise=1.0, learn_temperature=True),
-        # With group norm, experts can be trained on only the images that chose them.
+        # With group norm, an expert can be trained on only the images for which it is chosen.
         mixture=MixtureConfig(norm="group", weight_threshold=0.01, train_dispatch="grouped"),
     ),
     losses=_LOSSES,

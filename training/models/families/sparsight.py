@@ -36,6 +36,6 @@ SPARSIGHT = Family(
     tasks=TASKS,
     configure=_configure,
     losses=LossConfig(balance=0.0, information=0.5, coverage=0.1),
-    # One expert, the default number (twice as likely), and all experts.
+    # Images draw one expert, the default number (which is twice as likely), or all experts.
     trained_top_ks=lambda model: (1, model.top_k, model.top_k, model.allowed_top_k[-1]),
 )

@@ -23,7 +23,7 @@ from training.models.mixture.routing import Routing, RoutingControls
 # Initial biases of the four experts, which differ to suit small, medium and large objects, and crowds.
 BOX_STARTS = (0.5, 1.0, 1.5, 1.0)
 PRIOR_FACTORS = (1.0, 1.0, 0.8, 1.2)
-LIGHT = 2  # branches are narrower than those of a DetectHead by this factor
+LIGHT = 2  # a DetectHead's branches are wider by this factor
 
 
 class HeadExpert(nn.Module):

@@ -84,12 +84,12 @@ def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int,
     wide = can_gather(experts) and isinstance(experts[0], SimpleExpert)
     if how.exactly is not None and how.exactly >= len(experts):
         return run_wide(experts, x, gate) if wide else run_dense(experts, x, gate)
-    # Not for depthwise experts: their kernels would all be padded to the largest.
+    # Not for depthwise experts, because all their kernels would be padded to the largest size.
     if how.exactly and wide and weights_are_small(experts, x):
         return run_gathered(experts, x, gate, how.exactly)
     maps = x.permute(0, 2, 3, 1).to(how.ports)  # (1, H, W, C)
     weights = gate[0].to(x.dtype)
-    # Weighted outside the branches, where the sum reads all outputs anyway.
+    # The weights are applied outside the branches, where the sum reads all outputs anyway.
     answers = (
         weights[index] * _run_or_skip(expert, maps, weights[index] > 0, x.dtype, c_out)
         for index, expert in enumerate(experts)

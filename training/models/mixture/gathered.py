@@ -80,7 +80,7 @@ def run_wide(experts: nn.ModuleList, x: Tensor, weight: Tensor, index: Tensor | 
     (batch, channels, height, width), kernel = x.shape, first[0].kernel_size
     weight = weight.to(x.dtype)
     expand, expand_bias = torch.stack([conv.weight for conv in first]), torch.stack([*map(_bias, first)])
-    # Stacked after the output channel, as input channels of the wide kernel: (C, E, D, k, k).
+    # The experts follow the output channel, as input channels of the wide kernel: (C, E, D, k, k).
     project = torch.stack([conv.weight for conv in second], dim=1)
     project_bias = torch.stack([*map(_bias, second)])
     if index is not None:

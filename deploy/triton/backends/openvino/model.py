@@ -61,9 +61,9 @@ def engine_config(folder, parameters, device, instances):
     if device == "CPU":
         precision = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["precision"]
         config["INFERENCE_PRECISION_HINT"] = PRECISION[precision]
-        # Each instance is a process. In each of them, pinned threads would take the same first cores.
+        # Each instance is a process. In every process, pinned threads would take the same first cores.
         config["ENABLE_CPU_PINNING"] = "NO"
-        # OpenVINO ignores the quota of a container. All instances together have to keep within it.
+        # OpenVINO ignores the CPU quota of a container, which all instances together must not exceed.
         if (cores := usable_cores()) < allowed_cores():
             config["INFERENCE_NUM_THREADS"] = str(max(1, cores // instances))
     for name in ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "PERFORMANCE_HINT", "ENABLE_CPU_PINNING"):
