@@ -121,7 +121,7 @@ class ManifestMismatch(ClientError):
 
 
 class UnreadableAnswer(ClientError):
-    """The answer cannot be read: it is not from the service, or from another release of the service."""
+    """The answer cannot be read; it is from another server, or from another release of the service."""
 
     def __init__(self, url: str, problem: str) -> None:
         super().__init__(

@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 class RestClient(Calls):
-    """Sends images to the models of one service. Threads may share one client. No request is retried.
+    """A client for the models of one service. Threads may share it. It never retries a request.
 
     An array of pixels is sent as PNG.
 
@@ -74,7 +74,7 @@ class RestClient(Calls):
 
 
 class AsyncRestClient(AsyncCalls):
-    """Sends images to the models of one service, as RestClient does, but with asyncio.
+    """A client for the models of one service, like RestClient, but with asyncio.
 
     Args:
         url: URL of the service, with http:// or https://; if a proxy serves it under a path, add the path.

@@ -77,7 +77,7 @@ class Params(Protocol[R_co]):
         """
 
     def query(self) -> dict[str, str | float]:
-        """Return these parameters as the query of `POST /detect`, without those that are None."""
+        """Return these parameters as the query of `POST /detect`; leave out parameters that are None."""
 
     def read(self, answer: Facts) -> R_co:
         """Return the result, read from the service's answer.

@@ -21,7 +21,7 @@ DATATYPES = {
 
 
 class Deadline:
-    """The time at which a call must have ended; all requests that the call sends share this time limit.
+    """The time by which a call must end; all requests that the call sends share this limit.
 
     Args:
         timeout_s: time limit in seconds, from now.

@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 class TritonClient(Calls):
-    """Sends images to one model of a Triton server. Threads may share one client.
+    """A client for one model of a Triton server. Threads may share it.
 
     The client reads the model's manifest (input size, classes, mixture layers, controls) from the
     configuration of `<model>-<target>`, and verifies the manifest with its sha256. It reads the manifest
@@ -118,7 +118,7 @@ class TritonClient(Calls):
 
 
 class AsyncTritonClient(AsyncCalls):
-    """Sends images to one model of a Triton server, as TritonClient does, but with asyncio and over gRPC.
+    """A client for one model of a Triton server, like TritonClient, but with asyncio and over gRPC.
 
     Create the client inside the event loop that uses it. Decoding and resizing run in a thread, so that a
     large image does not block the loop. If a call is cancelled, the client also cancels it on the server.

@@ -49,7 +49,7 @@ def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> Params[Answer]:
 
 
 def wrong_task(manifest: Manifest) -> ClientError:
-    """Return the error for a model that is not for the task of the call; it names the right method."""
+    """Return the error for a model whose task is not that of the call; it names the right method."""
     try:
         return WrongTask(manifest.name, _kind_of(manifest).task)
     except ManifestMismatch as unknown:

@@ -107,7 +107,7 @@ class ClassifyParams:
         )
 
     def query(self) -> dict[str, str | float]:
-        """Return these parameters as the query of `POST /detect`, without those that are None."""
+        """Return these parameters as the query of `POST /detect`; leave out parameters that are None."""
         query: dict[str, str | float] = {**self.controls}
         if self.top is not None:
             query["top"] = self.top

@@ -43,7 +43,7 @@ class DetectParams(BoxParams):
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
-            WrongTask: the predictions are those of another task.
+            WrongTask: the predictions belong to another task.
         """
         return Detections(**found_in(answer, "detect"))
 

@@ -107,7 +107,7 @@ class EnsembleQuestion:
 
     @cached_property
     def tensors(self) -> Tensors:
-        """Return the ensemble's inputs by name, which are those of the graph, conf, iou and max_det."""
+        """Return the ensemble's inputs by name: all inputs of the graph, and conf, iou and max_det."""
         # The ensemble does not distinguish classes. With a class filter, or scores for single classes, the
         # client therefore fetches every detection, filters, and only then keeps the best max_det.
         plain = self.class_ids is None and not self.class_conf
@@ -202,5 +202,5 @@ def question_fields(
 
 
 def mismatch(manifest: Manifest, error: ValueError) -> ManifestMismatch:
-    """Return the error for a manifest that lacks what a task needs."""
+    """Return the error for a manifest in which an entry that the task needs is missing or invalid."""
     return ManifestMismatch(graph_name(manifest.name, manifest.target), str(error))

@@ -99,7 +99,7 @@ class OrientedParams(BoxParams):
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
-            WrongTask: the predictions are those of another task.
+            WrongTask: the predictions belong to another task.
         """
         found = found_in(answer, "obb")
         predictions = answer.parts("predictions")

@@ -111,7 +111,7 @@ class PoseParams(BoxParams):
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
-            WrongTask: the predictions are those of another task.
+            WrongTask: the predictions belong to another task.
         """
         found = found_in(answer, "pose")
         objects = [prediction.parts("keypoints") for prediction in answer.parts("predictions")]

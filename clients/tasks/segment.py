@@ -117,7 +117,7 @@ class SegmentParams(BoxParams):
         return SegmentQuestion(**fields, with_masks=self.masks != "off")
 
     def query(self) -> dict[str, str | float]:
-        """Return these parameters as the query of `POST /detect`, without those that are None."""
+        """Return these parameters as the query of `POST /detect`; leave out parameters that are None."""
         return super().query() | ({} if self.masks is None else {"masks": self.masks})
 
     def read(self, answer: Facts) -> Segments:
@@ -125,7 +125,7 @@ class SegmentParams(BoxParams):
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
-            WrongTask: the predictions are those of another task.
+            WrongTask: the predictions belong to another task.
         """
         off = self.masks == "off"  # these predictions look like those of a detector
         found = found_in(answer, "segment", *(["detect"] if off else []))

@@ -48,7 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a report on the data set; return 1 if it has a problem for which `train` refuses the data."""
+    """Print a report on the data set; return 1 if `train` would refuse the data."""
     from training.lab.check import check
     from training.workflows.train import TrainOptions
 

@@ -76,7 +76,7 @@ def measured(args: argparse.Namespace) -> "DataConfig":
 
 
 def add_recipe_data(parser: argparse.ArgumentParser, use: str) -> None:
-    """Add --recipe for a command that only uses the recipe's data; `use` states what for."""
+    """Add --recipe for a command that only uses the recipe's data; `use` states the purpose."""
     about = f"{use}, read from the folder --data; not with --split: {', '.join(RECIPES_WITH_DATA)}"
     parser.add_argument("--recipe", choices=RECIPES_WITH_DATA, metavar="NAME", help=about)
 

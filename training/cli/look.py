@@ -20,7 +20,7 @@ examples:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags of `look`: those of `train`, the output file, and which samples to draw."""
+    """Declare the flags of `train`, and flags for the output file and the samples to draw."""
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a .png or .jpg file")
     epoch = "epoch to draw, counted from 1; the last epochs have no mosaic (default: %(default)s)"
     parser.add_argument("--epoch", type=positive, default=1, help=epoch)

@@ -1,4 +1,5 @@
-"""List the parameters and GFLOPs of every model, computed from its shapes, beside the published figures."""
+"""List the parameters and GFLOPs of every model, computed from the shapes of its layers, beside the published
+figures."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Attention inside horizontal strips of a feature map, and the stage built from it.
+"""Attention inside horizontal strips of a feature map, and a stage that is built from attention blocks.
 
 Source: Tian et al. 2025, YOLOv12, arXiv:2502.12524, sections 3.2 and 3.3.
 """

@@ -71,7 +71,7 @@ class Detector(Network):
         return decode_boxes(rows.box_logits, rows.points, rows.strides), rows.class_logits.sigmoid()
 
     def select(self, predictions: Predictions, limit: int | None) -> AnchorRows:
-        """Return the predictions for the `limit` best anchors of each image, or for all if it is None."""
+        """Return the predictions for the `limit` best anchors of each image; None: for all anchors."""
         box_logits, class_logits = predictions.box_logits, predictions.class_logits.float()
         extras, points, strides = predictions.extras, self.points, self.strides
         if limit is not None and limit < len(points):

@@ -57,7 +57,8 @@ def model_config(
         skeleton: the keypoints that a pose variant predicts; variants for other tasks ignore it.
 
     Raises:
-        ConfigError: there is no such variant, it does not allow a change in `choice`, or it needs a skeleton.
+        ConfigError: no variant has this name, the variant does not allow a change in `choice`, or it needs a
+            skeleton.
     """
     family, size, task = parse_variant(variant)
     config = ModelConfig(variant=variant, class_names=class_names, input_hw=input_hw, **_SIZES[size])

@@ -15,7 +15,7 @@ _OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "top_ks")  #
 def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:
     """Return the configuration with new values for some fields; keys are paths such as `optimizer.lr`.
 
-    If `optimizer.lr` is given without `optimizer.final_lr`, the ratio of `final_lr` to `lr` stays as it was.
+    If `optimizer.lr` is given without `optimizer.final_lr`, the ratio of `final_lr` to `lr` does not change.
 
     Raises:
         ConfigError: a field does not exist, a field has no meaning for the model, or values contradict one

@@ -71,7 +71,7 @@ def kitti_data(root: Path) -> Splits:
 
 
 def _starter_part(root: Path, kept: Sequence[int], kept_cards: tuple[int, ...]) -> CombinedConfig:
-    """Return those of the starter's training images that are in the given folds.
+    """Return the training images of the starter that are in the given folds.
 
     Args:
         root: folder of the three data sets.

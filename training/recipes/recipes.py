@@ -28,7 +28,7 @@ PAPER_AUGMENT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The part of a run's configuration that a user chooses; the recipe decides the rest."""
+    """The settings of a run that a user chooses; the recipe decides all other settings."""
 
     class_names: tuple[str, ...]
     train_data: DataConfig

@@ -43,7 +43,7 @@ class HeadExpert(nn.Module):
 
 
 class MixtureDetectHead(nn.Module):
-    """A detection head with one mixture layer per level; all experts run unless top_k is set lower."""
+    """A detection head with one mixture layer per level; by default, all experts run."""
 
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
         super().__init__()

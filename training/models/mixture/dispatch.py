@@ -2,8 +2,9 @@
 
 - dense: every expert runs on every image; an expert that was not chosen has the weight zero.
 - grouped: each expert runs only on the images for which it was chosen.
-- conditional: for one image on CPUs, each expert is in a branch of the graph that runs only if it is chosen.
-- gathered: for a fixed batch, the weights of each image's experts are gathered at run time; for GPUs.
+- conditional: each expert is in a branch of the graph, which runs only if the expert is chosen; for a single
+  image on CPUs.
+- gathered: the weights of each image's experts are gathered at run time; for a batch of fixed size on GPUs.
 
 In evaluation, all ways give the same sum, up to rounding. In training, dense and grouped differ if experts
 contain batch norm. With dense, the statistics of a batch norm cover the whole batch. With grouped, they cover

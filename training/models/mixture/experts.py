@@ -42,7 +42,7 @@ class SimpleExpert(nn.Module):
 
 
 class GhostExpert(nn.Module):
-    """A convolution that gives half of the channels, and a depthwise convolution of these for the other half.
+    """An expert whose first convolution gives half of the channels; a depthwise convolution adds the rest.
 
     Source: Han et al. 2020, arXiv:1911.11907.
     """

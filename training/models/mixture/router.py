@@ -52,7 +52,10 @@ class MomentsRouter(nn.Module):
 
 
 class SpatialRouter(nn.Module):
-    """Scores experts at every cell of a downscaled map, with a 3×3 convolution, and averages the scores."""
+    """A router that scores experts at every cell of a downscaled map, and averages the scores.
+
+    The first layer is a 3×3 convolution.
+    """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
         super().__init__()

@@ -40,7 +40,7 @@ def choose_experts(logits: Tensor, controls: RoutingControls, epsilon: float = 0
 
     Args:
         logits: scores of the router (B, E); converted to float32.
-        epsilon: added to the divisor of the weights; 0 unless the model was trained with an epsilon.
+        epsilon: added to the divisor of the weights; 0 for a model that was trained without an epsilon.
 
     Source: arXiv:2512.23273, eq. 6 to 9; here, training and inference use the same formula.
     """
