@@ -1,5 +1,6 @@
-"""Train and measure the models in YOLO-Master's ablation tables (arXiv:2512.23273, tables 5 to 8), or models
-of our own. Writes a report that compares the paper's figures with ours.
+"""Train and measure models of YOLO-Master's ablation tables, or models of our own.
+
+The tables are tables 5 to 8 of arXiv:2512.23273. Writes a report that compares the paper's figures with ours.
 """
 
 import argparse

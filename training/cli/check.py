@@ -1,6 +1,8 @@
-"""Check a data set before training. Reports its splits, the objects by class and size, duplicate images,
-images that cannot be decoded, and problems with labels. Draws some images with their labels. The exit code is
-1 if nothing can be learned from the data.
+"""Check a data set before training.
+
+Reports its splits, the objects by class and size, duplicate images, images that cannot be decoded, and
+problems with labels. Draws some images with their labels. The exit code is 1 if nothing can be learned from
+the data.
 """
 
 import argparse

@@ -1,5 +1,7 @@
-"""Measure a checkpoint, then export it for every target into the model repository. If there is an error, no
-file is written."""
+"""Measure a checkpoint, then export it for every target into the model repository.
+
+If there is an error, no file is written.
+"""
 
 import argparse
 import logging

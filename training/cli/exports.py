@@ -1,5 +1,7 @@
-"""List every exported model, and the differences between its outputs and those of its checkpoint. The figures
-are taken from the manifests."""
+"""List every exported model, and how much its outputs differ from those of its checkpoint.
+
+The figures are taken from the manifests.
+"""
 
 import argparse
 

@@ -1,6 +1,8 @@
-"""Write a checkpoint with weights in float16, which takes half the space. Biases and norms, which are 1 % of
-the numbers, stay in float32. Rounding changes the weights, and all commands compute in float32 from the
-rounded weights. So measure and export the new file."""
+"""Write a checkpoint with weights in float16, which takes half the space.
+
+Biases and norms, which are 1 % of the numbers, stay in float32. Rounding changes the weights, and all
+commands compute in float32 from the rounded weights. So measure and export the new file.
+"""
 
 import argparse
 from pathlib import Path

@@ -1,6 +1,7 @@
-"""Draw training samples of one epoch into one image, to check the augmentation and the labels before you
-train. The labels are boxes, masks, keypoints or oriented boxes, as the variant learns them. Ignored regions
-are hatched. The command takes the flags of `train`, but trains nothing.
+"""Draw training samples of one epoch into one image, to check augmentation and labels before you train.
+
+The labels are boxes, masks, keypoints or oriented boxes, as the variant learns them. Ignored regions are
+hatched. The command takes the flags of `train`, but trains nothing.
 """
 
 import argparse

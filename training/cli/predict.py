@@ -1,5 +1,7 @@
-"""Find objects in images, videos and camera streams, or classify them, without a service. Draws what was
-found and which experts ran into copies of the images. Writes label files and JSON on request.
+"""Find objects in images, videos and camera streams, or classify them, without a service.
+
+Writes drawings of what was found and which experts ran into a folder. Writes label files and JSON on
+request.
 """
 
 import argparse
