@@ -18,8 +18,8 @@ class AreaAttention(nn.Module):
     """Self-attention inside horizontal strips of a feature map.
 
     The cells of the map, row by row, are divided into `areas` strips of equal size, so H * W must be
-    divisible by `areas`. Attention itself does not use positions, so a 7×7 depthwise
-    convolution of its values (V) is added to its output.
+    divisible by `areas`. Attention itself does not use positions. So a 7×7 depthwise convolution of the
+    values (V) is added to the output of attention.
     """
 
     def __init__(self, channels: int, areas: int) -> None:

@@ -22,7 +22,7 @@ class Cost:
 
     @property
     def fixed(self) -> float:
-        """Return the GFLOPs of the operations that run for every image: all except those in experts."""
+        """Return the GFLOPs that every image needs: all except those of the experts that routers choose."""
         return self.dense - sum(sum(costs) for costs in self.experts.values())
 
     def at_top_k(self, top_k: int) -> float:

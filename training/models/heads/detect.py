@@ -65,14 +65,14 @@ def branch_widths(config: ModelConfig, finest_channels: int) -> tuple[int, int]:
 
 
 def box_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
-    """Return a branch of two 3×3 blocks and a plain 1×1 convolution, which keeps H and W."""
+    """Return a branch of two 3×3 blocks and a plain 1×1 convolution to c_out channels; H and W stay."""
     return nn.Sequential(
         ConvBlock(channels, width, 3), ConvBlock(width, width, 3), nn.Conv2d(width, c_out, 1)
     )
 
 
 def light_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
-    """Return a branch of two separable blocks and a plain 1×1 convolution, which keeps H and W."""
+    """Return a branch of two separable blocks and a plain 1×1 convolution to c_out channels."""
     return nn.Sequential(
         ConvBlock(channels, channels, 3, depthwise=True),
         ConvBlock(channels, width),

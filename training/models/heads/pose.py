@@ -16,7 +16,7 @@ def keypoint_branches(points: int, channels: tuple[int, int, int]) -> AnchorBran
 def decode_keypoints(raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
     """Return keypoints (B, N, P, 3): x and y in pixels of the model input, and the visibility logit.
 
-    A raw coordinate is half the distance from the cell's first corner, in strides: cell + 2 · raw.
+    A raw coordinate is half the distance of the keypoint from the top-left corner of the cell, in strides.
 
     Args:
         raw: (B, N, 3P).
