@@ -1,4 +1,4 @@
-"""Find objects and classify images, through the service over HTTP or directly on an NVIDIA Triton server.
+"""Find objects and classify images through the service, or directly with an NVIDIA Triton server.
 
 In a checkout this package is named `clients`; when installed, it is named `sparsight_client`.
 """

@@ -61,9 +61,10 @@ exit codes: 0 done, 1 failed (one line on stderr gives the reason), 2 wrong usag
 
 
 def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Run the command and return its exit code: 0 done, 1 failed, 130 stopped by Ctrl-C, 141 broken pipe.
+    """Run the command and return its exit code.
 
-    Wrong usage raises SystemExit with the code 2.
+    The exit code is 0 on success, 1 on failure, 130 after Ctrl-C, and 141 if the reader of the output closed
+    the pipe. Wrong usage raises SystemExit with the code 2.
     """
     args = _parser(program).parse_args(argv)
     # Keep OpenCV from writing to stderr about a damaged image, because this command reports the image itself.
@@ -102,7 +103,7 @@ def _rest(args: argparse.Namespace) -> None:
 
 
 def _api_key(file: Path | None) -> str | None:
-    """Return the key from a file or the environment; everybody on the machine can see a command line."""
+    """Return the key from a file or the environment; a flag would show it to all users of the machine."""
     if file is not None:
         return file.read_text()
     return os.environ.get(_KEY_VARIABLE) or None

@@ -12,12 +12,12 @@ from .tasks.segment import Segments
 
 
 def draw(image: Image, found: Detections | Classification) -> Image:
-    """Return a copy of an image with what was found in it: the objects, or the classes in a corner.
+    """Return a copy of an image into which the objects that were found, or the classes, are drawn.
 
-    The service draws the same for `format=jpeg`.
+    Classes are written into a corner. The service makes the same drawing for `format=jpeg`.
 
     Args:
-        image: (H, W, 3) RGB, of the size of the image in which the objects were found.
+        image: (H, W, 3) RGB; its size must be that of the image in the call.
         found: the result of `detect`, `segment`, `pose`, `detect_oriented` or `classify`.
 
     Raises:

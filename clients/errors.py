@@ -51,8 +51,8 @@ class DeadlineExceeded(ClientError):
 
     Args:
         timeout_s: time limit of the call, in seconds.
-        sentence: the server's message, if the server's own time limit passed before that of the call; None
-            to use the client's message, which names `timeout_s`.
+        sentence: the server's message, if the server's own time limit passed before `timeout_s`; None to use
+            the client's message, which names `timeout_s`.
     """
 
     def __init__(self, timeout_s: float, sentence: str | None = None) -> None:
@@ -79,7 +79,7 @@ class Busy(ClientError):
 
 
 class LimitReached(Busy):
-    """The client's key has sent as many requests in a second, or on a day, as it may."""
+    """The client's key has used up the requests that it may send in a second, or in a day."""
 
 
 class Unavailable(ClientError):
@@ -100,7 +100,7 @@ class NotServed(ClientError):
 
 
 class Refused(ClientError):
-    """The server does not accept this request; the same request would be refused again."""
+    """The server does not accept this request, and would not accept it later."""
 
 
 class KeyRefused(Refused):
@@ -121,7 +121,7 @@ class ManifestMismatch(ClientError):
 
 
 class UnreadableAnswer(ClientError):
-    """The answer cannot be read: it is not from the service, or from another release of the service."""
+    """The answer cannot be read; it is from another server, or from another release of the service."""
 
     def __init__(self, url: str, problem: str) -> None:
         super().__init__(

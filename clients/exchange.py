@@ -29,9 +29,9 @@ class Received:
 class _TimeLeft(dict[str, float | None]):
     """Time limits for HTTPX that shrink while a request runs.
 
-    HTTPX reads the limit before each step, so each step gets the time that is left of the call. A plain
-    `httpx.Timeout` would give the whole time to every step: connecting, sending, waiting, and reading each
-    piece.
+    A call consists of several steps: connecting, sending, waiting, and reading each piece of the answer.
+    HTTPX reads the limit before each step, so each step gets the time that is left. A plain `httpx.Timeout`
+    would give the whole time to every step.
     """
 
     def __init__(self, deadline: Deadline) -> None:
@@ -88,7 +88,7 @@ def send(client: httpx.Client, request: httpx.Request, deadline: Deadline, unrea
 async def send_async(
     client: httpx.AsyncClient, request: httpx.Request, deadline: Deadline, unreached: Unreached
 ) -> Received:
-    """Send a request once in an event loop, and return the answer; raises the same errors as `send`."""
+    """Send a request once in an event loop, and return the answer; raise the same errors as `send`."""
     request.extensions["timeout"] = {}
     try:
         async with asyncio.timeout(deadline.left_s()):

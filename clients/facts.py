@@ -1,4 +1,4 @@
-"""Read members of a JSON object by type; errors name the member that is missing or of another type."""
+"""Read members of a JSON object by type; an error names the member that is missing or has another type."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -16,24 +16,25 @@ _RGB = 3
 def as_pixels(image: bytes | NDArray[Any]) -> NDArray[np.uint8]:
     """Return the (H, W, 3) uint8 RGB pixels of an image file, or check and return an array of pixels.
 
-    Argument and error are those of read_image.
+    read_image explains the argument and the error.
     """
     return read_image(image).pixels
 
 
 def read_image(image: bytes | NDArray[Any], fit: Fit | None = None) -> Decoded:
-    """Return the pixels of an image file and the size of its image, or those of an array.
+    """Return the pixels and the size of the image in a file or an array.
 
     Args:
-        image: the bytes of an image file, or (H, W, 3) uint8 RGB pixels. A file is decoded as the
-            service decodes it: turned upright, with the upper 8 bits of each value. A Python warning says
-            which part of a file is not used: lower bits, transparency or pages after the first.
-        fit: model input that the image will be fitted into; a JPEG that is much larger then has fewer pixels.
-            None: all pixels are needed.
+        image: the bytes of an image file, or (H, W, 3) uint8 RGB pixels. The client decodes a
+            file in the same way as the service: it turns the image upright, and keeps the upper 8 bits of
+            each value. A Python warning says which part of a file is not used, for example lower bits,
+            transparency or pages after the first.
+        fit: model input that the image will be fitted into. A JPEG that is much larger is decoded to fewer
+            pixels. None: all pixels are needed.
 
     Raises:
-        BadImage: the file is empty, truncated, damaged or of a format that the service does not take, or
-            the array is not (H, W, 3) uint8.
+        BadImage: the file is empty, truncated or damaged, the service does not accept its format, or the
+            array is not (H, W, 3) uint8.
     """
     if isinstance(image, np.ndarray):
         return Decoded(_checked(image), 1, ())

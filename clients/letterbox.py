@@ -1,6 +1,6 @@
 """Fit an image into the model input, and map boxes and points from the model input back to it.
 
-Training and the service place images in the same way, which the tests check. In the code, the canvas is the
+Training and the service place images in the same way, and tests check this. In the code, the canvas is the
 model input.
 """
 
@@ -41,7 +41,8 @@ class Letterbox:
     ) -> NDArray[np.uint8]:
         """Resize and pad an (H, W, 3) image; return the model input, (1, canvas_h, canvas_w, 3).
 
-        `reduced` says where the pixels lie in the image, if they are not all its pixels.
+        If the image was decoded at a smaller size, `reduced` says where its pixels lie in the whole
+        image.
         """
         source_hw = reduced.source_hw if reduced else (image.shape[0], image.shape[1])
         height, width = _resized_hw(source_hw, self.scale)

@@ -1,4 +1,4 @@
-"""Read a model's manifest from Triton's model configuration, for a client that calls Triton directly."""
+"""Read the manifest of a model from its configuration in Triton, for a client that calls Triton directly."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ Dim = int | Literal["B"]
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output of the graph: the client finds it by its role, and sends its name to Triton."""
+    """An input or output of the graph; the client finds it by its role, and sends its name to Triton."""
 
     name: str
     dtype: str  # u8, i32, i64, f16, f32, bool
@@ -33,7 +33,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Control:
-    """A graph input of one number per image, such as top_k; a call's parameter of the same name sets it."""
+    """A graph input with one number per image, such as top_k; the call parameter of the same name sets it."""
 
     tensor: Tensor
     default: float
@@ -44,7 +44,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Resize:
-    """How an image is resized to the model input."""
+    """Settings for resizing an image to the model input."""
 
     mode: str  # letterbox, center_crop
     pad_value: int  # value of the letterbox's border pixels; 0 for center_crop, which has no border
@@ -54,7 +54,8 @@ class Resize:
 class MixtureLayer:
     """One mixture layer of a model, and the layer's row in the outputs gates and router_probs.
 
-    Both outputs are (1, L, Emax), for L layers and the Emax experts of the widest layer.
+    Both outputs have the shape (1, L, Emax): L is the number of layers, and Emax is the number of experts in
+    the layer that has the most experts.
     """
 
     layer: str
@@ -100,7 +101,7 @@ class Manifest:
 
 
 def newest_manifest(parameters: Mapping[str, str], model: str) -> Manifest:
-    """Return the manifest of the highest version among those in a model configuration's parameters.
+    """Return the manifest of the highest version in the parameters of a model configuration.
 
     Args:
         parameters: for each version, `manifest.<version>` holds the JSON document, and `sha256.<version>`

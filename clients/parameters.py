@@ -11,7 +11,7 @@ Classes = Collection[str | int] | str | int
 """Class names or ids: a collection, or a single name or id."""
 
 Confidence = float | str
-"""The lowest score to report: a number, or a text with numbers for single classes, as in 0.3,fish:0.4."""
+"""The lowest score to report: a number, or a text such as "0.3,fish:0.4" with numbers for single classes."""
 
 
 def share(name: str, value: float) -> float:
@@ -29,7 +29,9 @@ def share(name: str, value: float) -> float:
 def confidences(
     conf: Confidence | None, class_names: tuple[str, ...]
 ) -> tuple[float | None, dict[int, float]]:
-    """Return the score thresholds in `conf`: for all classes (None if there is none), and by class id.
+    """Return the score threshold for all classes, and the thresholds for single classes by class id.
+
+    The threshold for all classes is None if `conf` has none.
 
     Raises:
         BadParameter: a threshold is not from 0 to 1, `conf` has two thresholds for one class or for all

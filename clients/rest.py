@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 class RestClient(Calls):
-    """Sends images to the models of one service. Threads may share one client. No request is retried.
+    """A client for the models of one service. Threads may share it. It never retries a request.
 
     An array of pixels is sent as PNG.
 
@@ -74,7 +74,7 @@ class RestClient(Calls):
 
 
 class AsyncRestClient(AsyncCalls):
-    """Sends images to the models of one service, as RestClient does, but with asyncio.
+    """A client for the models of one service, like RestClient, but with asyncio.
 
     Args:
         url: URL of the service, with http:// or https://; if a proxy serves it under a path, add the path.
@@ -121,7 +121,7 @@ class AsyncRestClient(AsyncCalls):
 
 
 class _Call:
-    """The code that RestClient and AsyncRestClient share: it builds requests and reads answers."""
+    """The code that RestClient and AsyncRestClient share, which builds requests and reads answers."""
 
     def __init__(
         self, url: str, timeout_s: float, query: Mapping[str, str | None], api_key: str | None
@@ -140,8 +140,8 @@ class _Call:
     def request(self, params: Params[Any], body: bytes, deadline: Deadline) -> dict[str, Any]:
         """Return a request's query, body and headers.
 
-        The query's timeout_ms is the time that remains until the deadline; the service measures it from the
-        moment when it has received the whole body.
+        The query parameter timeout_ms states the time that is left until the deadline. The service measures
+        this time from the moment when it has received the whole body.
         """
         left_ms = min(_LONGEST_MS, max(1, round(deadline.left_s() * 1e3)))
         return {
@@ -190,7 +190,7 @@ def _key_header(api_key: str | None) -> dict[str, str]:
         return {}
     key = api_key.strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        # The message does not show the key, as messages are logged.
+        # The message does not show the key, because messages are logged.
         raise BadParameter(
             "api_key",
             "api_key cannot be used: it is empty, or has spaces or other characters that no key has;"

@@ -24,7 +24,7 @@ _UNAUTHORIZED = 401
 _HOW = "in Python: api_key=KEY; in a shell: SPARSIGHT_API_KEY or --key-file"
 _TYPE_PREFIX = "urn:sparsight:problem:"
 
-# The last part of a problem's type, and the error class for it.
+# The error class for each problem; the key is the last part of the problem's type.
 PROBLEMS: Mapping[str, type[ClientError]] = {
     "empty-image": BadImage,
     "unsupported-image": BadImage,

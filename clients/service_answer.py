@@ -1,11 +1,11 @@
-"""Read the members that the service's answers have for every task."""
+"""Read the part of the service's answers that is the same for every task."""
 
 from .facts import Facts
 from .types import Common, ExpertActivation, ModelRef, ServiceFacts
 
 
 def common(answer: Facts) -> Common:
-    """Return the task-independent part of an answer: the model, the image size and the experts that ran.
+    """Return the part of an answer that all tasks have, such as the model and the experts that ran.
 
     Raises:
         ValueError: a member of the answer is missing, or has another type.

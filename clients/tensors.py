@@ -30,7 +30,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Question(Protocol[R_co]):
-    """One image, ready to send to Triton, with the parameters that are needed to read the answer."""
+    """A request to Triton with one image, and the parameters that are needed to read the answer."""
 
     @property
     def model(self) -> str:
@@ -42,7 +42,7 @@ class Question(Protocol[R_co]):
 
     @property
     def parameters(self) -> Mapping[str, int]:
-        """Return the parameters of the request that are no tensors; mostly none."""
+        """Return the request parameters other than tensors; most requests have none."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class Params(Protocol[R_co]):
         """Return the task's name, as in a manifest."""
 
     def ask(self, image: bytes | NDArray[Any], manifest: Manifest) -> Question[R_co]:
-        """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
+        """Return the request to Triton: the resized image, with the model's defaults for missing parameters.
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
@@ -77,7 +77,7 @@ class Params(Protocol[R_co]):
         """
 
     def query(self) -> dict[str, str | float]:
-        """Return these parameters as the query of `POST /detect`, without those that are None."""
+        """Return these parameters as the query of `POST /detect`; leave out parameters that are None."""
 
     def read(self, answer: Facts) -> R_co:
         """Return the result, read from the service's answer.
@@ -121,7 +121,7 @@ def graph_name(model: str, target: str) -> str:
 def graph_inputs(
     manifest: Manifest, canvas: Canvas, controls: Mapping[str, float]
 ) -> dict[str, NDArray[Any]]:
-    """Return every input of the graph by name: the resized image, and a (1, 1) number for each control."""
+    """Return the inputs of the graph by name: the resized image, and an array (1, 1) for each control."""
     return {
         manifest.images.name: canvas.pixels,
         **{
@@ -132,7 +132,7 @@ def graph_inputs(
 
 
 def routing_outputs(manifest: Manifest) -> tuple[Tensor, ...]:
-    """Return the outputs gates and router_probs; an empty tuple if the model has no mixture layers."""
+    """Return the outputs gates and router_probs; () if the model has no mixture layers."""
     return (manifest.output(GATES), manifest.output(ROUTER_PROBS)) if manifest.mixture else ()
 
 
@@ -164,7 +164,7 @@ def rows_of(tensors: tuple[Tensor, ...]) -> dict[str, tuple[str, tuple[int, ...]
 
 
 def common(manifest: Manifest, canvas: Canvas, controls: Mapping[str, float], outputs: Tensors) -> Common:
-    """Return the fields that answers of every task have; `outputs` must have passed `check`."""
+    """Return the fields of an answer that all tasks have; call `check` on `outputs` first."""
     top_k = controls.get("top_k")
     return {
         "model": ModelRef(manifest.name, manifest.version, manifest.sha256, "triton", manifest.precision),

@@ -12,7 +12,7 @@ class Tls:
     """The certificate files for a connection, in PEM format.
 
     Args:
-        ca_file: certificate authorities to trust; None: those that the system or the library trusts.
+        ca_file: certificate authorities to trust; None to trust those of the system or the library.
         cert_file: certificate that the client presents if the server asks for one.
         key_file: private key of cert_file.
 

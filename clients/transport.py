@@ -1,4 +1,4 @@
-"""Define the interface to a Triton server: read a model's parameters and run a model, within a deadline."""
+"""Define the interface to a Triton server, which reads a model's parameters and runs a model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ DATATYPES = {
 
 
 class Deadline:
-    """The time at which a call must have ended; all requests that the call sends share this time limit.
+    """The time by which a call must end; all requests that the call sends share this limit.
 
     Args:
         timeout_s: time limit in seconds, from now.
@@ -37,7 +37,7 @@ class Deadline:
         self._end = monotonic() + timeout_s
 
     def left_s(self) -> float:
-        """Return the seconds that are left, always more than 0.
+        """Return the seconds until the deadline, which are always more than 0.
 
         Raises:
             DeadlineExceeded: the deadline has passed.
@@ -51,7 +51,7 @@ class Deadline:
 class Transport(Protocol):
     """A connection to one Triton server over one protocol. Several threads may share it.
 
-    A call that gets no answer raises a ClientError, and no other exception.
+    A method that gets no answer raises a ClientError, and no other exception.
     """
 
     def parameters(self, model: str, deadline: Deadline) -> Mapping[str, str]:
@@ -65,7 +65,7 @@ class Transport(Protocol):
         deadline: Deadline,
         parameters: Mapping[str, int],
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return those of the wanted `outputs` that the server's answer contains, by name.
+        """Run a model; return, by name, the outputs in `outputs` that the server's answer contains.
 
         `parameters` are named values besides the tensors. An output of text is an array of bytes.
         """
@@ -90,7 +90,7 @@ class AsyncTransport(Protocol):
     ) -> Mapping[str, NDArray[Any]]:
         """Run a model; return, by name, the outputs in `outputs` that the server's answer contains.
 
-        `parameters` are those of the request that are no tensors. An output of text is an array of bytes.
+        `parameters` are named values besides the tensors. An output of text is an array of bytes.
         """
 
     async def close(self) -> None:

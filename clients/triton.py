@@ -23,13 +23,13 @@ R = TypeVar("R")
 
 
 class TritonClient(Calls):
-    """Sends images to one model of a Triton server. Threads may share one client.
+    """A client for one model of a Triton server. Threads may share it.
 
     The client reads the model's manifest (input size, classes, mixture layers, controls) from the
     configuration of `<model>-<target>`, and verifies the manifest with its sha256. It reads the manifest
     again before a call if the manifest is older than `refresh_s`. It also reads the manifest again if the
-    server refuses a request, or if an answer does not match the manifest. If the newly read manifest then
-    differs from the previous one, the client sends the image once more. It retries in no other case.
+    server refuses a request, or if an answer does not match the manifest. If the new manifest then differs
+    from the previous one, the client sends the image once more. It never retries in other cases.
 
     Args:
         url: host:port of the server.
@@ -37,8 +37,9 @@ class TritonClient(Calls):
         target: export target of the model: openvino, onnx, npu or tensorrt.
         protocol: grpc or http.
         timeout_s: time limit for a whole call, in seconds; the client also sends the limit to the server.
-        refresh_s: age in seconds at which the manifest is read again; 0 reads it before every call. After the
-            server loads a new version, answers can have the old class names and sha256 for up to `refresh_s`.
+        refresh_s: age in seconds at which the manifest is read again; 0 reads it before every call. If the
+            server loads a new version, answers can have the old class names and the old sha256 for
+            `refresh_s` seconds at most.
         tls: certificates for an encrypted connection; None for a plain connection.
     """
 
@@ -59,11 +60,11 @@ class TritonClient(Calls):
         self._transport = _open(_address(url), protocol, tls)
 
     def predict(self, image: bytes | NDArray[Any], **parameters: Any) -> Answer:
-        """Call the method for the task of the model: detect, classify, segment, pose or detect_oriented.
+        """Call the method for the model's task: detect, classify, segment, pose or detect_oriented.
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            parameters: parameters of this method.
+            parameters: the parameters of the method that is called.
 
         Raises:
             ClientError: the call failed; the message says what to do.
@@ -117,7 +118,7 @@ class TritonClient(Calls):
 
 
 class AsyncTritonClient(AsyncCalls):
-    """Sends images to one model of a Triton server, as TritonClient does, but with asyncio and over gRPC.
+    """A client for one model of a Triton server, like TritonClient, but with asyncio and over gRPC.
 
     Create the client inside the event loop that uses it. Decoding and resizing run in a thread, so that a
     large image does not block the loop. If a call is cancelled, the client also cancels it on the server.
@@ -197,7 +198,7 @@ class _Known:
         self._last: tuple[Manifest, float] | None = None
 
     def fresh(self) -> Manifest | None:
-        """Return the last manifest; None if it is older than `refresh_s`, or was never read."""
+        """Return the last manifest; None if none was read, or if it is older than `refresh_s`."""
         last = self._last
         return None if last is None or monotonic() - last[1] >= self._refresh_s else last[0]
 

@@ -26,7 +26,7 @@ _CHANNEL = [
 
 
 class GrpcTransport:
-    """A gRPC channel to one Triton server. Threads may share it; their calls run in parallel."""
+    """A gRPC channel to one Triton server. Threads may share the channel, and their calls run in parallel."""
 
     def __init__(self, url: str, tls: Tls | None) -> None:
         self._url = url
@@ -48,7 +48,7 @@ class GrpcTransport:
         deadline: Deadline,
         parameters: Mapping[str, int],
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return those of the requested outputs that the server's answer contains, by name."""
+        """Run a model; return, by name, the outputs in `outputs` that the server's answer contains."""
         try:
             arguments = _infer_arguments(inputs, deadline.left_s(), parameters)
             answer = self._client.infer(model, **arguments)
@@ -84,7 +84,7 @@ class AsyncGrpcTransport:
         deadline: Deadline,
         parameters: Mapping[str, int],
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return those of the requested outputs that the server's answer contains, by name."""
+        """Run a model; return, by name, the outputs in `outputs` that the server's answer contains."""
         try:
             arguments = _infer_arguments(inputs, deadline.left_s(), parameters)
             answer = await self._client.infer(model, **arguments)

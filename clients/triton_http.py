@@ -1,6 +1,6 @@
 """Call Triton over HTTP, with HTTPX and the Open Inference Protocol's binary tensors.
 
-NVIDIA's client library is not used here, because its HTTP client works in one thread only and has no time
+NVIDIA's client library is not used here, because its HTTP client works only in one thread and has no time
 limit for a call.
 """
 
@@ -36,7 +36,10 @@ _STATUS = {
 
 
 class HttpTransport:
-    """A pool of HTTP connections to one Triton server. Threads may share it; a call uses one connection."""
+    """A pool of HTTP connections to one Triton server.
+
+    Threads may share the pool; each call uses one connection.
+    """
 
     def __init__(self, url: str, tls: Tls | None) -> None:
         self._url = url
@@ -66,7 +69,7 @@ class HttpTransport:
         deadline: Deadline,
         parameters: Mapping[str, int],
     ) -> Mapping[str, NDArray[Any]]:
-        """Run a model; return the requested outputs by name, without those that the server did not send."""
+        """Run a model; return, by name, the outputs in `outputs` that the server's answer contains."""
         header = json.dumps(_infer_header(inputs, deadline.left_s(), parameters)).encode()
         body = b"".join([header, *(value.tobytes() for value in inputs.values())])
         headers = {"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(header))}

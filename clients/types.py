@@ -47,7 +47,7 @@ class ExpertActivation:
 
 @dataclass(frozen=True)
 class ServiceFacts:
-    """The facts about an answer that the service reports, and Triton does not."""
+    """The facts about an answer that only the service reports, and not Triton."""
 
     id: str  # id of the request, also in the service's log
     backend_reason: str  # preferred, requested, or why a preferred backend did not answer
@@ -70,7 +70,7 @@ class Common(TypedDict):
 
 
 class Layout(NamedTuple):
-    """The predictions for one image, as the parts of a text table."""
+    """The content of a text table that shows the predictions for one image."""
 
     summary: str  # a few words about all predictions
     headers: tuple[str, ...]
@@ -95,7 +95,7 @@ class Answer(ABC):
 
     @abstractmethod
     def layout(self) -> Layout:
-        """Return the predictions as a table for people."""
+        """Return the content of a text table with the predictions."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as a dict with the keys, units and rounding of `POST /detect?moe=full`.

@@ -1,9 +1,8 @@
-"""List the licences of what the images hold, and refuse unknown ones: `python deploy/licences.py`.
+"""List the licences of the software in the images, and refuse unknown ones: `python deploy/licences.py`.
 
 The script writes deploy/LICENCES.md. It takes the packages and their licences from the list that
 deploy/sbom.py makes. It finds the shared libraries and the compiled code inside the installed packages, and
-looks up their licences in deploy/licences.toml. It fails if something has no licence there, or one that is
-not allowed.
+looks up their licences in deploy/licences.toml. It fails if a licence is missing there or is not allowed.
 """
 # ruff: noqa: T201 - a command line tool
 
@@ -51,17 +50,17 @@ Grafana is under the AGPL. It runs beside the gateway, unchanged, and nothing of
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that is shipped."""
+    """A row of the list: a package, library or file that is shipped, and its licence."""
 
     where: str  # the package or the image
     what: str
     licence: str  # SPDX expression
     said_in: str = ""
-    is_file: bool = False  # a library of its own, which can be exchanged
+    is_file: bool = False  # whether it is a separate file, which a user can exchange
 
 
 def main() -> int:
-    """Write the list, print what is refused, and return the exit code."""
+    """Write the list, print a sentence for each refused licence, and return the exit code."""
     known = tomllib.loads(KNOWN.read_text())
     packages = shipped(ROOT / "pyproject.toml", python_of(DOCKERFILE))
     tables = tables_of(packages, bill_of(packages, known["packages"]), known)
@@ -74,10 +73,10 @@ def main() -> int:
 
 
 def tables_of(packages: Sequence[Distribution], bill: str, known: dict[str, Any]) -> dict[str, list[Row]]:
-    """Return everything that is listed, by title.
+    """Return the rows of each table of the list, by the title of the table.
 
     Args:
-        packages: of the gateway.
+        packages: the packages of the gateway.
         bill: the CycloneDX list of these packages.
         known: the content of licences.toml.
     """
@@ -116,7 +115,7 @@ def _licence_of(component: dict[str, Any]) -> str:
 
 
 def library_rows(packages: Iterable[Distribution], known: dict[str, Any]) -> Iterator[Row]:
-    """Yield a row for each shared library inside packages; one that is unknown is not stated."""
+    """Yield a row for each shared library inside packages; the licence of an unknown one is NOT_STATED."""
     for package in packages:
         name = canonicalize_name(package.metadata["Name"])
         for file in sorted(path.name for path in package.files or () if _LIBRARY.search(path.name)):
@@ -125,7 +124,7 @@ def library_rows(packages: Iterable[Distribution], known: dict[str, Any]) -> Ite
             patterns = known["libraries"].get(name, {})
             matching = (found for pattern, found in patterns.items() if fnmatch(file, pattern))
             what, licence, said_in = next(matching, ("", NOT_STATED, ""))
-            # Wheels add a checksum to the name, which says nothing.
+            # Wheels add a meaningless checksum to the name.
             plain = re.sub(r"-[0-9a-f]{8}(?=[-.])", "", file)
             yield Row(name, f"{plain}: {what}" if what else plain, licence, said_in, is_file=True)
 
@@ -169,12 +168,12 @@ def refused(rows: Iterable[Row], known: dict[str, Any]) -> list[str]:
 
 @cache
 def _spdx() -> Licensing:
-    """Return the parser; it takes a second to build."""
+    """Return the parser of SPDX expressions, which takes a second to build."""
     return get_spdx_licensing()
 
 
 def is_allowed(expression: str, allowed: Iterable[str]) -> bool:
-    """Return whether an SPDX expression can be fulfilled with allowed licences; an unknown one cannot."""
+    """Return whether allowed licences fulfil an SPDX expression; return False for an unknown expression."""
     try:
         parsed = _spdx().parse(expression)
     except ExpressionError:

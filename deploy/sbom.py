@@ -1,10 +1,11 @@
 """List what the gateway's image installs: `python deploy/sbom.py gateway.cdx.json`, or `make sbom`.
 
-The script follows the extra `serve` of pyproject.toml through the packages that are installed here, as for
-the Python and the system of the image. CycloneDX's own tool then writes the list (software bill of materials,
-SBOM) in its JSON format, and the script checks the file against the format's schema. Nothing is downloaded.
-The packages of Debian, and libraries inside the wheels, are not in this list; deploy/LICENCES.md names the
-latter.
+The list is a software bill of materials (SBOM) in the JSON format of CycloneDX. The script starts from the
+extra `serve` of pyproject.toml, and finds all packages that it needs, directly or indirectly, with the
+image's version of Python and its system. These packages must be installed here; nothing is downloaded.
+CycloneDX's own tool writes the list, and the script checks the file against the schema of the format.
+Debian's packages and the libraries inside wheels are not in this list; deploy/LICENCES.md names these
+libraries.
 """
 # ruff: noqa: T201 - a command line tool
 
@@ -47,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def python_of(dockerfile: Path) -> str:
-    """Return the version of Python of an image, such as 3.13.9.
+    """Return the Python version of a Dockerfile's base image, such as 3.13.9.
 
     Raises:
-        ValueError: the image is not one of Python's.
+        ValueError: the base image is not an official Python image.
     """
     found = re.search(r"^FROM python:(\d+\.\d+\.\d+)-", dockerfile.read_text(), re.MULTILINE)
     if found is None:
@@ -59,14 +60,14 @@ def python_of(dockerfile: Path) -> str:
 
 
 def shipped(pyproject: Path, python: str) -> list[Distribution]:
-    """Return the installed packages that the extra `serve` needs, by name.
+    """Return the installed packages that the extra `serve` needs, sorted by name.
 
     Args:
         pyproject: the file with the requirements.
-        python: the version for which they are chosen; the system is Linux on x86-64.
+        python: the Python version for which requirements are evaluated; the system is Linux on x86-64.
 
     Raises:
-        SystemExit: one of them is not installed here.
+        SystemExit: one of the packages is not installed here.
     """
     project = tomllib.loads(pyproject.read_text())["project"]
     serving = project["optional-dependencies"]["serve"]
@@ -100,17 +101,17 @@ def closure(wanted: Iterable[Requirement], python: str) -> list[Distribution]:
 
 
 def bill_of(packages: Iterable[Distribution], licences: Mapping[str, str]) -> str:
-    """Return the CycloneDX JSON of packages, valid and in the same order each time.
+    """Return the CycloneDX JSON of packages, which is valid and has the same order each time.
 
     Args:
-        packages: what is listed.
-        licences: SPDX expressions of packages that do not state their licence as one, by name.
+        packages: the packages to list.
+        licences: SPDX expressions, by package name, for packages that do not state one themselves.
 
     Raises:
         ValueError: the tool wrote a file that its schema does not allow.
     """
     with tempfile.TemporaryDirectory() as folder:
-        # The tool lists whole environments. This one has nothing but links to these packages' descriptions.
+        # The tool lists whole environments. This one has only links to the metadata of these packages.
         venv.create(folder, with_pip=False, symlinks=True)
         (site,) = Path(folder).glob("lib/python*/site-packages")
         for package in packages:
@@ -130,7 +131,7 @@ def _with_licences(text: str, licences: Mapping[str, str]) -> str:
     for component in bill["components"]:
         if (licence := licences.get(canonicalize_name(component["name"]))) is not None:
             component["licenses"] = [{"expression": licence, "acknowledgement": "concluded"}]
-        elif "licenses" in component:  # without what repeats an SPDX licence in other words
+        elif "licenses" in component:  # drop entries that repeat an SPDX licence in other words
             stated = [
                 one for one in component["licenses"] if "id" in one.get("license", one) or "expression" in one
             ]

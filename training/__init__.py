@@ -1,4 +1,4 @@
-"""Detectors and classifiers with a mixture of experts: training, evaluation, export and prediction."""
+"""Training, evaluation, export and prediction for detectors and classifiers with a mixture of experts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,6 @@ def load(model: str | Path = "starter", *, device: str | None = None) -> "Model"
     Raises:
         TrainingError: there is no such model, or it cannot be read; the message says what to do.
     """
-    from training.predict.load import load as load_now  # torch takes seconds: only those wait who predict
+    from training.predict.load import load as load_now  # here, because importing torch takes seconds
 
     return load_now(model, device=device)

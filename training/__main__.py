@@ -12,7 +12,7 @@ from training.errors import ConfigError, TrainingError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; return 0 if done, 1 if failed, 2 for wrong usage, 130 if stopped."""
+    """Run one command line; return 0 on success, 1 on failure, 2 for wrong usage, 130 if it was stopped."""
     words = sys.argv[1:] if argv is None else argv
     try:
         args = build_parser(words).parse_args(words)

@@ -12,15 +12,15 @@ def in_columns(rows: Sequence[Sequence[object]], sides: str, *, indent: int = 0)
     """Return one line per row, with aligned columns two spaces apart.
 
     Args:
-        rows: the rows, a heading included; cells are converted with str().
-        sides: one letter per column: l aligns its cells left, r right.
+        rows: the rows, including a heading; cells are converted with str().
+        sides: one letter per column; "l" aligns its cells left, and "r" aligns them right.
         indent: spaces before each line.
     """
     return [" " * indent + line for line in _lines(rows, sides, tablefmt="plain")]
 
 
 def in_markdown(heading: Sequence[str], rows: Sequence[Sequence[object]], sides: str) -> list[str]:
-    """Return the lines of a Markdown table, also readable as plain text; `sides` as in in_columns."""
+    """Return the lines of a Markdown table that is also readable as text; in_columns explains `sides`."""
     return _lines(rows, sides, headers=heading, tablefmt="pipe")
 
 

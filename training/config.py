@@ -29,7 +29,7 @@ Resize = Literal["letterbox", "center_crop"]  # how an image becomes the model i
 ExpertKind = Literal["depthwise", "simple", "ghost", "inverted"]
 RouterKind = Literal["pooled", "moments", "spatial", "adaptive", "ultra"]
 ComputePrecision = Literal["auto", "f32", "bf16", "f16"]
-PAD_VALUE = 114  # grey of the letterbox's padding; near the mean of natural images, so that its edge is weak
+PAD_VALUE = 114  # grey of the padding; near the mean of natural images, so that the image's edge is weak
 MAX_SEED = 2**32 - 1  # a step's random numbers are seeded with seed × 10⁹ + step, which must fit into 64 bits
 
 
@@ -76,7 +76,7 @@ class _Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class RouterConfig(_Checked):
-    """Settings of the router of a mixture layer: the part that scores the experts."""
+    """Settings of the router of a mixture layer; the router scores the experts."""
 
     kind: RouterKind = "pooled"
     reduction: Count = 8  # hidden width = channels / this, at least min_hidden
@@ -92,7 +92,7 @@ class RouterConfig(_Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureConfig(_Checked):
-    """Settings of one mixture layer; the defaults are those of ES-MoE, arXiv:2512.23273."""
+    """Settings of one mixture layer; ES-MoE (arXiv:2512.23273) uses the default values."""
 
     num_experts: Count = 4
     top_k: int = 2  # train with at least 2: at 1 the gate is always 1, and the router gets no gradient
@@ -139,7 +139,7 @@ def places_of(task: TaskName) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(_Checked):
-    """A network: its task, widths and depths, and its mixture layers, if any."""
+    """The configuration of a network, which states its task, its size and its mixture layers."""
 
     variant: str = "yolov12-n"
     task: TaskName = "detect"
@@ -189,12 +189,12 @@ class ModelConfig(_Checked):
 
     @property
     def keypoints(self) -> tuple[str, ...]:
-        """Return the names of the keypoints of each object; () of networks without keypoints."""
+        """Return the names of the keypoints of each object; () for a network without keypoints."""
         return self.skeleton.names if self.skeleton else ()
 
     @property
     def top_k(self) -> int:
-        """Return the default number of experts per image and layer; 1 without mixtures."""
+        """Return the default number of experts per image and layer; 1 for a model without mixture layers."""
         return next((mixture.top_k for mixture in self.mixtures.values()), 1)
 
     @property
@@ -207,10 +207,10 @@ class ModelConfig(_Checked):
 
     @property
     def allowed_top_k(self) -> range:
-        """Return the top_k values that a request may set; without mixtures, only 1.
+        """Return the top_k values that a request may set; only 1 for a model without mixture layers.
 
-        The smallest value is one that every layer allows. The largest is the number of experts in the layer
-        that has most.
+        Every layer allows the smallest of these values. The largest value is the number of experts in the
+        layer that has the most experts.
         """
         if not self.mixtures:
             return range(1, 2)
@@ -220,10 +220,10 @@ class ModelConfig(_Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig(_Checked):
-    """Random augmentation of training images; zero turns an augmentation off.
+    """Settings of the random augmentation of training images; zero turns an augmentation off.
 
-    The defaults are those of arXiv:2502.12524, table 7, size n, except for copy_paste, which is 0 here and
-    which recipes set.
+    The defaults are from arXiv:2502.12524, table 7, size n. The exception is copy_paste, which is 0 here;
+    recipes set it.
     """
 
     mosaic: UpToOne = 1.0  # probability
@@ -247,7 +247,7 @@ class AugmentConfig(_Checked):
 class LossConfig(_Checked):
     """Weights of the terms of the loss; zero turns a term off.
 
-    The weighted sum is multiplied by the batch size, and by nothing else. If a paper gives a term both a
+    The weighted sum of the terms is multiplied only by the batch size. If a paper gives a term both a
     weight and a gain, the field must hold their product.
     """
 
@@ -255,15 +255,15 @@ class LossConfig(_Checked):
     classes: NotNegative = 0.5
     dfl: NotNegative = 1.5
     mask: NotNegative = 7.5  # segment only
-    keypoints: NotNegative = 12.0  # pose only, as the next
+    keypoints: NotNegative = 12.0  # pose only, and so is the next field
     visibility: NotNegative = 1.0
     balance: NotNegative = 1.5  # arXiv:2512.23273, table 8
-    load: NotNegative = 0.0  # load, z, diversity: recipes set these for the families whose sources have them
+    load: NotNegative = 0.0  # recipes set load, z and diversity for families whose sources have them
     z: NotNegative = 0.0
     diversity: NotNegative = 0.0
-    information: NotNegative = 0.0  # of the bits by which routing information is below information_bits
+    information: NotNegative = 0.0  # weight of the bits that routing information lacks to information_bits
     information_bits: float = 1.0  # routing information per layer above which there is no loss
-    coverage: NotNegative = 0.0  # of the distance of each layer's experts from equal shares
+    coverage: NotNegative = 0.0  # weight of the distance of each layer's experts from equal shares
     label_smoothing: BelowOne = 0.0  # classification: share of the target spread evenly over all classes
     assign_top_k: Count = 10
     assign_alpha: float = 0.5
@@ -272,7 +272,7 @@ class LossConfig(_Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig(_Checked):
-    """Optimizer, learning rate schedule and weight averaging."""
+    """Settings of the optimizer, the learning rate schedule and the averaging of weights."""
 
     name: Literal["sgd", "adamw"] = "sgd"
     lr: Positive = 0.01
@@ -328,7 +328,7 @@ class TrainConfig(_Checked):
         _require(self.patience == 0 or validated, f"patience={self.patience} needs validation data")
 
     def check_parts(self, processes: int) -> None:
-        """Check that a batch can be split into `accumulate` parts, and each part over the processes.
+        """Check that a batch can be split into `accumulate` parts, and each part among the processes.
 
         Raises:
             ConfigError: the batch size is not divisible by accumulate × processes; a process gets too few

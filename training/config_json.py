@@ -29,13 +29,13 @@ def model_from_json(text: str) -> ModelConfig:
     """Return the model configuration that to_json wrote as this text.
 
     Raises:
-        ConfigError: to_json cannot have written the text; the message names each wrong key by its path.
+        ConfigError: the text is not the output of to_json; the message names each wrong key by its path.
     """
     return _checked(ModelConfig, _current_model(_parse(text)), _NO_MODEL)
 
 
 def train_from_json(text: str) -> TrainConfig:
-    """Return the training configuration that to_json wrote as this text; errors as in model_from_json."""
+    """Return the training configuration that to_json wrote; raise the same errors as model_from_json."""
     values = _parse(text)
     _require_keys(values, _PARTS_OF_TRAIN, _NO_TRAIN)
     if isinstance(values["model"], dict):
@@ -46,7 +46,7 @@ def train_from_json(text: str) -> TrainConfig:
 def differences(before: Any, now: Any, path: str = "") -> dict[str, str]:
     """Return the settings in which two configurations, given as dicts, differ.
 
-    The keys are the paths of the settings, and each text states both values:
+    The keys of the result are the paths of the settings. Each value is a text that states both settings:
     {"optimizer.lr": "optimizer.lr 0.01, now 0.02"}.
     """
     if isinstance(before, tuple) and isinstance(now, tuple) and 2 < len(before) == len(now):
@@ -78,7 +78,7 @@ def _parse(text: str) -> dict[str, Any]:
 def _checked(kind: type[_Config], values: Mapping[str, Any], wrong: str) -> _Config:
     """Return a configuration of type `kind` from a dict; raise ConfigError on a wrong type or unknown key."""
     try:
-        # Validated as JSON text, since pydantic in strict mode accepts a list for a tuple only there.
+        # Validates JSON text, because pydantic in strict mode accepts a list for a tuple only in JSON.
         return TypeAdapter(kind).validate_json(json.dumps(values), strict=True, extra="forbid")
     except ValidationError as error:
         found = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
@@ -92,10 +92,10 @@ def _require_keys(values: Mapping[str, Any], names: tuple[str, ...], wrong: str)
 
 
 def _current_model(values: dict[str, Any]) -> dict[str, Any]:
-    """Convert a model configuration, as a dict, to the current format if it has the format of version 0.1.
+    """Convert a model configuration, given as a dict, from version 0.1 to the current format if needed.
 
-    In version 0.1, a model has one mixture configuration for all mixture layers, and a placement: backbone,
-    neck or both.
+    In version 0.1, a model has one mixture configuration for all mixture layers. Its field
+    `placement` states whether these layers are in the backbone, in the neck or in both.
     """
     if "mixture" not in values:
         _require_keys(values, _PARTS_OF_MODEL, _NO_MODEL)

@@ -9,10 +9,10 @@ OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def usable_cores(root: Path = CGROUPS, own: Path = OWN_GROUPS) -> int:
-    """Return how many cores this process may use by its affinity and the CPU quota of its control groups.
+    """Return how many cores this process may use, from its affinity and its control groups' CPU quotas.
 
-    A container sees all cores of the machine, but with `docker run --cpus 1.5` it gets the time of 1.5 cores,
-    which counts as 2.
+    A container sees all cores of the machine. But with `docker run --cpus 1.5`, it gets the time of 1.5
+    cores, and this function returns 2.
 
     Args:
         root: folder in which control groups of version 1 or 2 are mounted.
@@ -32,7 +32,7 @@ def _quotas(root: Path, own: Path) -> list[float]:
             continue
         top = root / "cpu" if controllers else root
         here = top / group.strip("/")
-        # In a container, the group's path may be that on the host; then the container's own group is the top.
+        # In a container, this path can be a path on the host. Then the container's own group is `top`.
         for folder in {here, *here.parents, top}:
             if folder.is_relative_to(top):
                 found += _quota(folder)

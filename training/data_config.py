@@ -40,7 +40,7 @@ class ScenesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderConfig:
-    """A folder with images and labels, or the file that describes them (training/data/README.md).
+    """A folder with images and labels, or a file that describes such data (training/data/README.md).
 
     A split can be divided further. With `folds`, image i belongs to fold i modulo `folds`, and only images of
     the folds in `kept` are used. With `hold_out`, a hash of each image's file decides whether it is held out.
@@ -74,7 +74,7 @@ class FolderConfig:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a folder is read, apart from its split and classes; see the fields of FolderConfig."""
+    """Settings for reading a folder, without its split and classes; FolderConfig explains the fields."""
 
     format: str = ""
     hold_out: float = 0.0
@@ -84,7 +84,7 @@ class Reading:
     def usual_split(self) -> str:
         """Return the split to measure on if the user names none.
 
-        It is `train` if a share of the images is held out, else `val`.
+        The split is `train` if some of its images are held out from training. Otherwise it is `val`.
         """
         return "train" if self.hold_out else "val"
 
@@ -96,8 +96,8 @@ AS_FOUND = Reading()  # the contents show the format, and nothing is held out
 class CombinedConfig:
     """Several folders as one data set.
 
-    With `shared_classes`, all folders have the same classes. Without it, no two folders share a class, and
-    the data set has the classes of the first folder, then those of the second, and so on.
+    With `shared_classes`, all folders have the same classes. Without it, no two folders share a class. Then
+    the data set has the classes of all folders, in the order of the folders.
     """
 
     kind: Literal["combined"] = "combined"

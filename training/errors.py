@@ -1,11 +1,11 @@
-"""The errors of training that a user can act on; the command line prints the message as one line."""
+"""The errors of training that a user can correct; the command line prints the message as one line."""
 
 from pathlib import Path
 from traceback import extract_tb
 
 
 class TrainingError(Exception):
-    """The base class of errors that a user can act on; the message says what is wrong and what to do."""
+    """The base class of errors that a user can correct; the message says what is wrong and what to do."""
 
 
 class ConfigError(TrainingError):
@@ -38,7 +38,7 @@ class DownloadError(TrainingError):
 class ExportError(TrainingError):
     """An export failed, and wrote no files.
 
-    For example, the exported graph does not reproduce its checkpoint.
+    For example, the outputs of the exported graph differ too much from those of its checkpoint.
     """
 
 

@@ -11,7 +11,7 @@ LONGEST_NAME = 255  # bytes, of a file on the usual systems
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file; readers see either the whole old or the whole new content, even after a power cut.
+    """Write a file so that readers see either the old or the new content, even after a power cut.
 
     Text is encoded as UTF-8. If writing raises OSError, the old file is unchanged.
     """
@@ -23,7 +23,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def written_beside(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write a file to; after the block, this file replaces `path` atomically.
 
-    If the block or the disk fails, `path` is unchanged and the temporary file is removed.
+    If the block raises or the disk fails, `path` is unchanged and the temporary file is removed.
     """
     partial = path.with_name(f".{path.name}.partial")
     if len(os.fsencode(partial.name)) > LONGEST_NAME:
@@ -38,7 +38,7 @@ def written_beside(path: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Force a file's content to disk (fsync), whichever program wrote it."""
+    """Force the content of a file to disk (fsync); any program may have written it."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

@@ -8,7 +8,7 @@ log = logging.getLogger(__name__)
 
 
 def hidden() -> bool:
-    """Return whether progress bars are hidden: with `--quiet`, or if the logger is not enabled for INFO."""
+    """Return whether the level of the logger hides progress bars; `--quiet` sets such a level."""
     return not log.isEnabledFor(logging.INFO)
 
 

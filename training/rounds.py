@@ -17,7 +17,7 @@ PATIENCE = 4  # times the wanted number of rounds: the limit on rounds that are 
 
 @dataclass(frozen=True)
 class Timed(Generic[Key]):
-    """Seconds for one call of each function, in each round that was quiet enough to keep."""
+    """The seconds that one call of each function took, for each round in which the machine was quiet."""
 
     seconds: Mapping[Key, tuple[float, ...]]
     rounds: int  # number of kept rounds
@@ -35,15 +35,15 @@ def time_in_rounds(
 ) -> Timed[Key]:
     """Time each function in every round until enough rounds were quiet, and return the seconds per call.
 
-    Before its timed calls, each function is called once untimed. This call fills the processor's caches, as
-    in a server, which runs the same model again and again. The order of the functions changes between
-    rounds, because clock speeds drift and each function affects the next one.
+    Before its timed calls, each function is called once untimed. This call fills the processor's caches. A
+    server has full caches too, because it runs the same model again and again. The order of the functions
+    changes between rounds, because clock speeds drift and each function affects the next one.
 
     Args:
-        twins: pairs of names whose functions do the same. If their times differ by more than NOISE, the
-            machine was busy, and the round is rejected.
+        twins: pairs of keys in `runs` whose functions do the same. If their times differ by more than NOISE,
+            the machine was busy, and the round is rejected.
         rounds: number of rounds to keep; at most PATIENCE times as many are tried.
-        on_round: called after each round with whether it was kept.
+        on_round: called after each round; its argument states whether the round was kept.
     """
     repeats = {key: _repeats(run, clock) for key, run in runs.items()}
     kept: list[dict[Key, float]] = []
@@ -61,7 +61,7 @@ def time_in_rounds(
 
 
 def order(keys: Sequence[Key], number: int) -> list[Key]:
-    """Return the keys in the order of round `number`: rotated by `number`; in odd rounds, also reversed."""
+    """Return the keys in the order of a round: rotated by its number and, in odd rounds, reversed."""
     start = number % len(keys)
     rotated = [*keys[start:], *keys[:start]]
     return rotated[::-1] if number % 2 else rotated

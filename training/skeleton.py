@@ -11,7 +11,7 @@ VISIBILITIES = (0, 1, 2)  # of a labelled keypoint: not labelled, hidden, visibl
 
 @dataclass(frozen=True, kw_only=True)
 class Skeleton:
-    """Names of keypoints, and how they belong together; P is the number of keypoints."""
+    """The names of the P keypoints of an object, and the relations between keypoints."""
 
     names: tuple[str, ...]  # P
     flip_ids: tuple[int, ...]  # P: the keypoint that each one becomes in a mirrored image; itself if central
@@ -20,12 +20,12 @@ class Skeleton:
 
     @classmethod
     def unnamed(cls, count: int) -> Self:
-        """Return keypoints called 1, 2, …; none of them changes places in a mirrored image."""
+        """Return a skeleton with keypoints called 1, 2, …; mirroring an image does not swap any of them."""
         return cls(names=tuple(str(1 + place) for place in range(count)), flip_ids=tuple(range(count)))
 
     @property
     def oks_sigmas(self) -> tuple[float, ...]:
-        """Return the spread of correct labels of each keypoint, (P,)."""
+        """Return, for each of the P keypoints, how much correct labels scatter; OKS uses these numbers."""
         return self.sigmas or (DEFAULT_SIGMA,) * len(self.names)
 
     def __post_init__(self) -> None:

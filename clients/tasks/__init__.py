@@ -1,4 +1,4 @@
-"""Choose the parameters of a call by the model's task; one module per task has parameters and answer."""
+"""Choose the parameters of a call by the model's task; each task has a module with its parameters."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -49,7 +49,7 @@ def params_of(manifest: Manifest, asked: Mapping[str, Any]) -> Params[Answer]:
 
 
 def wrong_task(manifest: Manifest) -> ClientError:
-    """Return the error for a call of one task with a model of another; the message names the right method."""
+    """Return the error for a model whose task is not that of the call; it names the right method."""
     try:
         return WrongTask(manifest.name, _kind_of(manifest).task)
     except ManifestMismatch as unknown:

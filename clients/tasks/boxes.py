@@ -1,4 +1,4 @@
-"""Objects with boxes: their result, the parameters of a call for them, and how an answer is read.
+"""The result type for objects with boxes, the parameters of a call, and the reading of an answer.
 
 Boxes are in pixels of the source image.
 """
@@ -98,7 +98,7 @@ class BoxParams:
     controls: Mapping[str, float] = field(default_factory=dict)
 
     def query(self) -> dict[str, str | float]:
-        """Return these parameters as the query of `POST /detect`, without those that are None."""
+        """Return these parameters as the query of `POST /detect`; leave out parameters that are None."""
         asked = {"conf": self.conf, "iou": self.iou, "max_det": self.max_det, **self.controls}
         query: dict[str, str | float] = {name: value for name, value in asked.items() if value is not None}
         if self.agnostic_nms is not None:
@@ -117,7 +117,7 @@ def found_in(answer: Facts, *tasks: str) -> dict[str, Any]:
 
     Raises:
         ValueError: a member of the answer is missing, or has another type.
-        WrongTask: the predictions are those of another task.
+        WrongTask: the predictions belong to another task.
     """
     predictions = answer.parts("predictions")
     if predictions and (task := task_of(predictions[0])) not in tasks:

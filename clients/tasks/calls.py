@@ -1,4 +1,4 @@
-"""Define the base classes of classes such as DetectCalls, which add a task's method to the clients."""
+"""Define the base classes of DetectCalls and similar classes, which add the method of a task to a client."""
 
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ Image = bytes | NDArray[Any]
 
 
 class Caller:
-    """The base class of DetectCalls and its like, whose methods call `_run`.
+    """The base class of DetectCalls and similar classes, whose methods call `_run`.
 
     A synchronous client inherits from these classes, and implements `_run`.
     """
@@ -25,7 +25,7 @@ class Caller:
 
 
 class AsyncCaller:
-    """The base class of AsyncDetectCalls and its like, whose methods call `_run`.
+    """The base class of AsyncDetectCalls and similar classes, whose methods call `_run`.
 
     An asyncio client inherits from these classes, and implements `_run`.
     """
@@ -36,7 +36,7 @@ class AsyncCaller:
 
 
 def task_of(prediction: Facts) -> str:
-    """Return the task that a prediction of the service belongs to, by its members."""
+    """Return the task of a prediction from the service; the prediction's members show the task."""
     if not prediction.has("x"):
         return "classify"
     keys = {"mask": "segment", "keypoints": "pose", "corners": "obb"}

@@ -1,4 +1,4 @@
-"""Classify a whole image: request the most probable classes from the service, or from Triton directly."""
+"""Classify a whole image by requesting its most probable classes from the service or from Triton."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -107,7 +107,7 @@ class ClassifyParams:
         )
 
     def query(self) -> dict[str, str | float]:
-        """Return these parameters as the query of `POST /detect`, without those that are None."""
+        """Return these parameters as the query of `POST /detect`; leave out parameters that are None."""
         query: dict[str, str | float] = {**self.controls}
         if self.top is not None:
             query["top"] = self.top
@@ -120,8 +120,8 @@ class ClassifyParams:
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
-            WrongTask: the answer has boxes, or has no predictions, although a classifier always returns
-                at least one class.
+            WrongTask: the answer has boxes or no predictions; a classifier always returns at least one
+                class.
         """
         found = answer.parts("predictions")
         if not found or any(one.has("x") for one in found):
@@ -136,9 +136,9 @@ class ClassifyParams:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyQuestion:
-    """One image, ready for a classifier in Triton.
+    """A request to a classifier in Triton, with one image.
 
-    The request goes directly to the model's graph; a classifier needs no ensemble, unlike a detector.
+    The request goes directly to the model's graph. Unlike a detector, a classifier needs no ensemble.
     """
 
     manifest: Manifest
@@ -154,12 +154,12 @@ class ClassifyQuestion:
 
     @property
     def parameters(self) -> Mapping[str, int]:
-        """Return the parameters of the request that are no tensors."""
+        """Return the request parameters other than tensors."""
         return {}
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Return the names of the outputs to fetch: the probabilities and the routing outputs."""
+        """Return the names of the outputs to fetch, which hold the probabilities and the routing."""
         return tuple(tensor.name for tensor in self._rows)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Detect objects: request boxes from the service, or from Triton's ensemble `<model>-<target>-detect`.
+"""Detect objects by requesting boxes from the service or from Triton's ensemble `<model>-<target>-detect`.
 
 Boxes are in pixels of the source image.
 """
@@ -24,7 +24,7 @@ class DetectParams(BoxParams):
     task: ClassVar[str] = "detect"
 
     def ask(self, image: bytes | NDArray[Any], manifest: Manifest) -> "DetectQuestion":
-        """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
+        """Return the request to Triton: the resized image, with the model's defaults for missing parameters.
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
@@ -33,7 +33,7 @@ class DetectParams(BoxParams):
         Raises:
             BadImage: the file cannot be decoded, or the array is no image.
             BadParameter: a value is out of range, the call names a class or control that the model lacks, or
-                agnostic_nms is true, although the ensemble suppresses boxes only within a class.
+                agnostic_nms is true; the ensemble can only suppress boxes of the same class.
             ManifestMismatch: the manifest lacks an entry that detection needs, or an entry is invalid.
         """
         return DetectQuestion(**question_fields(self, image, manifest))
@@ -43,13 +43,13 @@ class DetectParams(BoxParams):
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
-            WrongTask: the predictions are those of another task.
+            WrongTask: the predictions belong to another task.
         """
         return Detections(**found_in(answer, "detect"))
 
 
 class DetectQuestion(EnsembleQuestion):
-    """One image with its parameters, ready for Triton's ensemble."""
+    """A request for boxes to Triton's ensemble, with one image and its parameters."""
 
     def read(self, outputs: Tensors) -> Detections:
         """Return the detections, in source pixels, and the experts that ran, from the ensemble's outputs.
@@ -80,15 +80,16 @@ class DetectCalls(Caller):
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            conf: lowest score to report, 0..1. The text "0.3,fish:0.4" sets 0.4 for fish, 0.3 for the others.
+            conf: lowest score to report, 0..1. The text "0.3,fish:0.4" sets 0.4 for fish and 0.3 for all
+                other classes.
             iou: IoU above which two boxes of one class count as one object, 0..1.
             max_det: maximum number of detections, 1..10,000.
             classes: names or ids of the classes to report; None for all classes.
-            agnostic_nms: whether overlapping boxes of different classes count as one object; a Triton
-                client accepts only False or None.
-            controls: values for controls of the model, by name. Models with experts have top_k, the number
-                of experts per image and layer, and weight_threshold, the probability below which an expert
-                does not run; the most probable expert always runs.
+            agnostic_nms: whether overlapping boxes of different classes count as one object. A Triton client
+                accepts only False or None.
+            controls: values for controls of the model, by name. Models with experts have two controls. top_k
+                is the number of experts per image and layer. weight_threshold is the probability below which
+                an expert does not run; the most probable expert always runs.
 
         Raises:
             ClientError: the call failed; the message says what to do.

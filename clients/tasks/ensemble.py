@@ -1,6 +1,6 @@
-"""Find objects with Triton's ensemble `<model>-<target>-detect`: what all tasks that find objects share.
+"""Find objects with Triton's ensemble `<model>-<target>-detect`, for all tasks that find objects.
 
-The ensemble runs the graph and then non-maximum suppression (NMS), and answers in pixels of the model input.
+The ensemble runs the graph and then non-maximum suppression (NMS). It answers in pixels of the model input.
 So a client that calls Triton directly only resizes the image, and maps the answer back to the source image.
 """
 
@@ -28,7 +28,7 @@ _BOXES, _SCORES, _CLASS_IDS = "boxes", "scores", "class_ids"
 
 @dataclass(frozen=True)
 class Defaults:
-    """The settings of a manifest for objects: default parameters, and the number of boxes before NMS."""
+    """The settings in a manifest for finding objects, such as default parameters."""
 
     conf: float
     iou: float
@@ -37,11 +37,11 @@ class Defaults:
 
     @classmethod
     def of(cls, manifest: Manifest, *roles: str) -> "Defaults":
-        """Return the settings of a manifest for objects.
+        """Return the settings in a manifest for finding objects.
 
         Args:
             manifest: manifest of the model.
-            roles: the outputs that the task needs besides boxes.
+            roles: roles of the outputs that the task needs besides boxes.
 
         Raises:
             ValueError: a setting, or an output that the task needs, is missing or invalid.
@@ -63,7 +63,7 @@ class Defaults:
 
 
 class Found(NamedTuple):
-    """The objects of one answer that are reported."""
+    """The objects of one answer that the client reports."""
 
     fields: dict[str, Any]  # of Detections
     rows: NDArray[np.int64]  # (N,) their rows in the ensemble's outputs
@@ -71,7 +71,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleQuestion:
-    """One image with its parameters, for Triton's ensemble; a subclass for each task reads the answer."""
+    """A request to Triton's ensemble with one image; a subclass for each task reads the answer."""
 
     manifest: Manifest
     canvas: Canvas
@@ -90,24 +90,24 @@ class EnsembleQuestion:
 
     @property
     def parameters(self) -> Mapping[str, int]:
-        """Return the parameters of the request that are no tensors."""
+        """Return the request parameters other than tensors."""
         return {}
 
     @property
     def letterbox(self) -> Letterbox:
-        """Return where the image is in the model input."""
+        """Return the position of the image in the model input."""
         assert isinstance(self.canvas.letterbox, Letterbox)  # Defaults.of has checked resize.mode
         return self.canvas.letterbox
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Return the names of the outputs to fetch: the objects and the routing outputs."""
+        """Return the names of the outputs to fetch, which hold the objects and the routing."""
         routing = (tensor.name for tensor in routing_outputs(self.manifest))
         return (_BOXES, _SCORES, _CLASS_IDS, *self.own_outputs(0), *routing)
 
     @cached_property
     def tensors(self) -> Tensors:
-        """Return the ensemble's inputs, by name: the graph's inputs and conf, iou and max_det."""
+        """Return the ensemble's inputs by name: all inputs of the graph, and conf, iou and max_det."""
         # The ensemble does not distinguish classes. With a class filter, or scores for single classes, the
         # client therefore fetches every detection, filters, and only then keeps the best max_det.
         plain = self.class_ids is None and not self.class_conf
@@ -170,12 +170,12 @@ def question_fields(
         params: the parameters of the call.
         image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
         manifest: manifest of the model.
-        roles: the outputs of the graph that the task needs besides boxes.
+        roles: roles of the outputs of the graph that the task needs besides boxes.
 
     Raises:
         BadImage: the file cannot be decoded, or the array is no image.
         BadParameter: a value is out of range, the call names a class or control that the model lacks, or
-            agnostic_nms is true, although the ensemble suppresses boxes only within a class.
+            agnostic_nms is true; the ensemble can only suppress boxes of the same class.
         ManifestMismatch: the manifest lacks an entry that the task needs, or an entry is invalid.
     """
     try:
@@ -202,5 +202,5 @@ def question_fields(
 
 
 def mismatch(manifest: Manifest, error: ValueError) -> ManifestMismatch:
-    """Return the error for a manifest that lacks what a task needs."""
+    """Return the error for a manifest in which an entry that the task needs is missing or invalid."""
     return ManifestMismatch(graph_name(manifest.name, manifest.target), str(error))

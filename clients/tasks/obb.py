@@ -1,4 +1,4 @@
-"""Detect objects with rotated boxes: request them from the service, or from Triton's ensemble."""
+"""Detect objects with rotated boxes by requesting them from the service or from Triton's ensemble."""
 
 import math
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _CORNERS = "corners"  # output of the ensemble
 class OrientedDetections(Detections):
     """The objects in one image and their rotated boxes, best first.
 
-    boxes_xyxy are the boxes before they are turned around their centres; they may leave the image.
+    boxes_xyxy are the boxes before they are rotated around their centres; they can extend beyond the image.
     """
 
     rotations: NDArray[np.float32]  # (N,)  degrees clockwise, 0..180
@@ -60,13 +60,15 @@ class OrientedDetections(Detections):
         return Layout(f"{len(self)} found", headers, ("", ".3f", *[".1f"] * 5), rows)
 
     def to_supervision(self) -> Any:
-        """Return supervision.Detections: the boxes around the corners, and data["xyxyxyxy"], (N, 4, 2).
+        """Return the objects as supervision.Detections, with rotated boxes in data["xyxyxyxy"], (N, 4, 2).
+
+        The field xyxy has the upright boxes around the corners.
 
         Raises:
             NotInstalled: the package supervision is not installed.
         """
         found = super().to_supervision()
-        # boxes_xyxy are the boxes before they are turned, which is not where the objects are.
+        # boxes_xyxy are the boxes before rotation; the objects are in the rotated boxes.
         found.xyxy = np.concatenate([self.corners.min(axis=1), self.corners.max(axis=1)], axis=1)
         found.data["xyxyxyxy"] = self.corners
         return found
@@ -79,7 +81,7 @@ class OrientedParams(BoxParams):
     task: ClassVar[str] = "obb"
 
     def ask(self, image: bytes | NDArray[Any], manifest: Manifest) -> "OrientedQuestion":
-        """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
+        """Return the request to Triton: the resized image, with the model's defaults for missing parameters.
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
@@ -87,7 +89,7 @@ class OrientedParams(BoxParams):
 
         Raises:
             BadImage: the file cannot be decoded, or the array is no image.
-            BadParameter: as for detection.
+            BadParameter: DetectParams.ask lists the reasons.
             ManifestMismatch: the manifest lacks an entry that rotated boxes need, or an entry is invalid.
         """
         return OrientedQuestion(**question_fields(self, image, manifest, "angles"))
@@ -97,7 +99,7 @@ class OrientedParams(BoxParams):
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
-            WrongTask: the predictions are those of another task.
+            WrongTask: the predictions belong to another task.
         """
         found = found_in(answer, "obb")
         predictions = answer.parts("predictions")
@@ -110,14 +112,14 @@ class OrientedParams(BoxParams):
 
 
 class OrientedQuestion(EnsembleQuestion):
-    """One image with its parameters, ready for Triton's ensemble."""
+    """A request for rotated boxes to Triton's ensemble, with one image and its parameters."""
 
     def own_outputs(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return type and shape of the corners of `count` boxes."""
+        """Return the type and shape of the output with the corners of `count` boxes."""
         return {_CORNERS: ("float32", (count, 4, 2))}
 
     def read(self, outputs: Tensors) -> OrientedDetections:
-        """Return the rotated boxes, in source pixels and not clipped to the image, and the experts that ran.
+        """Return the rotated boxes in source pixels, not clipped to the image, and the experts that ran.
 
         Raises:
             ManifestMismatch: an output is missing, or its shape or type differs from the manifest.
@@ -125,7 +127,7 @@ class OrientedQuestion(EnsembleQuestion):
         fields, rows = self.found(outputs)
         corners = outputs[_CORNERS][rows]
         angles = _angles(corners)
-        # Turned by half a circle, a box is the same, but its corners begin at the opposite one.
+        # A box that is rotated by half a turn is the same box, but its first corner is the opposite one.
         beyond = (angles < 0) | (angles >= math.pi)
         corners = np.where(beyond[:, None, None], np.roll(corners, 2, axis=1), corners)
         return OrientedDetections(
@@ -136,14 +138,15 @@ class OrientedQuestion(EnsembleQuestion):
 
 
 def _angles(corners: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the direction of the width of rotated boxes, (N,) radians clockwise, from -pi to pi.
+    """Return the angle of the width axis of rotated boxes, (N,) radians clockwise, from -pi to pi.
 
     Args:
-        corners: (N, 4, 2) top left, top right, bottom right, bottom left before the rotation.
+        corners: (N, 4, 2); before the rotation, their order is top left, top right, bottom right, bottom
+            left.
     """
     start, across, _, down = corners.astype(np.float64).transpose(1, 0, 2)
     width, height = across - start, down - start
-    # The longer side has the angle with more digits. The width is a right angle behind the height.
+    # The longer side has the angle with more digits. The width axis is a right angle behind the height axis.
     by_height = np.hypot(*height.T) > np.hypot(*width.T)
     x, y = np.where(by_height, [height[:, 1], -height[:, 0]], width.T)
     angles: NDArray[np.float64] = np.arctan2(y, x)
@@ -176,7 +179,7 @@ class OrientedCalls(Caller):
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            conf: lowest score to report, as for `detect`.
+            conf: lowest score to report; see `detect`.
             iou: IoU above which two boxes of one class count as one object, 0..1.
             max_det: maximum number of objects, 1..10,000.
             classes: names or ids of the classes to report; None for all classes.

@@ -1,4 +1,4 @@
-"""Find objects and their keypoints: request them from the service, or from Triton's ensemble."""
+"""Find objects and their keypoints by requesting them from the service or from Triton's ensemble."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from .ensemble import EnsembleQuestion, mismatch, question_fields
 from .optional import supervision
 
 Skeleton = tuple[tuple[int, int], ...]
-"""Pairs of keypoints that a line joins, by their place."""
+"""Pairs of keypoints that a line joins in a drawing; each number is the index of a keypoint."""
 
 # N objects · P keypoints of each
 
@@ -31,7 +31,7 @@ class Poses(Detections):
     keypoints: NDArray[np.float32]  # (N, P, 2)  x, y in source pixels, also outside the image
     keypoint_scores: NDArray[np.float32]  # (N, P)  0..1
     keypoint_names: tuple[str, ...]  # P; from the service, empty if nothing was found
-    skeleton: Skeleton = ()  # empty also if an older service does not tell it
+    skeleton: Skeleton = ()  # also empty if an older service does not send it
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,7 +54,7 @@ class Poses(Detections):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the answer as a dict, as in the service's answer."""
+        """Return the answer as a dict, in the form of the service's answer, with the skeleton."""
         return super().to_dict() | {"skeleton": [list(pair) for pair in self.skeleton]}
 
     def layout(self) -> Layout:
@@ -86,7 +86,7 @@ class PoseParams(BoxParams):
     task: ClassVar[str] = "pose"
 
     def ask(self, image: bytes | NDArray[Any], manifest: Manifest) -> "PoseQuestion":
-        """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
+        """Return the request to Triton: the resized image, with the model's defaults for missing parameters.
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
@@ -94,7 +94,7 @@ class PoseParams(BoxParams):
 
         Raises:
             BadImage: the file cannot be decoded, or the array is no image.
-            BadParameter: as for detection.
+            BadParameter: DetectParams.ask lists the reasons.
             ManifestMismatch: the manifest lacks an entry that poses need, or an entry is invalid.
         """
         fields = question_fields(self, image, manifest, _KEYPOINTS)
@@ -111,7 +111,7 @@ class PoseParams(BoxParams):
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
-            WrongTask: the predictions are those of another task.
+            WrongTask: the predictions belong to another task.
         """
         found = found_in(answer, "pose")
         objects = [prediction.parts("keypoints") for prediction in answer.parts("predictions")]
@@ -132,13 +132,13 @@ class PoseParams(BoxParams):
 
 @dataclass(frozen=True, kw_only=True)
 class PoseQuestion(EnsembleQuestion):
-    """One image with its parameters, ready for Triton's ensemble."""
+    """A request for poses to Triton's ensemble, with one image and its parameters."""
 
     names: tuple[str, ...]  # P, of the keypoints
     skeleton: Skeleton
 
     def own_outputs(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return type and shape of the keypoints of `count` objects."""
+        """Return the type and shape of the output with the keypoints of `count` objects."""
         return {_KEYPOINTS: ("float32", (count, len(self.names), 3))}
 
     def read(self, outputs: Tensors) -> Poses:
@@ -159,7 +159,7 @@ class PoseQuestion(EnsembleQuestion):
 
 
 def _skeleton(told: Facts, count: int | None) -> Skeleton:
-    """Return the skeleton in an answer or a manifest; `count` is the number of keypoints, if it is known."""
+    """Return the skeleton in an answer or a manifest; `count` is the number of keypoints, None if unknown."""
     if not told.has("skeleton"):
         return ()
     pairs = told.list_of("skeleton", list, empty=True)
@@ -189,7 +189,7 @@ class PoseCalls(Caller):
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            conf: lowest score to report, as for `detect`.
+            conf: lowest score to report; see `detect`.
             iou: IoU above which two boxes of one class count as one object, 0..1.
             max_det: maximum number of objects, 1..10,000.
             classes: names or ids of the classes to report; None for all classes.

@@ -1,9 +1,10 @@
-"""Segment objects: request boxes and masks from the service, or from Triton's ensemble.
+"""Segment objects by requesting boxes and masks from the service or from Triton's ensemble.
 
-Service and ensemble make the masks in the same way: from prototypes that have one value for several pixels of
-the model input, and for the size of the image, which a request to the ensemble states. Masks of the model
-input's size, resized to the image, would differ from the service's. At 8 to 16 pixels of the model input, the
-mean IoU of an object's two masks would be about 0.93.
+The service and the ensemble compute masks in the same way. They compute them from prototypes, where one value
+covers several pixels of the model input, and directly in the size of the image. So a request to the ensemble
+states this size. If the ensemble made masks in the size of the model input, and the client resized them, they
+would differ from the masks of the service. For objects of 8 to 16 pixels in the model input, the mean IoU of
+an object's two masks would be about 0.93.
 """
 
 from collections.abc import Mapping
@@ -41,7 +42,7 @@ class Segments(Detections):
             raise ValueError(f"{len(self.encoded_masks)} masks do not fit {len(self)} objects")
 
     def masks(self) -> NDArray[np.bool_]:
-        """Return the masks in source pixels, (N, H, W); they are decoded at each call.
+        """Return the masks in source pixels, (N, H, W); each call decodes them again.
 
         Raises:
             ValueError: the answer has no masks, or a mask that cannot be read.
@@ -54,7 +55,9 @@ class Segments(Detections):
         return found
 
     def mask(self, row: int) -> NDArray[np.bool_]:
-        """Return the mask of one object in source pixels, (H, W); those of many objects may need gigabytes.
+        """Return the mask of one object in source pixels, (H, W).
+
+        The masks of many objects can need gigabytes, so read them one by one.
 
         Raises:
             ValueError: the answer has no masks, or the mask cannot be read.
@@ -94,7 +97,7 @@ class SegmentParams(BoxParams):
     masks: MaskForm | None = None
 
     def ask(self, image: bytes | NDArray[Any], manifest: Manifest) -> "SegmentQuestion":
-        """Return the question to Triton: the resized image, with the model's defaults for missing parameters.
+        """Return the request to Triton: the resized image, with the model's defaults for missing parameters.
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
@@ -102,7 +105,7 @@ class SegmentParams(BoxParams):
 
         Raises:
             BadImage: the file cannot be decoded, or the array is no image.
-            BadParameter: as for detection, or `masks` is neither rle nor off.
+            BadParameter: `masks` is neither rle nor off; DetectParams.ask lists the other reasons.
             ManifestMismatch: the manifest lacks an entry that segmentation needs, or an entry is invalid.
         """
         if self.masks == "polygon":
@@ -114,7 +117,7 @@ class SegmentParams(BoxParams):
         return SegmentQuestion(**fields, with_masks=self.masks != "off")
 
     def query(self) -> dict[str, str | float]:
-        """Return these parameters as the query of `POST /detect`, without those that are None."""
+        """Return these parameters as the query of `POST /detect`; leave out parameters that are None."""
         return super().query() | ({} if self.masks is None else {"masks": self.masks})
 
     def read(self, answer: Facts) -> Segments:
@@ -122,9 +125,9 @@ class SegmentParams(BoxParams):
 
         Raises:
             ValueError: a member of the answer is missing, or has another type.
-            WrongTask: the predictions are those of another task.
+            WrongTask: the predictions belong to another task.
         """
-        off = self.masks == "off"  # then the predictions look like those of detection
+        off = self.masks == "off"  # these predictions look like those of a detector
         found = found_in(answer, "segment", *(["detect"] if off else []))
         if off:
             return Segments(**found, encoded_masks=None)
@@ -134,7 +137,7 @@ class SegmentParams(BoxParams):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentQuestion(EnsembleQuestion):
-    """One image with its parameters, ready for Triton's ensemble."""
+    """A request for masks to Triton's ensemble, with one image and its parameters."""
 
     with_masks: bool
 
@@ -145,15 +148,15 @@ class SegmentQuestion(EnsembleQuestion):
         return {_HEIGHT: height, _WIDTH: width} if self.with_masks else {}
 
     def own_outputs(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return type and shape of the masks of `count` objects; nothing with masks="off"."""
+        """Return the type and shape of the output with `count` masks; an empty dict with masks="off"."""
         return {_MASKS: ("object", (count,))} if self.with_masks else {}
 
     def read(self, outputs: Tensors) -> Segments:
         """Return the objects and their masks, in source pixels, and the experts that ran.
 
         Raises:
-            ManifestMismatch: an output is missing, its shape or type differs from the manifest, or a mask is
-                not of the image's size: Triton's files are those of an older export.
+            ManifestMismatch: an output is missing, its shape or type differs from the manifest, or a mask
+                does not have the size of the image because Triton has the files of an older export.
         """
         fields, rows = self.found(outputs)
         if not self.with_masks:
@@ -199,9 +202,9 @@ class SegmentCalls(Caller):
 
         Args:
             image: an image file's bytes, or (H, W, 3) uint8 RGB pixels.
-            masks: how masks are sent: rle (the default), polygon, or off for no masks; a Triton client
-                accepts rle and off.
-            conf: lowest score to report, as for `detect`.
+            masks: form in which masks are sent: rle (the default), polygon, or off for no masks. A Triton
+                client accepts only rle and off.
+            conf: lowest score to report; see `detect`.
             iou: IoU above which two boxes of one class count as one object, 0..1.
             max_det: maximum number of objects, 1..10,000.
             classes: names or ids of the classes to report; None for all classes.

@@ -45,12 +45,12 @@ NOT_CHECKED = "the base image itself, its own Python, the user, the read-only fi
 
 
 class BuildFailed(Exception):
-    """The image would not build or work; the message says why."""
+    """The image cannot be built, or would not work; the message says why."""
 
 
 @dataclass
 class Image:
-    """The settings that a Dockerfile makes, with absolute paths moved into a scratch folder."""
+    """The settings in a Dockerfile; its absolute paths are replaced by paths in a scratch folder."""
 
     scratch: Path
     workdir: Path
@@ -98,7 +98,7 @@ def build(name: str, scratch: Path, *, resolve_only: bool) -> Image:
 
 
 def copy(image: Image, names: Sequence[str]) -> None:
-    """Copy files from the project as COPY does: the content of a folder, or a file under its name."""
+    """Copy files from the project as the instruction COPY does; `names` are its arguments."""
     *sources, target = names
     into = image.workdir / image.inside(target)
     for source in sources:
@@ -147,12 +147,12 @@ def resolve_for_the_image(name: str) -> None:
 
 
 def check_libraries(folder: Path) -> int:
-    """Check that each shared library finds its dependencies in the folder or in a slim image.
+    """Check that the dependencies of each shared library are in the folder or in a slim image.
 
     Return the number of checked libraries.
     """
     files = [path for path in folder.rglob("*.so*") if path.is_file() and not path.is_symlink()]
-    shipped = {path.name for path in files}  # a library also finds what another one has loaded
+    shipped = {path.name for path in files}  # a library also finds libraries that another one has loaded
     libraries = [path for path in files if not FOR_OTHER_DEVICES.search(path.name)]
     for library in libraries:
         done = subprocess.run(["ldd", library], capture_output=True, text=True, check=False)
@@ -181,7 +181,7 @@ def normal(pin: str) -> str:
 
 
 def check_gateway(image: Image) -> None:
-    """Start the service from the copied files, and send the requests of an orchestrator and of a caller."""
+    """Start the service from the copied files, send it requests, run its health check, and stop it."""
     python = image.scratch / "venv" / "bin" / "python"
     for module in ("torch", "pip", "setuptools", "training"):
         done = subprocess.run(
@@ -218,7 +218,7 @@ def check_gateway(image: Image) -> None:
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], within_s: float = 120) -> None:
-    """Request `url` until the status is 200; raise BuildFailed if the process ends or the time is over."""
+    """Request `url` until the status is 200; raise BuildFailed if the process ends or time runs out."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         if process.poll() is not None:

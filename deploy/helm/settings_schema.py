@@ -27,7 +27,7 @@ _KEPT = {
 
 
 def settings_schema() -> dict[str, Any]:
-    """Return the JSON schema of the value `gateway.settings`: all settings, none of them required."""
+    """Return the JSON schema of the chart's value `gateway.settings`, which requires no setting."""
     sys.path.insert(0, str(ROOT))
     from service.settings import Settings
 
@@ -43,7 +43,7 @@ def _closed(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reduced(row: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """Return what Helm needs of a schema: types and limits, without titles, descriptions and defaults."""
+    """Return the types and limits of a schema, which Helm needs, without titles, texts and defaults."""
     if "$ref" in row:
         row = document["$defs"][row["$ref"].rpartition("/")[2]]
     if "properties" in row:

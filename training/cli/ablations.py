@@ -1,5 +1,6 @@
-"""Train and measure the rows of YOLO-Master's ablations (arXiv:2512.23273, tables 5 to 8), or our own rows.
-Writes a report that compares the paper's figures with ours.
+"""Train and measure models of YOLO-Master's ablation tables, or models of our own.
+
+The tables are tables 5 to 8 of arXiv:2512.23273. Writes a report that compares the paper's figures with ours.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train every row of the tables whose run is unfinished; return 1 if a row failed, 130 if stopped."""
+    """Train every table row that has no finished run; return 1 if a row failed, or 130 if stopped."""
     rows = command.asked_rows(args.table)
     if args.list:
         print(as_list(rows))

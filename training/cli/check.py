@@ -1,6 +1,8 @@
-"""Check a data set before training: its splits, objects by class and size, copies of images, images that
-cannot be decoded, and remarks on labels. Draws some images with their labels. The exit code is 1 if nothing
-can be learned.
+"""Check a data set before training.
+
+Reports its splits, the objects by class and size, duplicate images, images that cannot be decoded, and
+problems with labels. Draws some images with their labels. The exit code is 1 if nothing can be learned from
+the data.
 """
 
 import argparse
@@ -32,7 +34,7 @@ examples
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `check`."""
     about = "folder with images and labels, as for train; may also be given as --data"
-    # Without this default, and with a type, a missing DATA would replace the value of --data.
+    # If DATA had a type and not this default, a missing DATA would replace the value of --data.
     parser.add_argument("data", metavar="DATA", nargs="?", default=argparse.SUPPRESS, help=about)
     labels = "read the labels that this task learns; default: classify if images have classes, else detect"
     parser.add_argument("--task", choices=TASKS, dest="task_name", help=labels)
@@ -48,7 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a report on the data set; return 1 if it has a problem for which `train` refuses the data."""
+    """Print a report on the data set; return 1 if `train` would refuse the data."""
     from training.lab.check import check
     from training.workflows.train import TrainOptions
 

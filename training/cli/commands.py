@@ -6,7 +6,7 @@ from importlib import import_module
 
 from training.cli.flags import add_shared
 
-# In the order of --help. Each command is a module of the same name; only the requested module is imported.
+# In the order of --help. Each command is a module of the same name. Only the requested one is imported.
 COMMANDS = {
     "train": "train a detector or a classifier, or resume a stopped run",
     "check": "show what is understood of a data set, and what is odd",
@@ -45,8 +45,8 @@ examples; the --help of each command has more
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser for a command line.
 
-    The parser knows all commands, but only the flags of the command that the line names: only this
-    command's module is imported.
+    The parser accepts every command, but has the flags of only the command that `argv` names. So only the
+    module of this command is imported.
     """
     as_written = argparse.RawDescriptionHelpFormatter
     about = "Train detectors and classifiers with a mixture of experts, measure and export them."

@@ -1,5 +1,7 @@
-"""Measure two checkpoints on the same images, and print a 95 % interval of the difference in mAP50-95, from
-bootstrap samples of the images. If the interval does not contain 0, one checkpoint is better."""
+"""Measure two checkpoints on the same images, and print a 95 % interval of their difference in mAP50-95.
+
+The interval comes from bootstrap samples of the images. If it does not contain 0, one checkpoint is better.
+"""
 
 import argparse
 from pathlib import Path

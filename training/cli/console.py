@@ -8,7 +8,7 @@ from io import TextIOWrapper
 
 from tqdm import tqdm
 
-# Not the root logger: there, httpx logs every request, and torch logs what it traces.
+# Not the root logger, because httpx logs every request there, and torch logs what it traces.
 LOGGER, BARS = "training", "training.progress"
 
 
@@ -18,7 +18,7 @@ class _Console(logging.Handler):
         self._aside = aside
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the message at once; raise BrokenPipeError if the stream is a pipe whose reader is gone."""
+        """Write the message at once; raise BrokenPipeError if the reader of a pipe has closed it."""
         stream = sys.stderr if self._aside or record.levelno >= logging.WARNING else sys.stdout
         tqdm.write(self.format(record), file=stream)
         stream.flush()  # tqdm does not

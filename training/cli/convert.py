@@ -1,6 +1,7 @@
-"""Convert a checkpoint of YOLO12 or YOLO-Master (EsMoE, v0.1) to a checkpoint of this project: for detection,
-segmentation, pose, oriented boxes or classification. The file is read as data: no code in it runs. A model
-that does not fit is refused.
+"""Convert a checkpoint of YOLO12 or YOLO-Master (EsMoE, v0.1) to a checkpoint of this project.
+
+The model can be for detection, segmentation, pose, oriented boxes or classification. The file is only read as
+data, so no code in it runs. A model that does not fit is refused.
 """
 
 import argparse

@@ -23,12 +23,12 @@ _SPLITS = ("split", "val_split", "calibration_split", "hold_out", "format", "bit
 
 
 def written_splits(args: argparse.Namespace) -> list[str]:
-    """Return the flags that name a split and were written on the command line, not those with a default."""
+    """Return the flags that the user gave and that concern splits; leave out flags with a default value."""
     return [f"--{name.replace('_', '-')}" for name in _SPLITS if getattr(args, name, None) is not None]
 
 
 def check_splits(args: argparse.Namespace) -> None:
-    """Raise ConfigError if the command line names a split, but the data has no splits to select."""
+    """Raise ConfigError if flags for splits contradict one another, or the data has no splits to select."""
     flags = written_splits(args)
     if "--hold-out" in flags and "--val-split" in flags:
         raise ConfigError("--hold-out takes the validation images from --split: leave --val-split out")
@@ -40,8 +40,8 @@ def check_splits(args: argparse.Namespace) -> None:
 def add_training_data(parser: argparse.ArgumentParser, *, use: str, val_use: str) -> None:
     """Add --data, --split, --val-split and --classes.
 
-    `use` is the verb in the help of --split, such as "train on"; `val_use` is the verb in the help of
-    --val-split, such as "validate on".
+    The help of --split contains the verb `use`, such as "train on". The help of --val-split contains the
+    verb `val_use`, such as "validate on".
     """
     parser.add_argument("--data", type=Path, help=f"{_FORMATS}; default: generated scenes")
     for flag, default, purpose in (("--split", "train", use), ("--val-split", "val", val_use)):
@@ -76,7 +76,7 @@ def measured(args: argparse.Namespace) -> "DataConfig":
 
 
 def add_recipe_data(parser: argparse.ArgumentParser, use: str) -> None:
-    """Add a --recipe that only selects data; `use` states what the command does with this data."""
+    """Add --recipe for a command that only uses the recipe's data; `use` states the purpose."""
     about = f"{use}, read from the folder --data; not with --split: {', '.join(RECIPES_WITH_DATA)}"
     parser.add_argument("--recipe", choices=RECIPES_WITH_DATA, metavar="NAME", help=about)
 
@@ -95,7 +95,7 @@ def _add_selection(parser: argparse.ArgumentParser, held_out: str) -> None:
 
 
 def add_bits(parser: argparse.ArgumentParser) -> None:
-    """Add --bits: how many of the 16 bits of each value are in use in a 16-bit image file, such as 12."""
+    """Add --bits, which states how many of the 16 bits of a value are in use in a 16-bit image file."""
     about = (
         "bits that image files with 16 bits per value hold, 8 to 16, such as 12; the upper 8 of them are "
         "used; default: each file's header tells, or else its largest value"

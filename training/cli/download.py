@@ -1,6 +1,8 @@
-"""Download a benchmark's data set from its owners, verify and unpack it. The recipe of the same name trains
-on the data set. The owners' terms are shown first. The same command resumes after a stop. An archive that is
-already in the folder, under its own name, is not downloaded again.
+"""Download the data set of a benchmark from its owners, verify it and unpack it.
+
+The recipe of the same name trains on this data set. The owners' terms are shown first. If the download was
+stopped, the same command resumes it. An archive that is already in the folder, under its own name, is not
+downloaded again.
 """
 
 import argparse

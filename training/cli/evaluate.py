@@ -1,4 +1,7 @@
-"""Measure mAP of a detector, or top-1 and top-5 of a classifier; with --url, mAP of a running service."""
+"""Measure the mAP of a detector, or the top-1 and top-5 accuracy of a classifier.
+
+With --url, measures the mAP of a running service.
+"""
 
 import argparse
 import logging

@@ -1,4 +1,7 @@
-"""Measure a checkpoint, then export it for every target into the model repository, or nothing on an error."""
+"""Measure a checkpoint, then export it for every target into the model repository.
+
+If there is an error, no file is written.
+"""
 
 import argparse
 import logging
@@ -81,7 +84,7 @@ def export_options(args: argparse.Namespace) -> ExportOptions:
     """Return the export options of this command line.
 
     Raises:
-        ConfigError: --calibration is set, but the precision is not int8.
+        ConfigError: --calibration is given, but the precision is not int8.
     """
     options = read(ExportOptions, args)
     if args.calibration_images is not None and options.precision != "int8":
@@ -111,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
 def write_artifacts(
     args: argparse.Namespace, checkpoint: Path, data: DataConfig | None, calibration: DataConfig | None
 ) -> bool:
-    """Export with the options of this command line; `data` and `calibration` are as in workflows.export.
+    """Export with the options of this command line; workflows.export explains `data` and `calibration`.
 
     Return True if every artifact was shown to compute the same as the checkpoint.
     """

@@ -1,4 +1,7 @@
-"""List every exported model, and how far its outputs are from its checkpoint's, as the manifests state."""
+"""List every exported model, and how much its outputs differ from those of its checkpoint.
+
+The figures are taken from the manifests.
+"""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Flags that are declared once: fields of option classes as flags, and flags that many commands share."""
+"""Declares flags for the fields of option classes, and flags that many commands share."""
 
 import argparse
 from collections.abc import Callable, Collection, Mapping
@@ -26,12 +26,12 @@ def add_fields(parser: Adds, options: type, meanings: Mapping[str, str], **forms
 
     Args:
         options: the dataclass; `read` creates it from the command line.
-        meanings: the help of each flag. A key is the name of a field, such as "rounds". If the flag or the
-            flag's placeholder is not named after the field, the key also states the flag or the placeholder:
-            "input_hw --input SIZE". The field's default is appended to the help, unless the default is None,
-            () or False.
-        forms: by the name of a field, argparse's `type` or the allowed choices, for a field whose own type
-            does not say enough to read the flag.
+        meanings: the help text of each flag. A key is the name of a field, such as "rounds". If the flag or
+            the flag's placeholder is not named after the field, the key also states the flag or the
+            placeholder: "input_hw --input SIZE". The field's default is appended to the help, unless the
+            default is None, () or False.
+        forms: how to read the flag of a field if the type of the field does not say enough. The keyword is
+            the field's name; the value is argparse's `type`, or the allowed choices.
     """
     hints = get_type_hints(options)
     defaults = {field.name: field.default for field in fields(options)}
@@ -94,6 +94,6 @@ SHARED: dict[str, dict[str, Any]] = {
 
 
 def add_shared(parser: argparse.ArgumentParser, *flags: str) -> None:
-    """Add those flags that many commands share; the keys of SHARED name them."""
+    """Add some of the flags that many commands share; `flags` are keys of SHARED."""
     for flag in flags:
         parser.add_argument(flag, **SHARED[flag])

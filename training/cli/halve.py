@@ -1,5 +1,8 @@
-"""Write a checkpoint with weights in float16, at half the size. Biases and norms, 1 % of the numbers, stay in
-float32. All commands compute in float32 from the rounded weights, so measure and export the new file."""
+"""Write a checkpoint with weights in float16, which takes half the space.
+
+Biases and norms, which are 1 % of the numbers, stay in float32. Rounding changes the weights, and all
+commands compute in float32 from the rounded weights. So measure and export the new file.
+"""
 
 import argparse
 from pathlib import Path
@@ -19,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write a copy of the checkpoint with most numbers in float16, at half the size."""
+    """Write a copy of the checkpoint with most numbers in float16, which takes half the space."""
     from training.workflows.halve import halve
 
     halve(args.checkpoint, args.output)

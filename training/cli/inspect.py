@@ -1,6 +1,9 @@
-"""Measure how the routers of a checkpoint choose experts: bits of routing information, experts that no image
-chose, dependence on the image's origin and number of objects, and the cost of each image. For the folder of
-an artifact, print instead how the defaults of its requests were chosen.
+"""Measure how the routers of a checkpoint choose experts.
+
+Reports the bits of routing information, the experts that were chosen for no image, and the cost of each
+image. Also reports how far the choice of experts depends on the image's origin and on its number of objects.
+If you give the folder of an artifact instead, the command prints how the default parameters of requests were
+chosen.
 training/lab/inspection/README.md explains the report.
 """
 

@@ -1,6 +1,7 @@
-"""Draw the samples of one epoch into one image, to check the augmentation and the labels before training:
-boxes, masks, keypoints or oriented boxes, as the variant learns them. Ignored regions are hatched. Takes the
-flags of train; nothing is trained.
+"""Draw training samples of one epoch into one image, to check augmentation and labels before you train.
+
+The labels are boxes, masks, keypoints or oriented boxes, as the variant learns them. Ignored regions are
+hatched. The command takes the flags of `train`, but trains nothing.
 """
 
 import argparse
@@ -20,7 +21,7 @@ examples:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags of `look`: those of `train`, the output file, and which samples to draw."""
+    """Declare the flags of `train`, and flags for the output file and the samples to draw."""
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a .png or .jpg file")
     epoch = "epoch to draw, counted from 1; the last epochs have no mosaic (default: %(default)s)"
     parser.add_argument("--epoch", type=positive, default=1, help=epoch)

@@ -1,5 +1,7 @@
-"""Find objects, or the class, in images, videos and camera streams, without a service. Draws into a folder
-what was found and which experts ran; writes label files and JSON on request.
+"""Find objects in images, videos and camera streams, or classify them, without a service.
+
+Writes drawings of what was found and which experts ran into a folder. Writes label files and JSON on
+request.
 """
 
 import argparse
@@ -53,7 +55,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict, and print a summary; return 1 if a source could not be read, 130 after Ctrl-C."""
+    """Predict, and print a summary; return 1 if a source could not be read, or 130 after Ctrl-C."""
     options = read(PredictOptions, args)
     check_folder(options.output, "--output")
     summary = predict(options)

@@ -1,5 +1,7 @@
-"""Write a checkpoint without the experts that the fewest images choose, and report the change of parameters,
-GFLOPs, mAP and time."""
+"""Write a checkpoint without the experts that are chosen for the fewest images.
+
+Reports how the number of parameters, the GFLOPs, the mAP and the time change.
+"""
 
 import argparse
 from pathlib import Path

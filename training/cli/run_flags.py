@@ -1,4 +1,4 @@
-"""The flags of a training run. The recipe sets everything that no flag sets; `--help` shows its values."""
+"""The flags of a training run. If a flag is left out, the recipe's value applies; `--help` shows it."""
 
 import argparse
 from collections.abc import Collection
@@ -69,13 +69,13 @@ class _Shown(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None
     ) -> None:
-        """Store the value, and put the recipe's new values into the help of all settings."""
+        """Store the value, and put the values of the selected recipe into the help of all settings."""
         setattr(namespace, self.dest, values)
         _show(parser, namespace.recipe, namespace.variant)
 
 
 def add_settings(parser: argparse.ArgumentParser, flags: Collection[str]) -> None:
-    """Add --recipe, and `flags` that override the recipe's settings."""
+    """Add --recipe, and the flags in `flags`, each of which overrides a setting of the recipe."""
     about = (
         "quick: a trial in minutes; small-data: a few hundred images, from scratch; paper: 600 epochs, for "
         f"large data. With their own data and splits in the folder --data: {', '.join(RECIPES_WITH_DATA)}"
@@ -100,7 +100,7 @@ def add_settings(parser: argparse.ArgumentParser, flags: Collection[str]) -> Non
 
 
 def train_options(args: argparse.Namespace) -> "TrainOptions":
-    """Return the options of a run on this command line."""
+    """Return the options of a training run that this command line sets."""
     from training.workflows.train import TrainOptions
 
     written = {path: getattr(args, _OVERRIDE + path, None) for path in _PATHS.values()}
@@ -111,7 +111,7 @@ def train_options(args: argparse.Namespace) -> "TrainOptions":
 
 
 def _show(parser: argparse.ArgumentParser, recipe: str, variant: str) -> None:
-    """Make the help of each setting show the value that `recipe` has for `variant`."""
+    """Put the value that `recipe` has for `variant` into the help of each setting."""
     some = Skeleton.unnamed(1)  # no setting depends on the number of keypoints
     request = Request(class_names=("any",), train_data=ScenesConfig(), variant=variant, skeleton=some)
     config = build_config(recipe, request)

@@ -25,7 +25,7 @@ examples; without --data, on generated scenes
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags: those of `train` without --like and --precision, and those of export.add_export."""
+    """Declare the flags of `train`, except --like and --precision, and the flags of export.add_export."""
     parser.add_argument("--name", default="scenes", help="name of the served model (default: %(default)s)")
     folder = "folder for checkpoints and metrics; default: runs/NAME"
     parser.add_argument("--run", type=Path, dest="run_dir", help=folder)

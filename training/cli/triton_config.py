@@ -1,6 +1,8 @@
-"""Write config.pbtxt and the Triton models -nms and -detect of every exported model, from the manifests.
-Settings without a flag get their defaults, whatever the files state now; an export resets them too. A running
-Triton uses the new files when the model is loaded again."""
+"""Write, from the manifests, config.pbtxt and the Triton models -nms and -detect of every exported model.
+
+A setting without a flag gets its default, even if the present file states another value. An export does the
+same. A running Triton uses the new files once it loads the model again.
+"""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Parsers of single values for argparse; their errors say what the user should write."""
+"""Parsers of single values for argparse; an error message says what the user should write."""
 
 import argparse
 from collections.abc import Callable

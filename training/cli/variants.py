@@ -1,4 +1,7 @@
-"""List the parameters and GFLOPs of every model, computed from its shapes, beside the published figures."""
+"""List the parameters and GFLOPs of every model beside the published figures.
+
+The parameters and GFLOPs are computed from the shapes of the layers.
+"""
 
 import argparse
 

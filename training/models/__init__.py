@@ -1,1 +1,1 @@
-"""The networks: detectors and classifiers, each built from one ModelConfig."""
+"""The networks for all tasks, such as detectors and classifiers; a ModelConfig describes each one."""

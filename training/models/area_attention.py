@@ -1,4 +1,4 @@
-"""Attention inside horizontal strips of a feature map, and the stage built from it.
+"""Attention inside horizontal strips of a feature map, and a stage that is built from attention blocks.
 
 Source: Tian et al. 2025, YOLOv12, arXiv:2502.12524, sections 3.2 and 3.3.
 """
@@ -15,10 +15,11 @@ SCALE_START = 0.01  # initial learned factor; without a factor, the largest mode
 
 
 class AreaAttention(nn.Module):
-    """Self-attention inside each of `areas` strips: equal parts of the map's cells, taken row by row.
+    """Self-attention inside horizontal strips of a feature map.
 
-    H * W must be divisible by `areas`. Attention itself does not use positions, so a 7×7 depthwise
-    convolution of its values (V) is added to its output.
+    The cells of the map, row by row, are divided into `areas` strips of equal size, so H * W must be
+    divisible by `areas`. Attention itself does not use positions. So a 7×7 depthwise convolution of the
+    values (V) is added to the output of attention.
     """
 
     def __init__(self, channels: int, areas: int) -> None:
@@ -66,10 +67,10 @@ class AggregationStage(nn.Module):
     """YOLOv12's R-ELAN stage: a convolution merges the input and all outputs of a narrow chain of blocks.
 
     Args:
-        areas: number of strips of the attention blocks; if None, the blocks are convolutional.
-        mlp_ratio: hidden width / channels of the attention blocks' MLPs.
-        scaled_residual: if true, the result of the merging convolution is multiplied by a learned factor per
-            channel, and the stage's input is added; c_in must then equal c_out.
+        areas: number of strips in each attention block; if None, the blocks are convolutional.
+        mlp_ratio: ratio of hidden width to channels in the MLP of each attention block.
+        scaled_residual: if true, the merging convolution's output is multiplied by a learned factor per
+            channel, and then the stage's input is added to it. In this case, c_in must equal c_out.
     """
 
     def __init__(

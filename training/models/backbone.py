@@ -12,18 +12,18 @@ Maps = tuple[Tensor, Tensor, Tensor]  # at strides 8, 16, 32
 
 
 def scaled_channels(config: ModelConfig, channels: int) -> int:
-    """Return a stage's number of channels for this model size, a multiple of 8."""
+    """Return the number of channels of a stage, scaled to the model size and rounded to a multiple of 8."""
     width = min(channels, config.max_channels) * config.width
     return -(-int(width) // 8) * 8
 
 
 def scaled_repeats(config: ModelConfig, repeats: int) -> int:
-    """Return a stage's number of blocks for this model size, at least 1."""
+    """Return the number of blocks of a stage, scaled to the model size; it is at least 1."""
     return max(round(repeats * config.depth), 1)
 
 
 class Backbone(nn.Module):
-    """The backbone of YOLOv12 (arXiv:2502.12524, section 3.4): stages p2 to p5, at strides 4, 8, 16, 32."""
+    """The backbone of YOLOv12 (arXiv:2502.12524, section 3.4), with stages p2 to p5 at strides 4 to 32."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Backbone(nn.Module):
     def forward(
         self, x: Tensor, controls: RoutingControls, dispatch: Dispatch | None
     ) -> tuple[Maps, dict[str, Routing]]:
-        """Return feature maps of x (B, 3, H, W) at strides 8, 16, 32, and the mixture layers' routings."""
+        """Return feature maps of x (B, 3, H, W) at strides 8, 16, 32, and each mixture layer's routing."""
         routings: dict[str, Routing] = {}
         maps = []
         x = self.stem(x)

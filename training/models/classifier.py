@@ -24,7 +24,7 @@ class ClassPredictions(NamedTuple):
 
 
 class ClassifyHead(nn.Module):
-    """A classification head: a 1×1 convolution, the mean over all cells, and a linear layer.
+    """A classification head with a 1×1 convolution, the mean over all cells, and a linear layer.
 
     Source: the ImageNet classifiers of YOLO11, YOLOv12 and YOLO-Master, which have the same head.
     """
@@ -40,7 +40,7 @@ class ClassifyHead(nn.Module):
 
 
 class Classifier(Network):
-    """A backbone, and a classification head on its coarsest map."""
+    """A classifier, which puts a classification head on the coarsest map of a backbone."""
 
     resize = "center_crop"
 

@@ -11,9 +11,10 @@ from training.models.network import Network
 
 @dataclass(frozen=True)
 class Cost:
-    """GFLOPs for one image: 2 × multiply-adds of convolutions and linear layers.
+    """The GFLOPs that a model needs for one image.
 
-    As in published tables, batch norm and the matrix products of attention are not counted.
+    Each multiply-add in a convolution or a linear layer counts as 2 operations. As in published tables, batch
+    norm and the matrix products of attention are not counted.
     """
 
     dense: float  # total with all experts
@@ -21,11 +22,11 @@ class Cost:
 
     @property
     def fixed(self) -> float:
-        """Return the GFLOPs that run for every image, whatever the routing."""
+        """Return the GFLOPs that every image needs: all except those of the experts that routers choose."""
         return self.dense - sum(sum(costs) for costs in self.experts.values())
 
     def at_top_k(self, top_k: int) -> float:
-        """Return the most GFLOPs that one image takes: each layer runs its top_k costliest experts."""
+        """Return the GFLOPs for an image that runs the `top_k` most expensive experts in each layer."""
         return self.fixed + sum(sum(sorted(costs, reverse=True)[:top_k]) for costs in self.experts.values())
 
 

@@ -1,8 +1,8 @@
 """Depthwise convolution whose backward pass is fast on CPUs, also for wide kernels and strides above 1.
 
 Torch's CPU kernels compute the weight gradient of a depthwise convolution many times slower if the kernel is
-wider than 3 columns; its height does not matter. Here, the kernel is cut into strips of 3 columns, each on a
-shifted view of the input, which gives the same gradient.
+wider than 3 columns; the kernel's height does not matter. So this module cuts the kernel into strips of 3
+columns and computes each strip's gradient from a shifted view of the input. The gradient is the same.
 
 In half precision, torch's backward pass at strides above 1 is many times slower than in float32. So the
 backward pass here runs in float32.
@@ -47,7 +47,7 @@ class _Depthwise(torch.autograd.Function):
 def _gradients(
     grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, needs: Sequence[bool]
 ) -> tuple[Any, Any]:
-    """Return torch's own gradients of x and weight; None for a gradient that is not needed."""
+    """Return the gradients of x and weight that torch computes; None for a gradient that is not needed."""
     steps = [stride] * 2, [padding] * 2, [1, 1], False, [0, 0]
     found = torch.ops.aten.convolution_backward(grad, x, weight, None, *steps, len(weight), [*needs, False])
     return found[0], found[1]
@@ -70,7 +70,7 @@ def _weight_gradient(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """One k×k filter per channel, without bias; H and W stay the same at stride 1."""
+    """A depthwise convolution without bias; at stride 1, the output is as large as the input."""
 
     def __init__(self, channels: int, kernel: int, stride: int = 1) -> None:
         super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)

@@ -20,7 +20,7 @@ __all__ = ("Detector", "Predictions")
 
 
 class AnchorRows(NamedTuple):
-    """The raw predictions of the selected anchors, or of all anchors."""
+    """The raw predictions for all anchors, or for the selected ones."""
 
     box_logits: Tensor  # (B, N, 4, R)
     class_logits: Tensor  # (B, N, C) float32
@@ -30,7 +30,7 @@ class AnchorRows(NamedTuple):
 
 
 class Detector(Network):
-    """A detector: backbone, neck and detection head."""
+    """A detector, which consists of a backbone, a neck and a detection head."""
 
     resize = "letterbox"
     points: Tensor
@@ -54,15 +54,15 @@ class Detector(Network):
         return self.add_extras(found._replace(routings={**routings, **of_neck, **found.routings}), maps)
 
     def add_extras(self, predictions: Predictions, maps: Maps) -> Predictions:
-        """Return the predictions with those that a subclass makes from the neck's maps, finest first."""
+        """Add the predictions that only a subclass makes; `maps` are the maps of the neck, finest first."""
         return predictions
 
     def decode(self, predictions: Predictions, limit: int | None = None) -> tuple[Tensor, ...]:
         """Return boxes (B, A, 4) xyxy in pixels of the model input and class scores (B, A, C) 0..1, float32.
 
-        With `limit`, return only the `limit` anchors of each image with the highest class scores, in any
-        order. An image's `limit` best (anchor, class) pairs are always among these anchors. Subclasses return
-        further predictions of the same anchors.
+        With `limit`, return only the `limit` anchors of each image that have the highest class scores, in
+        any order. The `limit` best (anchor, class) pairs of an image are always among these anchors.
+        Subclasses return further predictions for the same anchors.
         """
         return self.decode_rows(self.select(predictions, limit))
 
@@ -71,7 +71,7 @@ class Detector(Network):
         return decode_boxes(rows.box_logits, rows.points, rows.strides), rows.class_logits.sigmoid()
 
     def select(self, predictions: Predictions, limit: int | None) -> AnchorRows:
-        """Return the predictions of the `limit` anchors that `decode` returns; None: of all anchors."""
+        """Return the predictions for the `limit` best anchors of each image; None: for all anchors."""
         box_logits, class_logits = predictions.box_logits, predictions.class_logits.float()
         extras, points, strides = predictions.extras, self.points, self.strides
         if limit is not None and limit < len(points):

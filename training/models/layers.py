@@ -22,7 +22,7 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Return a group norm with 8, 4, 2 or 1 groups: the largest of these that divides `channels`."""
+    """Return a group norm whose number of groups is the largest of 8, 4, 2 and 1 that divides `channels`."""
     return nn.GroupNorm(math.gcd(channels, 8), channels)
 
 
@@ -32,7 +32,7 @@ def norm_layer(channels: int, norm: Norm) -> nn.Module:
 
 
 class ConvBlock(nn.Module):
-    """A convolution without bias, a norm and an activation; H and W stay the same at stride 1."""
+    """A convolution without bias, then a norm and an activation; stride 1 keeps H and W."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Bottleneck(nn.Module):
 
 
 class CrossStage(nn.Module):
-    """Two bottlenecks on one projection of the input, merged with a second projection.
+    """A stage that runs two bottlenecks on one projection of the input, and merges a second projection.
 
     Both projections have C / 2 channels. Source: Wang et al. 2019, arXiv:1911.11929.
     """

@@ -1,4 +1,4 @@
-"""The neck: combines coarse and fine feature maps, top-down and bottom-up, for the head."""
+"""The neck, which combines coarse and fine feature maps, top-down and bottom-up, for the head."""
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,9 @@ from training.models.mixture.routing import Routing, RoutingControls
 class Neck(nn.Module):
     """A path aggregation network over strides 8, 16, 32.
 
-    The neck "area" is YOLOv12's (arXiv:2502.12524): aggregation stages, and a last map of full width.
-    The neck "c3k" is YOLO-Master's (arXiv:2512.23273): split stages, and a last map of half the width.
+    The neck "area" is the neck of YOLOv12 (arXiv:2502.12524); it has aggregation stages, and its last map has
+    the full width. The neck "c3k" is the neck of YOLO-Master (arXiv:2512.23273); it has split stages, and its
+    last map has half the width.
     """
 
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:

@@ -1,4 +1,4 @@
-"""The base class of the networks of all tasks: a backbone with mixtures, and controls over its experts."""
+"""The base class of the networks of all tasks, with a backbone and controls over its experts."""
 
 from typing import Any, ClassVar
 
@@ -14,9 +14,9 @@ PARTS = ("backbone", "neck", "head")  # the parts that may have mixtures, in the
 
 
 class Network(nn.Module):
-    """A backbone built from a ModelConfig; subclasses turn its feature maps into predictions of a task."""
+    """A network with a backbone; a subclass for each task turns feature maps into predictions."""
 
-    resize: ClassVar[Resize]  # how an image of any size becomes the model input
+    resize: ClassVar[Resize]  # how an image is resized to the model input
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Network(nn.Module):
     ) -> Any:
         """Return the task's predictions for the backbone's feature maps.
 
-        `routings` are those of the mixture layers in the backbone. The predictions hold these routings, and
+        `routings` come from the mixture layers in the backbone. The predictions hold these routings and also
         the routings of the mixture layers in neck and head.
         """
         raise NotImplementedError

@@ -11,21 +11,24 @@ from training.models.heads.obb import angle_branches, decode_angles, turn_boxes
 
 
 class OrientedDetector(Detector):
-    """A detector with an angle branch at each level; side distances are along the axes of the turned box."""
+    """A detector with an angle branch at each level.
+
+    The distances to the sides of a box are along the axes of the rotated box.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.angles = angle_branches(self.neck.channels)
 
     def add_extras(self, predictions: Predictions, maps: Maps) -> Predictions:
-        """Return the predictions with the raw numbers of angles, (B, A, 1)."""
+        """Add the raw numbers from which the angles are decoded, (B, A, 1), to the predictions."""
         return predictions._replace(extras=self.angles(maps))
 
     def decode(self, predictions: Predictions, limit: int | None = None) -> tuple[Tensor, ...]:
-        """Return boxes before rotation, class scores as a detector does, and angles (B, N), float32.
+        """Return boxes before rotation, class scores, and angles (B, N), all float32.
 
-        Boxes are (B, N, 4) xyxy in pixels of the model input. Angles are in -π/4..3π/4 radians, clockwise,
-        around the box's centre.
+        Class scores are the same as for a detector. Boxes are (B, N, 4) xyxy in pixels of the model input.
+        Angles are in -π/4..3π/4 radians, clockwise, around the box's centre.
         """
         rows = self.select(predictions, limit)
         assert rows.extras is not None

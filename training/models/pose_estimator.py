@@ -23,13 +23,13 @@ class PoseEstimator(Detector):
         self.register_buffer("sigmas", torch.tensor(config.skeleton.oks_sigmas), persistent=False)  # (P,)
 
     def add_extras(self, predictions: Predictions, maps: Maps) -> Predictions:
-        """Return the predictions with raw keypoints (B, A, 3P)."""
+        """Add raw keypoints (B, A, 3P) to the predictions."""
         return predictions._replace(extras=self.keypoints(maps))
 
     def decode(self, predictions: Predictions, limit: int | None = None) -> tuple[Tensor, ...]:
-        """Return boxes and class scores as a detector does, and keypoints (B, N, P, 3) float32.
+        """Return the boxes and class scores of a detector, and keypoints (B, N, P, 3) float32.
 
-        A keypoint is x, y in pixels of the model input, and the visibility, 0..1.
+        The numbers of a keypoint are x and y in pixels of the model input, and the visibility, 0..1.
         """
         rows = self.select(predictions, limit)
         assert rows.extras is not None

@@ -13,8 +13,8 @@ from training.models.heads.segment import SegmentHead
 class Segmenter(Detector):
     """A detector with a mask head on its neck.
 
-    The logit of an anchor's mask is the sum of the predictions' prototypes (B, 32, H / 4, W / 4), each times
-    the anchor's coefficient for it.
+    The predictions hold 32 prototypes (B, 32, H / 4, W / 4), and 32 coefficients for each anchor. The mask
+    logits of an anchor are the sum of all prototypes, each multiplied by the anchor's coefficient for it.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -22,12 +22,12 @@ class Segmenter(Detector):
         self.masks = SegmentHead(config, self.neck.channels)
 
     def add_extras(self, predictions: Predictions, maps: Maps) -> Predictions:
-        """Return the predictions with mask coefficients (B, A, 32) and prototypes (B, 32, H / 4, W / 4)."""
+        """Add mask coefficients (B, A, 32) and prototypes (B, 32, H / 4, W / 4) to the predictions."""
         coefficients, prototypes = self.masks(maps)
         return predictions._replace(extras=coefficients, prototypes=prototypes)
 
     def decode(self, predictions: Predictions, limit: int | None = None) -> tuple[Tensor, ...]:
-        """Return boxes and class scores as a detector does, and mask coefficients (B, N, 32) float32."""
+        """Return the boxes and class scores of a detector, and mask coefficients (B, N, 32) float32."""
         rows = self.select(predictions, limit)
         assert rows.extras is not None
         return *self.decode_rows(rows), rows.extras.float()

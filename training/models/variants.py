@@ -35,7 +35,7 @@ VARIANTS = tuple(variant for task in TASKS for variant in variants_of(task))
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureChoice:
-    """Changes to a variant's mixture layers; where a field is None, the variant's setting stays."""
+    """Changes to the mixture layers of a variant; a field that is None changes nothing."""
 
     placement: Placement | None = None
     num_experts: int | None = None
@@ -54,10 +54,11 @@ def model_config(
     """Return the configuration of a variant, with the changes in `choice`.
 
     Args:
-        skeleton: the keypoints of a pose variant's objects; other variants ignore it.
+        skeleton: the keypoints that a pose variant predicts; variants for other tasks ignore it.
 
     Raises:
-        ConfigError: there is no such variant, it does not allow a change in `choice`, or it needs a skeleton.
+        ConfigError: no variant has this name, the variant does not allow a change in `choice`, or it needs a
+            skeleton.
     """
     family, size, task = parse_variant(variant)
     config = ModelConfig(variant=variant, class_names=class_names, input_hw=input_hw, **_SIZES[size])

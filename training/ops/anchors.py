@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def anchor_points(input_hw: tuple[int, int], strides: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Return the cell centres of every level, finest first, rows before columns.
+    """Return the cell centres of every level, finest level first, and row by row within a level.
 
     Returns:
         Centres (A, 2) as x, y in pixels of the model input, and the stride of each centre in pixels, (A, 1).
@@ -32,9 +32,9 @@ def decode_boxes(box_logits: Tensor, points: Tensor, strides: Tensor) -> Tensor:
     A cell's distance to a side of its box is the expected value of the predicted distribution.
 
     Args:
-        box_logits: (B, A, 4, R), logits over 0..R-1 strides for left, top, right, bottom.
-        points: cell centres in pixels of the model input, (A, 2), or per image, (B, A, 2).
-        strides: strides in pixels, (A, 1), or per image, (B, A, 1).
+        box_logits: logits (B, A, 4, R) of the distances 0..R-1, in strides, to left, top, right and bottom.
+        points: cell centres in pixels of the model input, (A, 2) for all images or (B, A, 2) for each image.
+        strides: strides in pixels, (A, 1) for all images or (B, A, 1) for each image.
 
     Source: Li et al. 2020, arXiv:2006.04388, eq. 4 and 5.
     """

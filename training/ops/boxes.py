@@ -27,9 +27,10 @@ def iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
 
 
 def complete_iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
-    """Return the complete IoU of boxes paired by broadcasting, (...,): 1 for equal boxes, may be below -1.
+    """Return the complete IoU of boxes paired by broadcasting, (...,).
 
-    It is the IoU minus penalties for the distance of the centres and for different aspect ratios.
+    The result is 1 for equal boxes, and can be below -1. It is the IoU minus penalties for the distance of
+    the centres and for different aspect ratios.
 
     Source: Zheng et al. 2019, arXiv:1911.08287, eq. 8 to 11.
     """

@@ -13,7 +13,7 @@ def select_candidates(boxes_xyxy: Tensor, class_scores: Tensor, limit: int) -> t
     """Return the (anchor, class) pairs with the highest scores of each image.
 
     Args:
-        boxes_xyxy: (B, A, 4 or more); columns after the first four are returned with their boxes.
+        boxes_xyxy: (B, A, 4 or more); further columns after the first four are returned with the boxes.
         class_scores: (B, A, C).
 
     Returns:
@@ -44,9 +44,10 @@ def class_aware_nms(
 
 
 def keep_without_clashes(clashes: Tensor, max_det: int) -> Tensor:
-    """Return the indices to keep, at most max_det, of candidates with the best first.
+    """Return the indices of the candidates to keep, at most max_det.
 
-    A candidate is dropped if it clashes with a kept one: clashes (N, N) bool.
+    The candidates must be ordered from best to worst. `clashes` (N, N) bool states which pairs of candidates
+    overlap too much. A candidate is dropped if it clashes with a better candidate that is kept.
     """
     clash_rows = clashes.numpy(force=True)
     suppressed = np.zeros(len(clash_rows), dtype=bool)

@@ -37,7 +37,7 @@ def axes(angles: Tensor) -> tuple[Tensor, Tensor]:
 def corners_of(boxes: Tensor) -> Tensor:
     """Return the corners (..., 4, 2) of oriented boxes (..., 5).
 
-    Their order is that of top-left, top-right, bottom-right and bottom-left before the rotation.
+    Before the rotation, the order of the corners is top-left, top-right, bottom-right, bottom-left.
     """
     along, across = axes(boxes[..., 4])
     half_width, half_height = along * boxes[..., 2:3] / 2, across * boxes[..., 3:4] / 2
@@ -54,15 +54,15 @@ def corners_of(boxes: Tensor) -> Tensor:
 
 
 def oriented_boxes(corners: Tensor) -> Tensor:
-    """Return the oriented boxes (..., 5), with angles in 0..π, π excluded, of corners (..., 4, 2) in order.
+    """Return the oriented boxes (..., 5) that have the corners (..., 4, 2), which must be in order.
 
-    The width axis leads from the first corner to the second. Corners that form no rectangle give a box with
-    the quadrilateral's mean sides and mean direction.
+    Angles are in 0..π, π excluded. The width axis leads from the first corner to the second. Corners that
+    form no rectangle give a box with the quadrilateral's mean sides and mean direction.
     """
     first, second, third, fourth = corners.unbind(dim=-2)
     width_vector = (second - first + third - fourth) / 2
     height_vector = (fourth - first + third - second) / 2
-    # Turned back by a quarter, the height vector is a second estimate of the direction of the width axis. In
+    # Turned back by a quarter turn, the height vector is a second estimate of the width axis's direction. In
     # a mirrored order of the corners, it has to be turned the other way.
     turned = torch.stack([height_vector[..., 1], -height_vector[..., 0]], dim=-1)
     mirrored = (width_vector * turned).sum(dim=-1, keepdim=True) < 0
@@ -73,13 +73,13 @@ def oriented_boxes(corners: Tensor) -> Tensor:
 
 
 def upright_angles(angles: Tensor) -> Tensor:
-    """Return the same directions of an axis as angles in 0..π, π excluded."""
+    """Return angles in 0..π, π excluded, of the same axes; an axis is the same after half a turn."""
     remainder = torch.remainder(angles, math.pi)
     return torch.where(remainder >= math.pi, torch.zeros_like(remainder), remainder)  # after rounding
 
 
 def in_frame(points: Tensor, boxes: Tensor) -> Tensor:
-    """Return points (..., 2), paired with boxes (..., 5) by broadcasting, in the boxes' frames.
+    """Return the coordinates of points (..., 2) in the frames of boxes (..., 5), paired by broadcasting.
 
     A frame has its origin in the box's centre, and its x axis along the box's width.
     """
@@ -99,9 +99,9 @@ def points_inside(boxes: Tensor, points: Tensor) -> Tensor:
 def prob_iou(a: Tensor, b: Tensor) -> Tensor:
     """Return the ProbIoU of oriented boxes paired by broadcasting, (...,) 0..1: nearly 1 for equal boxes.
 
-    It is 1 - the Hellinger distance of two Gaussians with the boxes' centres and covariances. The determinant
-    and the inverse of the mean covariance are written as sums of positive terms in the boxes' own frames, so
-    that thin boxes lose no precision.
+    ProbIoU is 1 minus the Hellinger distance of two Gaussians with the boxes' centres and covariances. The
+    determinant and the inverse of the mean covariance are written as sums of positive terms in the boxes' own
+    frames, so that thin boxes lose no precision.
 
     Source: Llerena et al. 2021, arXiv:2106.06072.
     """
@@ -125,11 +125,11 @@ def prob_iou(a: Tensor, b: Tensor) -> Tensor:
 def rotated_intersection(a: Tensor, b: Tensor) -> Tensor:
     """Return the exact intersection area of oriented boxes paired by broadcasting, (...,) in square pixels.
 
-    In b's frame, the outline of a is cut where it crosses the lines of b's sides, and every point of it is
-    moved to the nearest point of b. The moved outline encloses exactly the intersection: moving does not
-    change how often the outline winds around a point inside b. Its area is half the sum of the cross products
-    of its segments. No order of the intersection's corners has to be found, and a rounding error changes the
-    area only a little.
+    The computation is in b's frame. The outline of a is cut where it crosses the lines through b's sides.
+    Then every point of the outline is moved to the nearest point of b. This does not change how often the
+    outline winds around a point inside b, so the moved outline encloses exactly the intersection. The area is
+    half the sum of the cross products of the outline's segments. The corners of the intersection need not be
+    put in order, and a rounding error changes the area only a little.
     """
     a, b = torch.broadcast_tensors(a, b)
     start = in_frame(corners_of(a), b[..., None, :])  # (..., 4, 2)
@@ -164,7 +164,7 @@ def rotated_nms(
     """
     order = torch.argsort(scores, descending=True, stable=True)
     boxes, classes = boxes[order], class_ids[order]
-    # The intersection is computed only for boxes whose circumscribed circles overlap: few of all pairs.
+    # Only the few pairs whose circumscribed circles overlap need the intersection.
     radius = boxes[:, 2:4].norm(dim=-1) / 2
     near = (boxes[:, None, :2] - boxes[None, :, :2]).norm(dim=-1) < radius[:, None] + radius[None]
     rows, columns = ((classes[:, None] == classes[None]) & near).triu(diagonal=1).nonzero(as_tuple=True)

@@ -1,4 +1,4 @@
-"""Replaces values in a recipe's TrainConfig; a user names each by its path, such as `optimizer.lr`."""
+"""Replaces settings in a recipe's TrainConfig; a path such as `optimizer.lr` names each setting."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -15,10 +15,11 @@ _OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "top_ks")  #
 def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:
     """Return the configuration with new values for some fields; keys are paths such as `optimizer.lr`.
 
-    If `optimizer.lr` is given without `optimizer.final_lr`, the ratio of `final_lr` to `lr` stays as it was.
+    If `optimizer.lr` is given without `optimizer.final_lr`, the ratio of `final_lr` to `lr` does not change.
 
     Raises:
-        ConfigError: a field does not exist or has no meaning for the model, or values contradict one another.
+        ConfigError: a field does not exist, a field has no meaning for the model, or values contradict one
+            another.
     """
     of_experts = [path for path in _OF_EXPERTS if path in overrides]
     if of_experts and not config.model.mixtures:

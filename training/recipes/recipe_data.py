@@ -3,9 +3,9 @@
 `starter` combines three open data sets into one of 16 classes: `bccd` (cells under a microscope), `aquarium`
 and `playing_cards`. Their images look different, so that a router can tell the three apart.
 
-The other recipes are YOLO-Master's five benchmarks (arXiv:2512.23273, section 4.1); their data are in the
-folders that `download` makes. The paper gives the numbers of images and classes of each data set, but does
-not say which split it evaluates on.
+The other recipes are YOLO-Master's five benchmarks (arXiv:2512.23273, section 4.1). They read the folders
+that the command `download` makes. The paper gives the numbers of images and classes of each data set, but
+does not say which split it evaluates on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from training.data_config import CombinedConfig, DataConfig, FolderConfig
 from training.errors import ConfigError
 
 BENCHMARK_RECIPES = ("coco", "voc", "visdrone", "kitti", "sku110k")
-CARD_FOLDS = 5  # playing cards have no validation split: every fifth image is for validation
+CARD_FOLDS = 5  # playing cards have no validation split, so every fifth image is for validation
 CHOICE_FOLDS = 8
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable"),
@@ -42,13 +42,16 @@ def starter_data(root: Path) -> Splits:
 def starter_choice_data(root: Path) -> Splits:
     """Return two splits of the starter's training images, for choosing settings.
 
-    The starter's validation images are in neither split, so that no setting is chosen by them.
+    The starter's validation images are in neither split, so they have no influence on the settings.
     """
     return Splits(_starter_part(root, range(1, CHOICE_FOLDS), (2, 3, 4)), _starter_part(root, (0,), (1,)))
 
 
 def voc_data(root: Path) -> Splits:
-    """Return the splits of VOC, 20 classes: 16.5k training images of 2007 and 2012, and 2007's test set."""
+    """Return the splits of VOC, which has 20 classes.
+
+    The 16.5k training images are from 2007 and 2012. The validation images are the test set of 2007.
+    """
     folder = root / "VOCdevkit"
     first = replace(_folder(folder / "VOC2007", "trainval"), class_names=VOC_CLASSES)
     second = replace(_folder(folder / "VOC2012", "trainval"), class_names=VOC_CLASSES)
@@ -56,19 +59,19 @@ def voc_data(root: Path) -> Splits:
 
 
 def kitti_data(root: Path) -> Splits:
-    """Return the splits of KITTI: 7.5k labelled images of 3 classes.
+    """Return the splits of KITTI, which has 7.5k labelled images of 3 classes.
 
-    The lists in `ImageSets/` define the splits; without these lists, every fifth image is for validation, and
-    frames that are neighbours in time can be in both splits. The paper does not name its split, so metrics
-    are not exactly comparable with the paper's. Vans and sitting persons are regions to ignore, as in KITTI's
-    own evaluation. The limits of that evaluation on size, occlusion and truncation are not applied.
+    The lists in `ImageSets/` define the splits. Without these lists, every fifth image is for validation, so
+    frames that are neighbours in time can be in different splits. The paper does not name its split, so our
+    metrics are not exactly comparable with its metrics. Vans and sitting persons are regions to ignore, as in
+    KITTI's own evaluation. The limits of that evaluation on size, occlusion and truncation are not applied.
     """
     train = replace(_folder(root, "train"), kept_classes=KITTI_CLASSES)
     return Splits(train, replace(train, split="val"))
 
 
 def _starter_part(root: Path, kept: Sequence[int], kept_cards: tuple[int, ...]) -> CombinedConfig:
-    """Return a part of the starter's training images.
+    """Return the training images of the starter that are in the given folds.
 
     Args:
         root: folder of the three data sets.
@@ -107,7 +110,7 @@ RECIPES_WITH_DATA = tuple(_SPLITS)
 
 
 def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> None:
-    """Raise ConfigError if the user names splits for a run with fixed splits, or for a run without splits.
+    """Raise ConfigError if the user names splits, but the run has fixed splits or none.
 
     Args:
         recipe: the run's recipe; a recipe with its own data also has its own splits.
@@ -122,7 +125,7 @@ def refuse_splits(recipe: str | None, flags: Sequence[str], *, folder: bool) -> 
 
 
 def recipe_splits(recipe: str, root: Path | None) -> Splits | None:
-    """Return the splits of a recipe's own data set in `root`; None if the recipe has no data set of its own.
+    """Return the splits of the recipe's data set in the folder `root`; None if the recipe has no data set.
 
     Raises:
         ConfigError: the recipe has its own data set, but `root` is None.

@@ -1,4 +1,4 @@
-"""The recipes, by name, and the configuration that each returns."""
+"""The recipes, each of which is a function that returns a training configuration."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,16 +28,16 @@ PAPER_AUGMENT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The part of a run's configuration that a user chooses; the recipe decides the rest."""
+    """The settings of a run that a user chooses; the recipe decides all other settings."""
 
     class_names: tuple[str, ...]
     train_data: DataConfig
     val_data: DataConfig | None = None
     variant: str = DEFAULT_VARIANT
     mixture: MixtureChoice = field(default_factory=MixtureChoice)
-    overrides: Overrides = field(default_factory=dict)  # new values of settings that the recipe decides
+    overrides: Overrides = field(default_factory=dict)  # new values for settings of the recipe
     skeleton: Skeleton | None = None  # the keypoints of the training data
-    like: ModelConfig | None = None  # a model configuration to take instead of the variant's
+    like: ModelConfig | None = None  # a model configuration that replaces the variant's configuration
 
 
 def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
@@ -48,11 +48,11 @@ def _model(request: Request, default_hw: tuple[int, int]) -> ModelConfig:
 
 
 def small_data(request: Request, default_hw: tuple[int, int] | None = None) -> TrainConfig:
-    """Return a configuration for a few hundred images, from scratch: AdamW, many steps of small batches.
+    """Return a configuration for training from scratch on a few hundred images.
 
-    Detectors train for 100 epochs; classifiers for 60 epochs, on random crops at 224 px with smoothed labels.
-    Images are not flipped vertically. Where up and down do not matter, as under a microscope, set
-    flip_vertical to 0.5.
+    Training takes many steps with small batches; the optimizer is AdamW. Detectors train for 100 epochs.
+    Classifiers train for 60 epochs, on random crops at 224 px with smoothed labels. Images are not flipped
+    vertically. If up and down do not matter, for example under a microscope, set flip_vertical to 0.5.
     """
     family, _, task_name = parse_variant(request.variant)
     task = task_named(task_name)
@@ -72,7 +72,7 @@ def small_data(request: Request, default_hw: tuple[int, int] | None = None) -> T
 
 
 def quick(request: Request) -> TrainConfig:
-    """Return a configuration for a trial in minutes on two CPU cores: small images, few epochs."""
+    """Return a configuration for a trial with small images that takes minutes on two CPU cores."""
     usual = task_named(parse_variant(request.variant).task).defaults
     base = small_data(request, usual.quick_hw)
     return replace(
@@ -92,8 +92,8 @@ def starter(request: Request) -> TrainConfig:
 def paper(request: Request) -> TrainConfig:
     """Return the papers' configuration for large data: 600 epochs of SGD.
 
-    The strength of the augmentation depends on the model size. The batch size is 32, the share of one device
-    in the training of YOLOv12, which used 256 images per step on 8 devices.
+    The strength of the augmentation depends on the model size. YOLOv12 was trained with 256 images per step
+    on 8 devices. The batch size here is 32, as on one of these devices.
 
     Source: YOLOv12, arXiv:2502.12524, table 7. Losses and schedule of esmoe: arXiv:2512.23273.
     """
@@ -139,7 +139,8 @@ def build_config(recipe: str, request: Request) -> TrainConfig:
     """Return the training configuration that the recipe named `recipe` makes for a request.
 
     Raises:
-        ConfigError: the recipe does not exist or trains another task, or values contradict one another.
+        ConfigError: the recipe does not exist, the recipe is for another task, or values contradict one
+            another.
     """
     if recipe not in _CONFIGURE:
         raise ConfigError(f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}")

@@ -1,1 +1,1 @@
-"""The tasks of networks, one file each: head, loss, samples, metric and defaults."""
+"""The tasks of networks; one file for each task defines its network, loss, samples, metric and defaults."""

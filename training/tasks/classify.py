@@ -1,4 +1,4 @@
-"""Classification: one class of an image as a whole."""
+"""The task of classification, which is to find the class of a whole image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -40,7 +40,7 @@ class _Classify:
         return Classifier(config)
 
     def losses(self, family: LossConfig) -> LossConfig:
-        """Return the family's loss weights, with label-smoothed cross entropy of weight 1."""
+        """Return the family's loss weights, with weight 1 for the label-smoothed cross entropy."""
         return replace(family, classes=1.0, label_smoothing=0.1)
 
     def check_labels(self, dataset: Dataset) -> None:
@@ -51,7 +51,7 @@ class _Classify:
             )
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample scaled down, if its shorter side exceeds KEPT_OVER_INPUT times the model input."""
+        """Return the sample, scaled down if its shorter side exceeds KEPT_OVER_INPUT times the input size."""
         shorter, most = min(sample.image.shape[:2]), round(KEPT_OVER_INPUT * max(input_hw))
         return replace(sample, image=scale_image(sample.image, min(1.0, most / shorter)))
 

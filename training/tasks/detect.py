@@ -1,4 +1,4 @@
-"""Detection: boxes and classes of the objects in an image."""
+"""The task of detection, which is to find a box and a class for each object in an image."""
 
 from collections.abc import Sequence
 

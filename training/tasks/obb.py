@@ -1,4 +1,4 @@
-"""Oriented detection: a box with an angle and a class of each object in an image."""
+"""The task of oriented detection, which is to find a rotated box and a class for each object."""
 
 from collections.abc import Sequence
 

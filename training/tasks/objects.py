@@ -1,4 +1,4 @@
-"""What all tasks whose networks detect objects have in common."""
+"""The base class of all tasks whose networks detect objects."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -50,7 +50,7 @@ class ObjectTask:
         return family
 
     def check_labels(self, dataset: Dataset) -> None:
-        """Check the first image's labels; raise DatasetError if they are not those that this task learns."""
+        """Check the first image's labels; raise DatasetError if this task cannot learn from them."""
         if not len(dataset):
             return
         first = dataset.load(0)
@@ -66,7 +66,7 @@ class ObjectTask:
             )
 
     def scale(self, sample: Sample, input_hw: tuple[int, int]) -> Sample:
-        """Return a sample resized to fit into the model input; keep its aspect ratio, and add no padding."""
+        """Return a sample resized to fit into the model input, with its aspect ratio and without padding."""
         return scale_sample(sample, input_hw)
 
     def augment(
@@ -94,7 +94,7 @@ class ObjectTask:
         return evaluate(model, dataset, controls=controls)
 
     def scores(self, result: Evaluation, dataset: Dataset) -> Mapping[str, float]:
-        """Return the mAP of the task, that of boxes if it is another one, and routing figures."""
+        """Return the mAP of the task and routing figures; add the mAP of boxes if the task's mAP differs."""
         name = result.kind.score
         quality = {f"{name}50": result.mean_ap.map50, f"{name}50-95": result.mean_ap.map50_95}
         if result.box_ap is not None:
@@ -120,10 +120,10 @@ class ObjectTask:
 
 
 def objects_of(batch: BoxBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Return boxes, class ids and image ids of a batch, as the losses take them."""
+    """Return the boxes, class ids and image ids of a batch, in the order in which the losses take them."""
     return batch.boxes_xyxy, batch.class_ids, batch.image_ids
 
 
 def ignored_of(batch: BoxBatch) -> tuple[Tensor, Tensor]:
-    """Return the ignored regions of a batch and their image ids, as the losses take them."""
+    """Return the ignored regions of a batch and their image ids, in the order that the losses take."""
     return batch.ignored_xyxy, batch.ignored_image_ids

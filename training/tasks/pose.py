@@ -1,4 +1,4 @@
-"""Pose estimation: a box, a class and the keypoints of each object in an image."""
+"""The task of pose estimation, which is to find a box, a class and keypoints for each object."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,7 +33,7 @@ class _Pose(ObjectTask):
     def loss(
         self, model: Network, predictions: Predictions, batch: Batch, config: LossConfig, total: Total
     ) -> LossTerms:
-        """Return the loss of a detector, and the losses of places and visibility of keypoints."""
+        """Return the loss of a detector, plus the losses of the positions and the visibility of keypoints."""
         assert isinstance(model, PoseEstimator)
         assert isinstance(batch, PoseBatch)
         truth = (*objects_of(batch), batch.keypoints)

@@ -1,4 +1,4 @@
-"""Instance segmentation: a box, a class and a mask of each object in an image."""
+"""The task of instance segmentation, which is to find a box, a class and a mask for each object."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ class _Segment(ObjectTask):
     def loss(
         self, model: Network, predictions: Predictions, batch: Batch, config: LossConfig, total: Total
     ) -> LossTerms:
-        """Return the loss of a detector, and the loss of the masks of matched anchors."""
+        """Return the loss of a detector, plus the loss of the masks of matched anchors."""
         assert isinstance(model, Segmenter)
         assert isinstance(batch, SegmentBatch)
         truth = (*objects_of(batch), batch.masks)

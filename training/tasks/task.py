@@ -42,9 +42,9 @@ class Defaults:
 
 
 class Task(Protocol):
-    """What a task, such as detection, needs to train and measure its networks.
+    """The functions and settings with which a task, such as detection, trains and measures its networks.
 
-    Methods take and return networks, predictions and data sets of the task.
+    The networks, predictions and data sets that methods take and return must belong to the task.
     """
 
     name: TaskName
@@ -76,7 +76,7 @@ class Task(Protocol):
     def loss(
         self, model: Network, predictions: Any, batch: Batch, config: LossConfig, total: Total
     ) -> LossTerms:
-        """Return the loss of a network's predictions for a batch, or for this process's part of a batch."""
+        """Return the loss of a network's predictions for a batch, or for the images that this process has."""
 
     def evaluate(
         self, model: Network, dataset: Dataset, *, controls: RoutingControls | None = None

@@ -1,1 +1,1 @@
-"""Model families: the configuration for every size, and how the models are trained."""
+"""Model families, which define the configuration of every model size and how the models are trained."""

@@ -15,7 +15,7 @@ FAMILIES = (YOLOV12, ESMOE, MODULAR, OPTIMIZED, ULTRA, MOEHEAD, SPARSIGHT)
 
 
 class VariantName(NamedTuple):
-    """The parts of a variant's name: esmoe-n-cls is family esmoe, size n, task classify."""
+    """The parts of a variant's name; for example, esmoe-n-cls is family esmoe, size n, task classify."""
 
     family: Family
     size: str
@@ -35,12 +35,12 @@ _VARIANTS = tuple(
 
 
 def variants_of(task: TaskName) -> tuple[str, ...]:
-    """Return the names of all variants for a task: family by family, the smallest size first."""
+    """Return the names of all variants for a task, family by family, with the smallest size first."""
     return tuple(str(variant) for variant in _VARIANTS if variant.task == task)
 
 
 def parse_variant(variant: str) -> VariantName:
-    """Return the parts of a variant's name; raise ConfigError with all names if there is no such variant."""
+    """Return the parts of a variant's name; raise ConfigError, with all names, if no variant has it."""
     by_name = {str(each): each for each in _VARIANTS}
     if variant not in by_name:
         raise ConfigError(f"no variant {variant!r}; there are: {', '.join(by_name)}")

@@ -1,4 +1,4 @@
-"""ES-MoE (YOLO-Master, arXiv:2512.23273): a mixture layer after every stage of the backbone."""
+"""ES-MoE (YOLO-Master, arXiv:2512.23273), with a mixture layer after every stage of the backbone."""
 
 from collections.abc import Mapping
 from dataclasses import replace

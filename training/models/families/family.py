@@ -11,7 +11,7 @@ Placement = Literal["backbone", "neck", "both"]
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """An architecture in several sizes: how its models are configured, and how they are trained."""
+    """An architecture in several sizes, with the configuration and the training settings of its models."""
 
     name: str
     sizes: str  # one letter per size, smallest first

@@ -1,6 +1,6 @@
-"""YOLOv12 with a mixture detection head: four light heads per level, all of which run.
+"""YOLOv12 with a mixture detection head, which has four light heads per level and runs all of them.
 
-The number of heads and the losses follow an unpublished summary of an implementation for YOLO models.
+The number of heads and the losses are taken from an unpublished summary of an implementation for YOLO models.
 """
 
 from dataclasses import replace

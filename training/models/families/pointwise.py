@@ -1,4 +1,6 @@
-"""YOLO-Master's later mixture layers, in the deep stages: experts of two 1×1 convolutions, and a shared one.
+"""YOLO-Master's later mixture layers, in the deep stages; each expert consists of two 1×1 convolutions.
+
+Every layer also has a shared expert, which always runs.
 
 `modular` is version 0.1 of YOLO-Master. `optimized` and `ultra` follow unpublished notes on
 YOLO-Master's development.
@@ -50,7 +52,7 @@ ULTRA = Family(
     sizes="n",
     configure=_pointwise(
         RouterConfig(kind="ultra", reduction=16, min_hidden=4, pool=8, noise=1.0, learn_temperature=True),
-        # With group norm, experts can be trained on only the images that chose them.
+        # With group norm, an expert can be trained on only the images for which it is chosen.
         mixture=MixtureConfig(norm="group", weight_threshold=0.01, train_dispatch="grouped"),
     ),
     losses=_LOSSES,

@@ -1,4 +1,7 @@
-"""Our own family: mixture layers of full convolutions replace the blocks of the deep stages and the neck."""
+"""Our own family, in which mixture layers replace the blocks of the deep stages and the neck.
+
+The experts are full convolutions.
+"""
 
 from dataclasses import replace
 
@@ -9,7 +12,7 @@ from training.models.families.family import Family
 def _configure(config: ModelConfig) -> ModelConfig:
     """Return the configuration with mixture layers.
 
-    In a model that runs every expert, 75 % (size n) or 72 % (size s) of the operations are in experts. The
+    If a model runs every expert, the experts take 75 % (size n) or 72 % (size s) of the operations. The
     stem, the shallow stages, one stage of the neck and a light head always run. All experts of a layer have
     the same shape, so that the experts chosen for an image can run as one wide expert.
     """
@@ -33,6 +36,6 @@ SPARSIGHT = Family(
     tasks=TASKS,
     configure=_configure,
     losses=LossConfig(balance=0.0, information=0.5, coverage=0.1),
-    # One expert, the default number (twice as likely), and all experts.
+    # Images draw one expert, the default number (which is twice as likely), or all experts.
     trained_top_ks=lambda model: (1, model.top_k, model.top_k, model.allowed_top_k[-1]),
 )

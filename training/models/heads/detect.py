@@ -31,7 +31,7 @@ class Predictions(NamedTuple):
 
 
 class DetectHead(nn.Module):
-    """A detection head: at each level, a branch for boxes and one for classes; levels share no weights."""
+    """A detection head with a box branch and a class branch at each level; levels share no weights."""
 
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
         super().__init__()
@@ -49,9 +49,9 @@ class DetectHead(nn.Module):
             start_biases(boxes, classes, stride)
 
     def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> Predictions:
-        """Return the predictions for feature maps, finest first.
+        """Return the predictions for the feature maps, which are ordered from finest to coarsest.
 
-        The predictions hold no routings, as this head has no mixture layers.
+        The predictions hold no routings, because this head has no mixture layers.
         """
         levels = zip(maps, self.box_branches, self.class_branches, strict=True)
         per_level = [(boxes(x), classes(x)) for x, boxes, classes in levels]
@@ -59,20 +59,20 @@ class DetectHead(nn.Module):
 
 
 def branch_widths(config: ModelConfig, finest_channels: int) -> tuple[int, int]:
-    """Return the hidden channels of the box and the class branches, which are the same at all levels."""
+    """Return the hidden channels of the box branch and of the class branch, the same at all levels."""
     box_width = max(16, finest_channels // 4, 4 * config.reg_max)
     return box_width, max(finest_channels, min(len(config.class_names), 100))
 
 
 def box_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
-    """Return two 3×3 blocks and a plain 1×1 convolution: (B, channels, H, W) to (B, c_out, H, W)."""
+    """Return a branch of two 3×3 blocks and a plain 1×1 convolution to c_out channels; H and W stay."""
     return nn.Sequential(
         ConvBlock(channels, width, 3), ConvBlock(width, width, 3), nn.Conv2d(width, c_out, 1)
     )
 
 
 def light_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
-    """Return two separable blocks and a plain 1×1 convolution: (B, channels, H, W) to (B, c_out, H, W)."""
+    """Return a branch of two separable blocks and a plain 1×1 convolution to c_out channels."""
     return nn.Sequential(
         ConvBlock(channels, channels, 3, depthwise=True),
         ConvBlock(channels, width),
@@ -85,13 +85,13 @@ def light_branch(channels: int, width: int, c_out: int) -> nn.Sequential:
 def start_biases(
     boxes: nn.Module, classes: nn.Module, stride: int, *, box: float = 1.0, prior: float = 1.0
 ) -> None:
-    """Set the last biases of a level's branches so that initial class scores are low, as objects are rare.
+    """Set the biases of the last layers of a level's branches so that initial class scores are low.
 
-    Otherwise the first training steps would be spent on lowering the scores.
+    Most anchors have no object. With high initial scores, the first training steps would only lower them.
 
     Args:
         box: initial bias of the box branch.
-        prior: factor on the initial probability of each class.
+        prior: factor by which the initial probability of each class is multiplied.
     """
     cells = (EXPECTED_SIDE / stride) ** 2
     for branch in (boxes, classes):
@@ -104,24 +104,24 @@ def start_biases(
 
 
 def join_levels(per_level: list[tuple[Tensor, Tensor]], reg_max: int) -> tuple[Tensor, Tensor]:
-    """Join the levels' box and class maps, (B, 4R, H, W) and (B, C, H, W), to (B, A, 4, R) and (B, A, C)."""
+    """Join box maps (B, 4R, H, W) of all levels to (B, A, 4, R), and class maps (B, C, H, W) to (B, A, C)."""
     boxes, classes = (join_anchors(branch) for branch in zip(*per_level, strict=True))
     return boxes.unflatten(2, (4, reg_max)), classes
 
 
 def join_anchors(maps: Sequence[Tensor]) -> Tensor:
-    """Join maps (B, K, H, W) of all levels to the rows of all anchors, (B, A, K)."""
+    """Join the maps (B, K, H, W) of all levels to one tensor (B, A, K) with a row for each anchor."""
     # Before joining, channels become the last axis: this costs nothing if convolutions are channels-last.
     return torch.cat([each.permute(0, 2, 3, 1).flatten(1, 2) for each in maps], dim=1)
 
 
 class AnchorBranches(nn.Module):
-    """A branch at each level that predicts K further numbers for each anchor; levels share no weights."""
+    """Branches that predict K further numbers for each anchor; there is one branch for each level."""
 
     def __init__(self, channels: tuple[int, int, int], width: int, outputs: int) -> None:
         super().__init__()
         self.levels = nn.ModuleList(box_branch(c, width, outputs) for c in channels)
 
     def forward(self, maps: Maps) -> Tensor:
-        """Return the numbers of all anchors, (B, A, K), for feature maps, finest first."""
+        """Return the numbers for all anchors, (B, A, K); `maps` are the feature maps, finest first."""
         return join_anchors([branch(x) for branch, x in zip(self.levels, maps, strict=True)])

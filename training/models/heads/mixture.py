@@ -1,4 +1,4 @@
-"""The mixture detection head: at every level, the mean of several light heads, weighted by a router."""
+"""The mixture detection head, where a router weights the outputs of several light heads at every level."""
 
 from itertools import cycle
 
@@ -23,13 +23,13 @@ from training.models.mixture.routing import Routing, RoutingControls
 # Initial biases of the four experts, which differ to suit small, medium and large objects, and crowds.
 BOX_STARTS = (0.5, 1.0, 1.5, 1.0)
 PRIOR_FACTORS = (1.0, 1.0, 0.8, 1.2)
-LIGHT = 2  # branches are narrower than those of a DetectHead by this factor
+LIGHT = 2  # a DetectHead's branches are wider by this factor
 
 
 class HeadExpert(nn.Module):
-    """A light head for one level.
+    """An expert of the mixture detection head, which is a light head for one level.
 
-    Box and class logits are one map, because a mixture layer multiplies a single map by the gate.
+    It returns box and class logits as one map, because a mixture layer weights a single map per expert.
     """
 
     def __init__(self, channels: int, widths: tuple[int, int], box_outputs: int, num_classes: int) -> None:
@@ -43,7 +43,7 @@ class HeadExpert(nn.Module):
 
 
 class MixtureDetectHead(nn.Module):
-    """A detection head with one mixture layer per level; all experts run unless top_k is set lower."""
+    """A detection head with one mixture layer per level; by default, all experts run."""
 
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class MixtureDetectHead(nn.Module):
             self.mixtures[level] = MixtureLayer(c_in, mixture, experts=nn.ModuleList(experts), c_out=c_out)
 
     def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> Predictions:
-        """Return the weighted mean of the experts' logits for each feature map, finest map first."""
+        """Return the weighted mean of the experts' logits for each feature map, finest first."""
         per_level, routings = [], dict[str, Routing]()
         for x, level in zip(maps, LEVELS, strict=True):
             total, routings[f"head.{level}"] = self.mixtures[level](x, controls, dispatch)

@@ -19,21 +19,23 @@ def angle_branches(channels: tuple[int, int, int]) -> AnchorBranches:
 def decode_angles(raw: Tensor) -> Tensor:
     """Return angles (B, N) in -π/4..3π/4 from raw numbers (B, N, 1).
 
-    0, the angle of most objects in photos from the ground, is far from both ends, where an object would jump
-    from one to the other. Source: the decoding of published YOLO networks for oriented boxes.
+    An object whose angle is near one end of this range can jump to the other end. Most objects in photos
+    taken from the ground have the angle 0, which is far from both ends. Source: the decoding of published
+    YOLO networks for oriented boxes.
     """
     return (raw[..., 0].float().sigmoid() - 0.25) * math.pi
 
 
 def turn_boxes(boxes_xyxy: Tensor, points: Tensor, angles: Tensor) -> Tensor:
-    """Return the unrotated boxes (B, N, 4) xyxy of boxes whose side distances are in the rotated frame.
+    """Move the centres of decoded boxes to where they belong if the boxes are rotated.
 
-    The sides that `boxes_xyxy` states were decoded as if the box were upright. In truth they are distances
-    from the anchor along the box's own axes: so the box's centre moves around the anchor by the angle.
+    `boxes_xyxy` were decoded as if the distances from the anchor to the sides were horizontal and vertical.
+    In truth these distances are along the axes of the rotated box. So the centre of each box is rotated
+    around its anchor by the box's angle. Return boxes before rotation, (B, N, 4) xyxy.
 
     Args:
         boxes_xyxy: (B, N, 4), in pixels of the model input.
-        points: cell centres, (A, 2), or per image, (B, N, 2).
+        points: cell centres, (A, 2) for all images or (B, N, 2) for each image.
         angles: (B, N), radians.
     """
     along, across = axes(angles)

@@ -1,4 +1,4 @@
-"""The mask head: predicts prototype masks of an image, and for each anchor how to sum them up."""
+"""The mask head, which predicts prototype masks of an image, and their weights for each anchor."""
 
 from torch import Tensor, nn
 
@@ -15,9 +15,10 @@ MIN_WIDTH = 32  # of the branches for coefficients
 
 
 class PrototypeNetwork(nn.Module):
-    """Turns the finest map into prototype masks of twice its size.
+    """A network that turns the finest map into prototype masks of twice its height and width.
 
-    Source: Bolya et al. 2019, YOLACT, arXiv:1904.02689, section 3.1, with a transposed convolution.
+    Source: Bolya et al. 2019, YOLACT, arXiv:1904.02689, section 3.1; here, a transposed convolution
+    doubles the size.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -33,7 +34,7 @@ class PrototypeNetwork(nn.Module):
 
 
 class SegmentHead(nn.Module):
-    """A prototype network on the finest map, and at each level a branch for mask coefficients."""
+    """A mask head with a prototype network on the finest map, and a coefficient branch at each level."""
 
     def __init__(self, config: ModelConfig, channels: tuple[int, int, int]) -> None:
         super().__init__()
@@ -41,5 +42,5 @@ class SegmentHead(nn.Module):
         self.coefficients = AnchorBranches(channels, max(channels[0] // 4, MIN_WIDTH), PROTOTYPES)
 
     def forward(self, maps: Maps) -> tuple[Tensor, Tensor]:
-        """Return coefficients (B, A, 32) and prototypes (B, 32, H / 4, W / 4) for maps, finest first."""
+        """Return coefficients (B, A, 32) and prototypes (B, 32, H / 4, W / 4) for the feature maps."""
         return self.coefficients(maps), self.prototypes(maps[0])

@@ -13,7 +13,7 @@ def cut_experts(layer: MixtureLayer, kept: Sequence[int]) -> None:
     """Reduce a layer, in place, to the experts at the indices `kept`, in this order.
 
     The caller has to update the layer's configuration. The router loses the rows of the removed experts. The
-    probability of a kept expert becomes its old probability, divided by the sum of the old probabilities of
+    new probability of a kept expert is its old probability, divided by the sum of the old probabilities of
     all kept experts.
     """
     rows = list(kept)

@@ -2,14 +2,15 @@
 
 - dense: every expert runs on every image; an expert that was not chosen has the weight zero.
 - grouped: each expert runs only on the images for which it was chosen.
-- conditional: for one image on CPUs, each expert is in a branch of the graph that runs only if it is chosen.
-- gathered: for a fixed batch, the weights of each image's experts are gathered at run time; for GPUs.
+- conditional: each expert is in a branch of the graph, which runs only if the expert is chosen; for a single
+  image on CPUs.
+- gathered: the weights of each image's experts are gathered at run time; for a batch of fixed size on GPUs.
 
-In evaluation, all give the same sum, up to rounding. In training, dense and grouped differ if experts contain
-batch norm: with dense, its statistics cover the whole batch, with grouped only the images for which the
-expert was chosen. At 8 to 16 images per step, these images are too few, and an expert that is never chosen
-would keep its initial statistics. So training is dense, although the experts that were not chosen cost time:
-in esmoe-n, at least 1.2 of 9.5 GFLOPs.
+In evaluation, all ways give the same sum, up to rounding. In training, dense and grouped differ if experts
+contain batch norm. With dense, the statistics of a batch norm cover the whole batch. With grouped, they cover
+only the images for which the expert was chosen. If a step has 8 to 16 images, these images are too few, and
+an expert that is never chosen would keep its initial statistics. So training is dense, although it also
+computes the experts that were not chosen. In esmoe-n, these take at least 1.2 of 9.5 GFLOPs.
 """
 
 from collections.abc import Callable, Iterable
@@ -52,10 +53,10 @@ def run_grouped(experts: Iterable[nn.Module], x: Tensor, gate: Tensor, c_out: in
 class Conditional:
     """Settings of an exported graph for one image, in which experts that were not chosen are skipped.
 
-    Each expert is in a branch, which copies the feature map in and out when it runs. A graph for one fixed
-    top_k copies the weights of the chosen experts instead of the map if three conditions hold: all experts
-    are of the class SimpleExpert, can_gather accepts the experts, and an expert has no more weights than
-    the map has values.
+    Each expert is in a branch of the graph. A branch that runs copies the feature map in and out. A graph for
+    one fixed top_k instead copies the weights of the chosen experts if three conditions hold: all experts are
+    of the class SimpleExpert, can_gather accepts the experts, and an expert has no more weights than the
+    feature map has values.
     """
 
     exactly: int | None = None  # the only top_k, without a threshold, that the graph supports; None: any
@@ -72,23 +73,24 @@ class Gathered:
 def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int, how: Conditional) -> Tensor:
     """Return the experts' weighted sum for one image; branches become `If` operators in an exported graph.
 
-    Maps enter and leave branches as (B, H, W, C). CPU engines compute convolutions in channels-last order but
-    copy the inputs and outputs of a branch as they are. If a branch took (B, C, H, W), the engine would
-    reorder each map. The reordering would take as much time as skipping experts saves.
+    Maps enter and leave branches as (B, H, W, C). CPU engines compute convolutions in channels-last order,
+    but copy the inputs and outputs of a branch in the order that the graph states. If a branch took
+    (B, C, H, W), the engine would have to reorder each map. This would take as much time as skipping experts
+    saves.
 
-    Raise ValueError if B is not 1: the first image's gate would decide for all images.
+    Raise ValueError if B is not 1, because the first image's gate would decide for all images.
     """
     if x.shape[0] != 1:
         raise ValueError(f"conditional experts take one image, got {x.shape[0]}")
     wide = can_gather(experts) and isinstance(experts[0], SimpleExpert)
     if how.exactly is not None and how.exactly >= len(experts):
         return run_wide(experts, x, gate) if wide else run_dense(experts, x, gate)
-    # Not for depthwise experts: their kernels would all be padded to the largest.
+    # Not for depthwise experts, because all their kernels would be padded to the largest size.
     if how.exactly and wide and weights_are_small(experts, x):
         return run_gathered(experts, x, gate, how.exactly)
     maps = x.permute(0, 2, 3, 1).to(how.ports)  # (1, H, W, C)
     weights = gate[0].to(x.dtype)
-    # Weighted outside the branches, where the sum reads all outputs anyway.
+    # The weights are applied outside the branches, where the sum reads all outputs anyway.
     answers = (
         weights[index] * _run_or_skip(expert, maps, weights[index] > 0, x.dtype, c_out)
         for index, expert in enumerate(experts)

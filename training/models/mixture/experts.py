@@ -28,7 +28,7 @@ class DepthwiseSeparableExpert(nn.Module):
 
 
 class SimpleExpert(nn.Module):
-    """Two convolutions with norms, and SiLU between them. In YOLO-Master v0.1, the kernel size is 1."""
+    """Two convolutions with norms and, between them, SiLU. In YOLO-Master v0.1, the kernel size is 1."""
 
     def __init__(self, channels: int, kernel: int, ratio: float, norm: Norm) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class SimpleExpert(nn.Module):
 
 
 class GhostExpert(nn.Module):
-    """Computes half of the channels by a convolution; a depthwise convolution of them gives the other half.
+    """An expert whose first convolution gives half of the channels; a depthwise convolution adds the rest.
 
     Source: Han et al. 2020, arXiv:1911.11907.
     """

@@ -1,10 +1,10 @@
 """Runs the chosen experts as one wide expert, whose weights are gathered at run time.
 
-The weighted sum of n experts, each two convolutions of the same shape, equals two convolutions with n times
-the hidden channels: the second convolution sums over experts as it sums over channels. Only weights are
-copied, not the feature map. If the map is larger than the weights, the wide expert costs about as much as the
-chosen experts alone. These functions are for exported graphs, where batch norm is folded into the
-convolutions.
+Suppose that n experts have the same shape, and each consists of two convolutions. Then their weighted sum
+equals two convolutions with n times the hidden channels, because the second convolution sums over the hidden
+channels of all experts. Only weights are copied, not the feature map. If the map is larger than the weights,
+the wide expert costs about as much as the chosen experts alone. These functions are for exported graphs,
+where batch norm is folded into the convolutions.
 """
 
 from functools import reduce
@@ -24,8 +24,8 @@ SCALED_WEIGHTS = 4
 def can_gather(experts: nn.ModuleList) -> bool:
     """Return whether run_gathered can compute these experts.
 
-    It can if every expert is depthwise-separable, or if every expert is a simple one and all have the same
-    shape. In both cases, the batch norms must have been folded into the convolutions.
+    It can if every expert is a DepthwiseSeparableExpert, or if every expert is a SimpleExpert and all have
+    the same shape. In both cases, the batch norms must have been folded into the convolutions.
     """
     kinds = {type(expert) for expert in experts}
     norms = {type(module.bn) for module in experts.modules() if hasattr(module, "bn")}
@@ -37,15 +37,15 @@ def can_gather(experts: nn.ModuleList) -> bool:
 def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) -> Tensor:
     """Return, for each image, the weighted sum of the `slots` experts that have the largest weights.
 
-    Only these experts are computed. The images of the batch become groups of channels, so that each image has
-    its own weights.
+    No other experts are computed. Each image of the batch becomes a group of channels of a grouped
+    convolution, so that each image has its own weights.
 
     Args:
         x: feature maps (B, C, H, W); the result has the same shape.
         gate: (B, E); if an image has more than `slots` weights above zero, the smallest ones are ignored.
 
     Raises:
-        ValueError: the experts are of a kind that cannot be gathered, or of different shapes.
+        ValueError: the experts are of a kind that cannot be gathered, or they have different shapes.
     """
     if not can_gather(experts):
         raise ValueError("only depthwise and simple experts with batch norm folded can be gathered")
@@ -62,7 +62,7 @@ def run_gathered(experts: nn.ModuleList, x: Tensor, gate: Tensor, slots: int) ->
 
 
 def weights_are_small(experts: nn.ModuleList, x: Tensor) -> bool:
-    """Return whether copying an expert is cheap: it has no more weights than the feature map has values."""
+    """Return whether an expert has no more weights than the map has values, so that copying it is cheap."""
     return sum(parameter.numel() for parameter in experts[0].parameters()) <= x[0].numel()
 
 
@@ -80,7 +80,7 @@ def run_wide(experts: nn.ModuleList, x: Tensor, weight: Tensor, index: Tensor | 
     (batch, channels, height, width), kernel = x.shape, first[0].kernel_size
     weight = weight.to(x.dtype)
     expand, expand_bias = torch.stack([conv.weight for conv in first]), torch.stack([*map(_bias, first)])
-    # Stacked after the output channel, as input channels of the wide kernel: (C, E, D, k, k).
+    # The experts follow the output channel, as input channels of the wide kernel: (C, E, D, k, k).
     project = torch.stack([conv.weight for conv in second], dim=1)
     project_bias = torch.stack([*map(_bias, second)])
     if index is not None:

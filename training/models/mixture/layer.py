@@ -1,4 +1,4 @@
-"""The mixture layer: a router, its experts, and their weighted sum."""
+"""The mixture layer, which consists of a router and experts, and returns the experts' weighted sum."""
 
 import math
 from contextlib import nullcontext
@@ -24,8 +24,8 @@ class MixtureLayer(nn.Module):
     If configured, the output of a shared expert that always runs is added to the sum.
 
     Args:
-        experts: the experts; None: build those of the configuration, which keep the shape of the map.
-        c_out: channels of the experts' output; None: the same as `channels`.
+        experts: the experts; None: build the configured experts, which keep the shape of the map.
+        c_out: number of channels of the experts' output; None: the same as `channels`.
 
     Source: ES-MoE, arXiv:2512.23273, section 3.
     """
@@ -43,7 +43,7 @@ class MixtureLayer(nn.Module):
         self.channels = channels
         self.c_out = c_out or channels
         self.router = build_router(channels, config.num_experts, config.router)
-        # The logarithm is learned: the temperature stays positive, and cannot reverse the order of experts.
+        # The logarithm is learned, so the temperature stays positive and cannot reverse the order of experts.
         log_temperature = torch.tensor(math.log(config.router.temperature))
         self.log_temperature = nn.Parameter(log_temperature) if config.router.learn_temperature else None
         self.experts = experts or build_experts(channels, config)
@@ -83,7 +83,7 @@ class MixtureLayer(nn.Module):
         """
         settings = self.config.router
         device = "cpu" if x.is_meta else x.device.type  # meta tensors have no autocast
-        # This context only if autocast is on, because it would split a traced graph.
+        # Use this context only if autocast is on, because it would split a traced graph.
         full = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
         with full:
             logits = self.router(x.float())

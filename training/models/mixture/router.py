@@ -1,4 +1,4 @@
-"""Routers: map a feature map to one logit per expert.
+"""Routers, which map a feature map to one logit per expert.
 
 In evaluation, an image's logits do not depend on the other images of the batch. Routers always compute in
 float32, because rounding in half precision could change which experts are chosen.
@@ -17,7 +17,7 @@ VARIANCE_EPS = 1e-6  # a square root has an infinite gradient at 0
 
 
 class PooledRouter(nn.Module):
-    """Scores experts from the mean of each channel. Source: arXiv:2512.23273, section 3.3."""
+    """A router that scores experts from the mean of each channel. Source: arXiv:2512.23273, section 3.3."""
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
         super().__init__()
@@ -32,9 +32,9 @@ class PooledRouter(nn.Module):
 
 
 class MomentsRouter(nn.Module):
-    """Scores experts from the mean, standard deviation and maximum of each channel.
+    """A router that scores experts from the mean, standard deviation and maximum of each channel.
 
-    A few small objects hardly change the mean, but they do change the deviation and the maximum.
+    A few small objects hardly change the mean, but they change the deviation and the maximum.
     """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
@@ -52,7 +52,10 @@ class MomentsRouter(nn.Module):
 
 
 class SpatialRouter(nn.Module):
-    """Scores experts at every cell of a downscaled map, with a 3×3 convolution, and averages the scores."""
+    """A router that scores experts at every cell of a downscaled map, and averages the scores.
+
+    The first layer is a 3×3 convolution.
+    """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
         super().__init__()
@@ -68,10 +71,10 @@ class SpatialRouter(nn.Module):
 
 
 class AdaptiveRouter(nn.Module):
-    """Scores experts from the mean of each channel: mean, 1×1 convolution, group norm, 1×1 convolution.
+    """A router that scores experts from the mean of each channel, with a group norm between two layers.
 
-    The norm is over all channels of an image. A batch norm could not be trained with one image per batch,
-    because the mean leaves only one value per channel.
+    Both layers are 1×1 convolutions. The norm is over all channels of an image. A batch norm could not be
+    trained with one image per batch, because the mean leaves only one value per channel.
     """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
@@ -88,10 +91,10 @@ class AdaptiveRouter(nn.Module):
 
 
 class UltraEfficientRouter(nn.Module):
-    """Scores experts cheaply, even for large maps: downscaling, a depthwise 3×3 and a narrow 1×1 convolution.
+    """A router that is cheap even for large maps, because it downscales the map first.
 
-    The narrow map is normalised as one group, because norms of single channels would remove the differences
-    between images.
+    A depthwise 3×3 convolution and a 1×1 convolution to few channels follow. The resulting map is normalised
+    as one group, because norms of single channels would remove the differences between images.
     """
 
     def __init__(self, channels: int, num_experts: int, config: RouterConfig) -> None:
@@ -137,7 +140,7 @@ def hidden_width(channels: int, config: RouterConfig) -> int:
 
 
 def shrink(x: Tensor, pool: int) -> Tensor:
-    """Return the map averaged over squares of `pool` × `pool` cells; unchanged if H or W is at most `pool`.
+    """Average the map over squares of `pool` × `pool` cells, or return it unchanged if H or W <= `pool`.
 
     Cells left over at the right and the bottom are ignored. The models that `convert` imports do the same.
     """

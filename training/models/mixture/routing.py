@@ -1,4 +1,4 @@
-"""Decides which experts run for which image, and with what weight."""
+"""Decides which experts run for each image, and with which weights."""
 
 from typing import NamedTuple
 
@@ -17,24 +17,30 @@ class Routing(NamedTuple):
 
 
 class RoutingControls(NamedTuple):
-    """How many experts may run; each field is a number, or a tensor (B, 1) with a value for each image."""
+    """Settings of how many experts may run.
+
+    Each field is a number, or a tensor (B, 1) with a value for each image.
+    """
 
     top_k: int | Tensor
     weight_threshold: float | Tensor = 0.0
 
 
 def choose_experts(logits: Tensor, controls: RoutingControls, epsilon: float = 0.0) -> Routing:
-    """Return which experts run, and their weights: softmax probabilities, renormalised over these experts.
+    """Return which experts run, and their weights.
 
-    At top_k 0, no expert is chosen; a layer with a shared expert still has that expert's output. At a higher
-    top_k, the best expert always runs; each other expert among the best top_k runs only if its probability
-    reaches the threshold.
-    In a tie, the expert with the lower index ranks higher. Ranks are computed by comparisons instead of a
-    sort, so that an exported graph needs no TopK operator and top_k stays a run-time input.
+    A weight is the softmax probability of the expert, divided by the sum over the experts that run.
+
+    At top_k 0, no expert is chosen; in a layer with a shared expert, only the shared expert runs. At a higher
+    top_k, the best expert always runs. Each other expert among the best top_k runs only if its probability
+    reaches the threshold. In a tie, the expert with the lower index ranks higher.
+
+    Ranks are computed by comparisons instead of a sort, so that an exported graph needs no TopK operator and
+    top_k stays a run-time input.
 
     Args:
         logits: scores of the router (B, E); converted to float32.
-        epsilon: added to the divisor of the weights; 0 unless the model was trained with an epsilon.
+        epsilon: added to the divisor of the weights; 0 for a model that was trained without an epsilon.
 
     Source: arXiv:2512.23273, eq. 6 to 9; here, training and inference use the same formula.
     """

@@ -54,15 +54,16 @@ class TritonPythonModel:
 def engine_config(folder, parameters, device, instances):
     """Return OpenVINO's settings, from the manifest and the model configuration's parameters.
 
-    The parameters have OpenVINO's names for them, as those of Triton's own OpenVINO backend do.
+    The parameters have the same names as OpenVINO's settings. Triton's own OpenVINO backend uses these names
+    too.
     """
     config = {}
     if device == "CPU":
         precision = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["precision"]
         config["INFERENCE_PRECISION_HINT"] = PRECISION[precision]
-        # Each instance is a process. In each of them, pinned threads would take the same first cores.
+        # Each instance is a process. In every process, pinned threads would take the same first cores.
         config["ENABLE_CPU_PINNING"] = "NO"
-        # OpenVINO ignores the quota of a container. All instances together have to keep within it.
+        # OpenVINO ignores the CPU quota of a container, which all instances together must not exceed.
         if (cores := usable_cores()) < allowed_cores():
             config["INFERENCE_NUM_THREADS"] = str(max(1, cores // instances))
     for name in ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "PERFORMANCE_HINT", "ENABLE_CPU_PINNING"):
