@@ -19,4 +19,6 @@ def test_no_request_fails_while_parts_die_are_replaced_and_come_and_go():
     assert [(outcome.step, outcome.note) for outcome in outcomes if outcome.failed] == []
     kill, *_ = outcomes
     assert kill.retried >= 1  # a request that was in flight, or that met a refused connection
-    assert all(outcome.sent > 5 for outcome in outcomes)
+    assert all(
+        outcome.sent >= 3 for outcome in outcomes
+    )  # the last step has one request a second, for seconds
