@@ -32,8 +32,8 @@ class FoldedDataset(DatasetView):
 class CombinedDataset:
     """Several data sets joined into one: the images of the parts follow one another.
 
-    The classes of the parts also follow one another. If all parts share the same classes, these are the
-    classes of the combined data set.
+    The classes of the parts also follow one another. But if all parts have the same classes, the combined
+    data set has just these.
     """
 
     def __init__(

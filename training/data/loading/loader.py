@@ -61,7 +61,7 @@ class Share:
     ranks: int = 1
 
     def of_part(self, config: TrainConfig, part: int) -> slice:
-        """Return the positions in the batch of the images that this process loads for one part."""
+        """Return where in the batch the images are that this process loads for one part."""
         per_part = config.batch_size // config.accumulate
         mine = per_part // self.ranks
         start = part * per_part + self.rank * mine

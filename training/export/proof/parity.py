@@ -272,8 +272,8 @@ class _Comparison:
         """Return whether every layer chose the same experts in both answers.
 
         Args:
-            counts: whether to include the layers in `expert_sets`. A layer that runs none or all of its
-                experts in both answers is never included.
+            counts: whether this comparison counts for `expert_sets`, the share of layers with the same
+                experts. A layer that runs none or all of its experts in both answers never counts.
         """
         every = True
         for row, count in enumerate(self.experts):
