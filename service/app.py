@@ -39,7 +39,7 @@ Outcome = Models | ServiceError
 
 
 class _OnePort(FastAPI):
-    """The app for a service with two ports: its API description leaves out the operator's routes."""
+    """The app of a service with an admin port: the API description has only the routes of the main port."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the description of the main port."""

@@ -304,7 +304,7 @@ class OutOfResources(ServiceError):
 
     @classmethod
     def of(cls, error: Exception) -> Self | None:
-        """Return the error for a lack of memory or threads that Python reports; None for another failure."""
+        """Return the service's error if this one means that memory or threads ran out; otherwise None."""
         if isinstance(error, MemoryError):
             return cls("memory")
         if isinstance(error, RuntimeError) and "start new thread" in str(error):

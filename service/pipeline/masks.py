@@ -75,12 +75,14 @@ def object_mask(
 
 
 def _runs(logits: Floats, x: Positions, y: Positions) -> tuple[Ints, Ints, Ints]:
-    """Return the runs of pixels whose logit is above 0: indices into `x`, start and end indices into `y`.
+    """Return the vertical runs of pixels whose logit is above 0, as three arrays.
+
+    The arrays hold each run's column (an index into `x`), and its start and end rows (indices into `y`).
 
     Args:
         logits: (h, w) the logit of each prototype cell.
-        x: positions of the columns, in cells from the centre of the first cell, ascending.
-        y: positions of the rows, in cells from the centre of the first cell, ascending.
+        x: positions of the pixel columns, in prototype cells from the centre of the first cell, ascending.
+        y: positions of the pixel rows, in the same way.
     """
     cells, low = np.ascontiguousarray(logits.T), x.astype(np.int64)
     share = (x - low).astype(np.float32)[:, None]

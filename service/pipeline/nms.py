@@ -54,8 +54,8 @@ def keep_best(
     Args:
         candidates, conf, max_det, agnostic: the same as for `suppress`.
         overlapping: function that takes the row number of a kept box and the row numbers of N boxes with
-            lower scores. It returns (N,) whether each of the N boxes must be dropped because it overlaps the
-            kept box.
+            lower scores. It returns an array (N,): True for each box that must be dropped because it
+            overlaps the kept box.
     """
     order = np.flatnonzero(candidates.scores >= np.asarray(conf, dtype=np.float32))
     order = order[np.argsort(-candidates.scores[order], kind="stable")]

@@ -55,7 +55,7 @@ class _Passing(Exception):
 
 
 class _Origin(NamedTuple):
-    """The origin of a partial file: a download continues the file only if its origin is the same.
+    """The origin of a partial file. A download continues the file only if it comes from the same origin.
 
     The origin is stored in a file beside the partial file.
     """

@@ -150,7 +150,7 @@ def _shapes(found: list[dict[str, Any]], served: ServedModel) -> dict[str, Any]:
     """Return the masks, keypoints or corners for Detections.
 
     Raises:
-        ServiceError: the keypoints are not the model's.
+        ServiceError: an object has other keypoints than the model's.
     """
     match served.task:
         case "segment":

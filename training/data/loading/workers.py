@@ -47,7 +47,9 @@ ADVICE = {
 
 
 class Reader(Protocol):
-    """A data set from which workers load. If a worker dies, the error names the image in `reading`."""
+    """A data set from which workers load images.
+
+    `reading` records the image that each worker reads, so that the error can name it if a worker dies."""
 
     reading: NDArray[np.int64]  # (1,) index of the last image that was loaded; -1: none
 

@@ -30,7 +30,9 @@ class ToHalf(nn.Module):
 
 
 class InFloat32(nn.Module):
-    """Runs a norm between float16 feature maps in float32, because sums of squares overflow float16."""
+    """Runs a normalisation layer in float32, because sums of squares overflow float16.
+
+    Its input and its output are float16."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()

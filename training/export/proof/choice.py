@@ -186,7 +186,7 @@ class _Spent:
 
     @property
     def expert_share(self) -> float:
-        """Return the share of all layers' experts that ran for an image, as the mean over the images."""
+        """Return the fraction of experts that ran, counted over all layers and averaged over the images."""
         return float(np.mean(self._shares))
 
     @property
