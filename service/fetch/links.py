@@ -32,7 +32,7 @@ class Link:
 
 
 def read_link(text: str, hosts: Collection[str]) -> Link:
-    """Return the parts of a URL that may be fetched.
+    """Check that a URL may be fetched, and return its parts.
 
     Args:
         text: the URL.

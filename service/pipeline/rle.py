@@ -64,7 +64,9 @@ def _horizontal_edges(mask: Mask) -> NDArray[np.int32]:
 
 
 def _walks(across: list[int]) -> list[list[int]]:
-    """Return the rings of corners: edges lead from corner `i` to corner `i ^ 1` and to corner `across[i]`."""
+    """Follow the edges from corner to corner, and return the corners of each closed ring, in order.
+
+    Each corner `i` has two edges: one to corner `i ^ 1`, and one to corner `across[i]`."""
     rings: list[list[int]] = []
     passed = bytearray(len(across))
     for begin in range(0, len(across), 2):

@@ -150,7 +150,7 @@ def _shapes(found: list[dict[str, Any]], served: ServedModel) -> dict[str, Any]:
     """Return the masks, keypoints or corners for Detections.
 
     Raises:
-        ServiceError: an object has other keypoints than the model's.
+        ServiceError: the names of an object's keypoints are not those of the served model.
     """
     match served.task:
         case "segment":

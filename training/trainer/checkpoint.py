@@ -77,7 +77,7 @@ def find_checkpoint(named: Path, *, last: bool = False) -> Path:
 
 
 def _what_instead(folder: Path) -> str:
-    """Return what the error message about a folder without a checkpoint advises the user to do."""
+    """Return advice for the user whose folder has no checkpoint; it ends an error message."""
     if (folder / STATE_FILE).is_file() or (folder / CONFIG_FILE).is_file():
         return "its run was stopped before the first one was saved; the same train command resumes it"
     return "give the folder of a run, or a checkpoint"

@@ -73,9 +73,9 @@ class Gathered:
 def run_conditional(experts: nn.ModuleList, x: Tensor, gate: Tensor, c_out: int, how: Conditional) -> Tensor:
     """Return the experts' weighted sum for one image; branches become `If` operators in an exported graph.
 
-    Maps enter and leave branches as (B, H, W, C). CPU engines compute convolutions in channels-last order,
-    but copy the inputs and outputs of a branch in the order that the graph states. If a branch took
-    (B, C, H, W), the engine would have to reorder each map. This would take as much time as skipping experts
+    Maps enter and leave branches as (B, H, W, C). CPU engines compute convolutions in the layout
+    channels-last. But at the border of a branch, they copy each map in the layout that the graph states. With
+    (B, C, H, W), they would have to reorder each map there. This would take as much time as skipping experts
     saves.
 
     Raise ValueError if B is not 1, because the first image's gate would decide for all images.
