@@ -145,6 +145,11 @@ class TritonServer:
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGSTOP)
 
+    @property
+    def has_ended(self) -> bool:
+        """Return whether the server's process has ended; tritonserver 2.51 sometimes does after `resume`."""
+        return self.process is not None and self.process.poll() is not None
+
     def resume(self) -> None:
         """Continue the server after `pause`."""
         assert self.process is not None

@@ -95,17 +95,13 @@ def triton_hung(scene: Scene) -> None:
     with behind(scene) as one:
         use_triton(one)
 
-        def has_ended() -> bool:
-            return one.triton.process is not None and one.triton.process.poll() is not None
-
         with scene.calling(*one.callers()):
             scene.breaks()
             one.triton.pause()
             time.sleep(HELD_S)
             one.triton.resume()
-            scene.well(lambda: has_ended() or one.by_triton())
-            if has_ended():
-                # tritonserver 2.51 sometimes ends when it goes on; whoever supervises it starts it again.
+            scene.well(lambda: one.triton.has_ended or one.by_triton())
+            if one.triton.has_ended:  # whoever supervises it starts it again
                 one.triton.kill()
                 one.triton.restart()
                 scene.well(one.by_triton)

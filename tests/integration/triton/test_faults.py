@@ -159,7 +159,11 @@ def test_a_dead_backend_is_left_at_once_and_used_again_when_it_is_well(fault, se
         mended_s = time.monotonic()
         mend_it()
         live_s = time.monotonic() - mended_s
-        back_s = wait_for(gateway.client, by_triton, backend="auto")
+        back_s = wait_for(gateway.client, lambda seen: by_triton(seen) or server.has_ended, backend="auto")
+        if server.has_ended:  # whoever supervises it starts it again
+            server.kill()
+            server.restart()
+            back_s = wait_for(gateway.client, by_triton, backend="auto")
         well_s = time.monotonic()
         time.sleep(0.3)
     answers = Counter((seen.status, seen.problem) for seen in pinned.after(broken_s))
