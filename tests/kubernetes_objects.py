@@ -1,7 +1,7 @@
 """Whether Kubernetes would take an object: every field is known and has the right type.
 
 kubernetes-validate has the schemas of Kubernetes itself, and cloudcoil those of KEDA and of the Prometheus
-operator. tests/contract/custom_resources.yaml describes the others. No kind is ever passed over.
+operator. tests/contract/helm/custom_resources.yaml describes the others. No kind is ever passed over.
 """
 
 import json
@@ -20,7 +20,7 @@ VERSIONS = (
     "1.34",
     "1.37",
 )  # the oldest that the chart takes, one between, and the newest that is known
-_OURS = Path(__file__).parent / "contract" / "custom_resources.yaml"
+_OURS = Path(__file__).parent / "contract" / "helm" / "custom_resources.yaml"
 _CORE = "/api/_definitions.json#/$defs/io.k8s.api.core.v1."
 _META = "/api/_definitions.json#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 

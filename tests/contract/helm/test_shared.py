@@ -10,7 +10,6 @@ import yaml
 
 from tests.chart import (
     CHART,
-    CI_VALUES,
     NAMESPACE,
     ROOT,
     container,
@@ -26,16 +25,6 @@ from tests.chart import (
 from tests.contract.test_deploy import compose
 
 pytestmark = pytest.mark.skipif(why_no_helm() is not None, reason=str(why_no_helm()))
-
-
-@pytest.fixture(scope="module", params=CI_VALUES, ids=lambda path: path.stem)
-def rendered(request):
-    return request.param.stem, render(values_of(request.param))
-
-
-@pytest.fixture(scope="module")
-def objects(rendered):
-    return rendered[1]
 
 
 # ---- one definition ----

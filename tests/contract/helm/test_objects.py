@@ -28,16 +28,6 @@ pytestmark = pytest.mark.skipif(why_no_helm() is not None, reason=str(why_no_hel
 NEWER = {"alone": "1.34"}  # a volume from an image
 
 
-@pytest.fixture(scope="module", params=CI_VALUES, ids=lambda path: path.stem)
-def rendered(request):
-    return request.param.stem, render(values_of(request.param))
-
-
-@pytest.fixture(scope="module")
-def objects(rendered):
-    return rendered[1]
-
-
 def everything():
     return [each for path in CI_VALUES for each in render(values_of(path))]
 

@@ -6,7 +6,6 @@ import pytest
 
 from tests.chart import (
     CHART,
-    CI_VALUES,
     container,
     containers,
     of_kind,
@@ -20,16 +19,6 @@ from tests.contract.test_deploy import PINNED
 pytestmark = pytest.mark.skipif(why_no_helm() is not None, reason=str(why_no_helm()))
 
 GPU_CONTAINERS = {"triton", "plans"}  # NVIDIA's runtime writes into their root file systems
-
-
-@pytest.fixture(scope="module", params=CI_VALUES, ids=lambda path: path.stem)
-def rendered(request):
-    return request.param.stem, render(values_of(request.param))
-
-
-@pytest.fixture(scope="module")
-def objects(rendered):
-    return rendered[1]
 
 
 # ---- policy ----
