@@ -45,7 +45,7 @@ class Admission:
 
     @contextmanager
     def grow(self, size_bytes: int) -> Iterator[Callable[[int], None]]:
-        """During the block, count `size_bytes` more bytes for a request in flight.
+        """Count `size_bytes` more bytes for a request in flight, until the block ends.
 
         It yields a function that lowers this number when the real number of bytes is known.
 

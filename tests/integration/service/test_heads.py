@@ -39,6 +39,19 @@ def refused(running, reason):
 # ---- one reading only --------------------------------------------------------------------------------
 
 
+def trickle(connection, piece):
+    """Send a piece again and again until an answer comes, or 5 s have passed; return the seconds and it."""
+    connection.settimeout(0.05)
+    began, received = time.monotonic(), b""
+    while b"\r\n\r\n" not in received and time.monotonic() - began < 5:
+        connection.sendall(piece)
+        try:
+            received += connection.recv(1000)
+        except TimeoutError:
+            continue
+    return time.monotonic() - began, received
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [
@@ -271,16 +284,8 @@ def test_a_body_of_single_bytes_is_limited_in_time(start, repository, more):
         connection.sendall(head(1000, *more))
         if more:
             assert connection.recv(100).startswith(b"HTTP/1.1 100")
-        began = time.monotonic()
-        connection.settimeout(0.05)
-        received = b""
-        while b"\r\n\r\n" not in received and time.monotonic() - began < 5:
-            connection.sendall(b"a")
-            try:
-                received += connection.recv(1000)
-            except TimeoutError:
-                continue
-        assert 0.5 < time.monotonic() - began < 2
+        took_s, received = trickle(connection, b"a")
+        assert 0.5 < took_s < 2
         assert received.startswith(b"HTTP/1.1 408 ")
 
 
@@ -288,15 +293,8 @@ def test_a_body_in_chunks_of_one_byte_is_limited_in_time(start, repository, monk
     monkeypatch.setattr(wrap, "SILENT_S", 0.2)
     with connect(start(repository=repository, body_timeout_s=0.6)) as connection:
         connection.sendall(POST + CHUNKS)
-        connection.settimeout(0.05)
-        began, received = time.monotonic(), b""
-        while b"\r\n\r\n" not in received and time.monotonic() - began < 5:
-            connection.sendall(b"1\r\na\r\n")
-            try:
-                received += connection.recv(1000)
-            except TimeoutError:
-                continue
-        assert 0.5 < time.monotonic() - began < 2
+        took_s, received = trickle(connection, b"1\r\na\r\n")
+        assert 0.5 < took_s < 2
         assert received.startswith(b"HTTP/1.1 408 ")
         assert b"connection: close" in received.lower()
 
