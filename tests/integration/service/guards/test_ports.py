@@ -18,7 +18,7 @@ import trustme
 
 from service.access.table import RULES
 from tests.builders import golden_image, image_bytes
-from tests.integration.service.ports import Files, listen, trusting
+from tests.integration.service.guards.ports import Files, listen, trusting
 from tests.integration.service.test_doorstep import head, read_answer
 from tests.integration.service.test_process import command, fails
 

@@ -13,7 +13,7 @@ from cryptography import x509
 from clients.command import main
 from service.server import handshake, protocol
 from tests.builders import golden_image, image_bytes
-from tests.integration.service.ports import GET, Files, listen, trusting
+from tests.integration.service.guards.ports import GET, Files, listen, trusting
 from tests.integration.service.test_doorstep import head, read_answer
 
 RED = image_bytes(golden_image())
