@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry
 from service import __version__
 from service.access.gate import Gate
 from service.errors import BACKEND_ERRORS, ServiceError, slug_of
+from service.expert_metrics import ExpertMetrics
 from service.metrics import Metrics
-from service.observe.choose import observers_of
+from service.observe.metrics import MetricsObserver
+from service.observe.protocol import Observer
 from service.pipeline.decode import silence_decoders
 from service.rest.handlers import add_problem_handlers, not_found
 from service.rest.heads import HeadAnswers
@@ -59,8 +61,9 @@ def create_app(
         on_loaded: a function that the service calls once, in the event loop: with the models after they are
             loaded, or with the error because of which they cannot be loaded.
     """
-    metrics = Metrics(registry or CollectorRegistry())
-    service = DetectService(settings, metrics, observers_of(metrics))
+    registry = registry or CollectorRegistry()
+    metrics, experts = Metrics(registry), ExpertMetrics(registry)
+    service = DetectService(settings, metrics, observers(metrics, experts))
     gate = Gate(settings, metrics)
     metrics.declare_reasons(slug_of(error) for error in STATUS)
     for name in settings.backends:
@@ -102,6 +105,11 @@ def create_app(
     app.middleware_stack, app.state.doorstep = wrap(stack, service, gate, paths, security, not_found)
     app.state.head_answers = HeadAnswers(metrics, security)
     return app
+
+
+def observers(metrics: Metrics, experts: ExpertMetrics) -> tuple[Observer, ...]:
+    """Return the observers that the service notifies about every image."""
+    return (MetricsObserver(metrics),)
 
 
 def _fetcher(settings: Settings, metrics: Metrics) -> object | None:

@@ -19,6 +19,7 @@ class Answered:
     context: RequestContext
     params: ResolvedParams
     degraded: bool  # whether fewer experts ran than by default, because images waited
+    data: bytes  # of the image file
     image_hw: tuple[int, int]
     notes: tuple[str, ...]  # notes on parts of the image file that were not used
     result: Result

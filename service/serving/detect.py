@@ -231,6 +231,7 @@ class DetectService:
             context=context,
             params=resolved,
             degraded=degraded,
+            data=image.data,
             image_hw=found.image_hw,
             notes=found.notes,
             result=found.result,

@@ -42,7 +42,7 @@ class ImageStages:
         self.begun = perf_counter()
         self.queue_s = self.decode_s = self.preprocess_s = 0.0
         self.notes: tuple[str, ...] = ()
-        self._data = data
+        self.data = data
         self._max_pixels = max_pixels
         self._bits = bits
         self._placed: tuple[ImagesInput, Placed] | None = None
@@ -50,13 +50,13 @@ class ImageStages:
     @property
     def size_bytes(self) -> int:
         """Return the size of the image file."""
-        return len(self._data)
+        return len(self.data)
 
     def place(self, spec: ImagesInput) -> Placed:
         """Return the image in a model input; decode the file unless this model input exists already."""
         if self._placed is None or self._placed[0] != spec:
             started = perf_counter()
-            image = decode(self._data, self._max_pixels, self._bits, fit_of(spec))
+            image = decode(self.data, self._max_pixels, self._bits, fit_of(spec))
             self.notes = tuple(map(str, image.notes))
             decoded = perf_counter()
             self.decode_s += decoded - started

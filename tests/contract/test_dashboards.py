@@ -11,6 +11,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from service.expert_metrics import ExpertMetrics
 from service.metrics import Metrics
 from tests.dashboards import (
     DASHBOARDS,
@@ -49,6 +50,7 @@ RULES = [pytest.param(rule, id=rule["alert"]) for rule in alert_rules()]
 def series_of_the_service():
     registry = CollectorRegistry()
     Metrics(registry)
+    ExpertMetrics(registry)
     for family in registry.collect():
         match family.type:
             case "counter":

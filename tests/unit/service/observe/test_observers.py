@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
+from service.observe.choose import observers_of
 
 from service.errors import BackendUnavailable, InvalidParameter, Overloaded, UnsupportedImage
 from service.metrics import Metrics
-from service.observe.choose import observers_of
 from service.request import DetectParams, RequestContext
 from service.serving.detect import DetectService
 from service.serving.open import open_models

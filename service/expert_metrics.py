@@ -1,0 +1,101 @@
+"""Define the Prometheus series about experts over time: drift, novel images, and audits of backends."""
+
+from typing import Literal, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+AuditOutcome = Literal["agrees", "disagrees", "failed", "skipped"]
+"""The outcome of one audited image: "failed" means that the reference gave no answer to compare with."""
+NovelOutcome = Literal["kept", "full"]
+"""What became of a novel image; "full": not written, because the folder could not take it."""
+
+
+class ExpertMetrics:
+    """The Prometheus series about what experts do over time.
+
+    The labels `model`, `version` and `backend` name the version that answered; see `Metrics` for the rules
+    on labels.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Declare every series in `registry`."""
+        version = ["model", "version", "backend"]
+        layer = [*version, "layer"]
+        expert = [*layer, "expert"]
+        # Routing compared with the manifest's baseline, over the latest images. The layer "path" stands for
+        # the experts of all layers together.
+        self.judged = Counter(
+            "sparsight_routing_judged_images_total", "Images compared with the baseline.", version,
+            registry=registry,
+        )  # fmt: skip
+        self.unjudged = Counter(
+            "sparsight_routing_unjudged_images_total", "Images whose controls have no baseline.", version,
+            registry=registry,
+        )  # fmt: skip
+        self.drifting = Gauge(
+            "sparsight_routing_drifting", "1 while routing differs from the baseline.", version,
+            registry=registry,
+        )  # fmt: skip
+        self.drift_bits = Gauge(
+            "sparsight_routing_drift_bits", "Divergence of the chosen experts from the baseline.", layer,
+            registry=registry,
+        )  # fmt: skip
+        self.drift_pvalue = Gauge(
+            "sparsight_routing_drift_pvalue", "Corrected p-value: chance of such a divergence without drift.",
+            layer, registry=registry,
+        )  # fmt: skip
+        self.novelty = Gauge(
+            "sparsight_routing_novelty", "Mean rank of images among the baseline's; 0.5 without drift.",
+            version, registry=registry,
+        )  # fmt: skip
+        self.share = Gauge(
+            "sparsight_expert_share", "Share of the latest images that chose an expert.", expert,
+            registry=registry,
+        )  # fmt: skip
+        self.dead = Gauge(
+            "sparsight_expert_dead", "1 if an expert was never chosen, although the baseline expects it.",
+            expert, registry=registry,
+        )  # fmt: skip
+        self.hot = Gauge(
+            "sparsight_expert_hot", "1 if an expert is chosen far more often than in the baseline.", expert,
+            registry=registry,
+        )  # fmt: skip
+        self.diversity = Gauge(
+            "sparsight_expert_diversity", "exp(H)/N of the shares of a layer's experts; 1 if all are equal.",
+            layer, registry=registry,
+        )  # fmt: skip
+        self.balance = Gauge(
+            "sparsight_expert_balance", "Jain's index of the shares of a layer's experts; 1 if equal.",
+            layer, registry=registry,
+        )  # fmt: skip
+        self.entropy_outside = Gauge(
+            "sparsight_router_entropy_outside", "1 if a router's mean entropy is unlike the baseline's.",
+            layer, registry=registry,
+        )  # fmt: skip
+        self.not_a_number = Counter(
+            "sparsight_routing_not_a_number_total", "Images for which a router gave NaN.", version,
+            registry=registry,
+        )  # fmt: skip
+        # Audits: images answered a second time by the reference backend, off the path of the request.
+        self.audited = Counter(
+            "sparsight_audited_images_total", "Images whose answer was compared with the reference's.",
+            [*version, "outcome"], registry=registry,
+        )  # fmt: skip
+        self.quarantined = Gauge(
+            "sparsight_backend_quarantined", "1 while a backend gets no requests, because audits disagree.",
+            ["model", "backend"], registry=registry,
+        )  # fmt: skip
+        self.audit_s = Counter(
+            "sparsight_audit_seconds_total", "Time of the reference backend spent on audits.",
+            registry=registry,
+        )  # fmt: skip
+        # Images kept for labelling.
+        self.novel = Counter(
+            "sparsight_novel_images_total", "Novel images, by what became of them.", ["outcome"],
+            registry=registry,
+        )  # fmt: skip
+        for outcome in get_args(NovelOutcome):
+            self.novel.labels(outcome)
+        self.novel_kept = Gauge(
+            "sparsight_novel_images_kept", "Images in the folder of novel images.", registry=registry
+        )
