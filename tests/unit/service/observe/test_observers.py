@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
-from service.observe.choose import observers_of
 
 from service.errors import BackendUnavailable, InvalidParameter, Overloaded, UnsupportedImage
 from service.metrics import Metrics
+from service.observe.metrics import MetricsObserver
 from service.request import DetectParams, RequestContext
 from service.serving.detect import DetectService
 from service.serving.open import open_models
@@ -122,7 +122,7 @@ def test_the_metrics_are_the_first_observer(tiny):
     metrics = Metrics(CollectorRegistry())
 
     async def ask():
-        async with serving(tiny, *observers_of(metrics)) as service:
+        async with serving(tiny, MetricsObserver(metrics)) as service:
             await service.detect_all([RED, b""], DetectParams(), [context("a"), context("b")])
 
     asyncio.run(ask())
