@@ -38,6 +38,7 @@ def measure_baseline(folder: Path, data: DataConfig, training: DataConfig | None
     if not model.experts:
         raise ConfigError(f"{folder}: this model has no mixture layer, so there is no routing to measure")
     path = folder / MANIFEST_FILE
+    old_sha256 = sha256_of(path)
     manifest = json.loads(path.read_text(encoding="utf-8"))
     if manifest.get("schema_version") != 2:
         raise ConfigError(f"{path} is of an older schema: export the model again")
@@ -54,9 +55,18 @@ def measure_baseline(folder: Path, data: DataConfig, training: DataConfig | None
     manifest["files"] = dict(sorted({**kept, file: sha256_of(folder / file)}.items()))
     check_manifest(manifest, str(path))
     write_atomically(path, json.dumps(manifest, indent=2) + "\n")
+    _name_in_triton_files(folder.parent, old_sha256, sha256_of(path))
     for each in old:
         (folder / each).unlink(missing_ok=True)
     log.info(f"{folder}: the baseline is now {routing.sets.shape[1]} images of {routing.data}")
+
+
+def _name_in_triton_files(model: Path, old: str, new: str) -> None:
+    """Replace the manifest's sha256 in Triton's files for a model, and keep all their other settings."""
+    for config in model.parent.glob(f"{model.name}*/config.pbtxt"):
+        text = config.read_text(encoding="utf-8")
+        if old in text:
+            write_atomically(config, text.replace(old, new))
 
 
 def _filling(training: DataConfig | None) -> tuple[str, Dataset] | None:
