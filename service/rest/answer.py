@@ -56,8 +56,9 @@ def to_answer(found: Answered, *, moe: str) -> wire.Answer:
             ),
             degraded=found.degraded,
             routing=found.routing.state,
-            drift=_drift(found.routing),
         )
+        if (drift := _drift(found.routing)) is not None:
+            answer.moe.drift = drift
     return answer
 
 
