@@ -196,3 +196,11 @@ def test_an_artifact_without_a_baseline_is_served_and_says_why_nothing_is_compar
             (version,) = served.client.get("/routing").json()["versions"]
             why = version["not_compared"]
         assert version["judged"] == 0 < version["unjudged"]
+
+
+def test_an_alarm_of_a_setting_that_nobody_uses_any_more_is_forgotten(client, monkeypatch):
+    monkeypatch.setattr("service.routing.monitor._FORGOTTEN_AFTER", 100)
+    usual = colours(np.random.default_rng(3), 200)
+    until_watched(client, usual)
+    assert ask(client, swapped(usual), top_k=4)["routing"] == "drifting"
+    assert ask(client, usual[:150])["routing"] == "normal"
