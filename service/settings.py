@@ -277,8 +277,8 @@ class Settings(BaseSettings):
     explain: Annotated[
         bool,
         Field(
-            description="Whether requests may set explain=route. One such request takes as much computing as"
-            " about a hundred images, with the lowest priority; one is explained at a time."
+            description="Whether requests may set explain=route. One such request takes the computing of"
+            " more than a hundred images, with the lowest priority; one is explained at a time."
         ),
     ] = False
     body_timeout_s: Annotated[float, Field(gt=0, description="Seconds for a request body to arrive.")] = 30.0

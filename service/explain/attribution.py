@@ -2,7 +2,7 @@
 
 A single cell often does not move a router that is certain: its probabilities change only when much of the
 image is hidden. So the plan also hides random halves, and a linear model fits both.
-`tests/explain/RESULTS.md` compares this with other methods.
+`tests/explain/RESULTS.md` says how well the maps hold up.
 """
 
 import numpy as np

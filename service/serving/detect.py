@@ -136,7 +136,7 @@ class DetectService:
             Overloaded: another request is being explained.
         """
         if not self.settings.explain:
-            why = "an explanation takes as much computing as about a hundred images"
+            why = "an explanation takes the computing of more than a hundred images"
             allow = "ask the operator to set SPARSIGHT_EXPLAIN=true"
             raise InvalidParameter("explain", f"explain=route is off here, because {why}; {allow}")
         if self._explaining:
