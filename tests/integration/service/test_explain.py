@@ -2,7 +2,9 @@
 
 import json
 import threading
+import time
 
+import httpx
 import numpy as np
 import pytest
 
@@ -211,3 +213,24 @@ def test_top_k_0_is_refused_because_no_expert_is_chosen(repository, tmp_path):
         assert "with top_k=0 no expert is chosen" in refusal(
             served.detect(RED_CORNER, explain="route", top_k=0)
         )
+
+
+def test_a_caller_who_leaves_ends_the_explanation(running, monkeypatch):
+    runs, prepare = [], runner._Hide.prepare
+
+    def slow_prepare(job):
+        runs.append(1)
+        time.sleep(0.05)
+        return prepare(job)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner._Hide, "prepare", slow_prepare)
+        with pytest.raises(httpx.ReadTimeout):
+            running.client.post("/detect", params={"explain": "route"}, content=RED_CORNER, timeout=0.5)
+        end = time.monotonic() + 10
+        while (answer := running.detect(RED_CORNER, explain="route", timeout_ms=1)).status_code == 429:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert answer.status_code == 504
+        assert len(runs) < 80
+    explained(running, RED_CORNER)
