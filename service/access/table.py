@@ -42,6 +42,7 @@ RULES: Mapping[str, Rule] = {
     "/preview": _DETECT,
     "/models": _DETECT,
     "/models/{name}/example": _DETECT,
+    "/models/{name}/experts": _DETECT,
     "/models/reload": _ADMIN,
     "/metrics": _METRICS,
     # For the probes of an orchestrator, which have no key; without one, /readyz gives no reasons.
@@ -51,10 +52,18 @@ RULES: Mapping[str, Rule] = {
     # gateway.
     "/": _OPEN,
     "/ui/app.js": _OPEN,
+    "/ui/camera.js": _OPEN,
+    "/ui/charts.js": _OPEN,
+    "/ui/compare.js": _OPEN,
     "/ui/draw.js": _OPEN,
+    "/ui/experts.js": _OPEN,
     "/ui/keyed.js": _OPEN,
+    "/ui/live.js": _OPEN,
+    "/ui/metrics.js": _OPEN,
+    "/ui/seen.js": _OPEN,
     "/ui/shapes.js": _OPEN,
     "/ui/strip.js": _OPEN,
+    "/ui/theme.js": _OPEN,
     "/ui/style.css": _OPEN,
     "/ui/icon.svg": _OPEN,
     # Likewise. The description of the API names no model and no setting, and the page with it needs it at
