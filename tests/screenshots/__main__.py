@@ -56,7 +56,7 @@ def take_all(browser: Chrome, url: str, drawings: list[Path], output: Path) -> N
     resize(browser, WIDE)
     browser.get(url)
     wait_for(browser, lambda: "starter" in browser.find_element("id", "model").text)
-    for path in [*drawings, drawings[0]]:  # several, so that an expert has images of this tab
+    for path in [*drawings[1:], drawings[0]]:  # several, so that an expert has images of this tab
         browser.find_element("id", "file").send_keys(str(path))
         wait_for(browser, lambda: "found" in browser.find_element("id", "summary").text)
     wait_for(browser, lambda: browser.find_elements("css selector", ".serves"))

@@ -4,6 +4,7 @@ import json
 from importlib.resources import files
 
 import pytest
+from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
@@ -130,7 +131,7 @@ def test_every_control_is_reached_with_the_tab_key_and_shows_that_it_is(page, tm
         if page.execute_script("return document.activeElement === document.body"):
             break
         assert page.execute_script(visit), page.switch_to.active_element.get_attribute("outerHTML")
-        page.switch_to.active_element.send_keys(Keys.TAB)
+        ActionChains(page).send_keys(Keys.TAB).perform()
     missed = f"""
         const shown = [...document.querySelectorAll('{CONTROLS}')].filter((one) => one.checkVisibility());
         const stops = shown.filter((one) => one.type !== 'radio' || one.checked);
