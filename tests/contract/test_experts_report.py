@@ -9,6 +9,7 @@ import pytest
 from service.artifact.experts_report import read_experts_report
 from service.artifact.repository import read_artifact
 from tests.training_builders import plain_model
+from tests.unit.training.command_line import failure
 from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.export.targets.options import ExportOptions
@@ -85,7 +86,7 @@ def test_a_report_from_another_checkpoint_is_refused(exported, tmp_path):
         add_experts_report(other, folder.parent, SCENES)
 
 
-def test_a_folder_without_an_artifact_is_refused(tmp_path):
-    checkpoint = REPOSITORY.parent / "training" / "starter" / "model.safetensors"
-    with pytest.raises(ConfigError, match="holds no artifact; give a folder <name>-<target>"):
-        add_experts_report(checkpoint, tmp_path, SCENES)
+def test_a_folder_without_an_artifact_is_refused_in_one_sentence(tmp_path, capsys):
+    flags = ("--artifact", str(tmp_path), "--data", str(tmp_path))
+    sentence = failure(capsys, "experts-report", "starter", *flags)
+    assert "holds no artifact; give a folder <name>-<target> of a repository" in sentence
