@@ -47,6 +47,7 @@ PROBLEMS: Mapping[str, type[ClientError]] = {
     "unknown-model": NotServed,
     "unknown-version": NotServed,
     "no-example": NotServed,
+    "no-report": NotServed,
     "rate-exceeded": LimitReached,
     "quota-exceeded": LimitReached,
     "overloaded": Busy,

@@ -183,6 +183,13 @@ class NoExample(ServiceError):
         super().__init__(f"there is no example image for model {name!r}: {why}")
 
 
+class NoReport(ServiceError):
+    """A served model has no report on what its experts serve, or its files are not on this machine."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"there is no report on the experts of model {name!r}: {why}")
+
+
 class InvalidParameter(ServiceError):
     """A parameter of the request is unknown, or its value is not accepted."""
 

@@ -51,18 +51,19 @@ def build_artifact(
     version: str = "1",
     selection: str = "graph",
     changes: dict[str, Any] | None = None,
+    report: dict[str, Any] | None = None,
 ) -> BuiltArtifact:
     """Write a whole artifact, `<repository>/<name>-openvino/<version>`.
 
     Args:
         repository: created if missing.
-        name: the model's name.
-        version: the model's version.
+        name, version: of the model.
         selection: `graph` or `service`, which then selects the candidates.
         changes: top-level manifest keys to replace, after everything else is computed.
+        report: for experts.json; None: without this file.
     """
     manifest = manifest_for(name, version, selection)
-    return _build(repository, tiny_graph(selection), manifest, golden_detections, changes)
+    return _build(repository, tiny_graph(selection), manifest, golden_detections, changes, report)
 
 
 def build_classifier(
@@ -77,8 +78,7 @@ def build_classifier(
 
     Args:
         repository: created if missing.
-        name: the model's name.
-        version: the model's version.
+        name, version: of the model.
         experts: False leaves out the mixture layers and their controls.
         changes: top-level manifest keys to replace, after everything else is computed.
     """
@@ -92,6 +92,7 @@ def _build(
     manifest: dict[str, Any],
     golden_answer: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]],
     changes: dict[str, Any] | None,
+    report: dict[str, Any] | None = None,
 ) -> BuiltArtifact:
     folder = repository / f"{manifest['name']}-openvino" / manifest["version"]
     folder.mkdir(parents=True)
@@ -99,6 +100,9 @@ def _build(
     image = golden_image()
     outputs = run_graph(folder / "model.xml", image[None], top_k=2)
     np.savez(folder / "golden.npz", image=image, input=image[None], **outputs, **golden_answer(outputs))
+    if report is not None:
+        (folder / "experts.json").write_text(json.dumps(report))
+        manifest["experts_report"] = "experts.json"
     manifest["files"] = sums_of(folder)
     manifest |= changes or {}
     write_manifest(folder, manifest)

@@ -210,6 +210,7 @@ class Manifest(Part):
     class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     mixture: tuple[MixtureSpec, ...]
     baseline: Baseline | None = None
+    experts_report: Annotated[str, Field(min_length=1)] | None = None  # one of `files`; see experts_report.py
     gflops: Gflops
     golden: GoldenSpec
     proved: bool = True  # False: exported although nothing proves that the artifact works
@@ -293,7 +294,8 @@ class Manifest(Part):
                 raise ValueError(f"graphs: a graph for {self.target} ends in {wanted}, not {graph.file!r}")
         routing = self.baseline.routing if self.baseline else None
         measured = () if routing is None else (routing.file,)
-        for name in (*(graph.file for graph in self.graphs), "golden.npz", *measured):
+        report = () if self.experts_report is None else (self.experts_report,)
+        for name in (*(graph.file for graph in self.graphs), "golden.npz", *measured, *report):
             if name not in self.files:
                 raise ValueError(f"files: {name} is missing")
         for name in self.files:

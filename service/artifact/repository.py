@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.artifact.experts_report import read_experts_report
 from service.artifact.manifest import Manifest, parse_manifest
 from service.errors import ArtifactBroken, ArtifactError, ArtifactMissing
 
@@ -80,6 +81,7 @@ def read_artifact(folder: Path) -> Artifact:
         raise ArtifactBroken(f"{path} belongs in {'/'.join(expected)}, by its name, target and version")
     for name, wanted in manifest.files.items():
         _verify(folder / name, wanted)
+    read_experts_report(folder, manifest)  # refuse an invalid report now, not when a caller asks for it
     return Artifact(folder, manifest, hashlib.sha256(text).hexdigest())
 
 

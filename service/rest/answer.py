@@ -162,6 +162,7 @@ def _model_info(routes: Mapping[str, Route]) -> wire.ModelInfo | None:
             )
             for layer in manifest.mixture
         ],
+        experts_report=manifest.experts_report is not None,
         gflops={"fixed": manifest.gflops.fixed, "dense": manifest.gflops.dense},
         metrics=dict(manifest.provenance.metrics),
         data=manifest.provenance.data,

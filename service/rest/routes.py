@@ -9,8 +9,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from service.artifact.experts_report import ExpertsReport
 from service.errors import InvalidParameter, NotReady, ServiceError
-from service.request import RequestContext
+from service.request import DetectParams, RequestContext
 from service.rest.admin import check_admin
 from service.rest.answer import to_model_list
 from service.rest.body import read_upload
@@ -25,6 +26,7 @@ from service.rest.query import DetectQuery, read_query, refuse_repeated
 from service.rest.service_of import service_of
 from service.rest.spending import spend
 from service.rest.wire import Answer, Health, ModelList, Readiness, ReloadReport, Results
+from service.serving.experts import experts_report
 from service.tasks.resolve import resolve
 
 
@@ -148,6 +150,22 @@ async def _write(
 async def models_route(request: Request) -> ModelList:
     """Return the served models with their classes, defaults, allowed top_k and mixture layers."""
     return to_model_list(service_of(request).ready_models())
+
+
+@router.get(
+    "/models/{name}/experts",
+    responses={404: PROBLEMS[404]},
+    summary="What each expert of a model serves.",
+    tags=["models"],
+)
+async def experts_route(request: Request, name: str) -> ExpertsReport:
+    """Return how often each expert was chosen for each data set, number of objects and class of images.
+
+    The values were measured when the model was exported. A model may lack this report.
+    """
+    service = service_of(request)
+    manifest = service.choose(DetectParams(model=name)).manifest
+    return await asyncio.to_thread(experts_report, service.settings.repository, manifest)
 
 
 @router.post(

@@ -245,6 +245,7 @@ class ModelInfo(BaseModel):
     controls: list[ControlInfo]
     top_k: TopKChoice | None
     mixture: list[LayerInfo]
+    experts_report: Annotated[bool, Field(description="Whether there is a report on what the experts serve.")]
     gflops: Annotated[
         dict[str, float],
         Field(description="Compute in 1e9 operations: fixed outside the experts, dense with all experts."),

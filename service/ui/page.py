@@ -10,10 +10,18 @@ _STATIC = Path(__file__).parent / "static"
 _FILES = {
     "/": ("index.html", "text/html"),
     "/ui/app.js": ("app.js", "text/javascript"),
+    "/ui/camera.js": ("camera.js", "text/javascript"),
+    "/ui/charts.js": ("charts.js", "text/javascript"),
+    "/ui/compare.js": ("compare.js", "text/javascript"),
     "/ui/draw.js": ("draw.js", "text/javascript"),
+    "/ui/experts.js": ("experts.js", "text/javascript"),
     "/ui/keyed.js": ("keyed.js", "text/javascript"),
+    "/ui/live.js": ("live.js", "text/javascript"),
+    "/ui/metrics.js": ("metrics.js", "text/javascript"),
+    "/ui/seen.js": ("seen.js", "text/javascript"),
     "/ui/shapes.js": ("shapes.js", "text/javascript"),
     "/ui/strip.js": ("strip.js", "text/javascript"),
+    "/ui/theme.js": ("theme.js", "text/javascript"),
     "/ui/style.css": ("style.css", "text/css"),
     "/ui/icon.svg": ("icon.svg", "image/svg+xml"),
 }

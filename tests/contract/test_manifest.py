@@ -27,6 +27,7 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "model_repository" / "manifest.
 OPTIONAL = {
     ("speed",),
     ("baseline",),
+    ("experts_report",),
     ("proved",),
     ("default_controls",),
     ("provenance", "checkpoint"),
@@ -57,6 +58,7 @@ def exported(folder):
     config = replace(config, mixtures={f"backbone.{p}": config.mixtures[f"backbone.{p}"] for p in LAYERS})
     (folder / "model.xml").write_bytes(b"")
     (folder / "golden.npz").write_bytes(b"")
+    (folder / "experts.json").write_bytes(b"")
     differences = dict.fromkeys(("boxes_xyxy", "scores", "gates", "router_probs"), 1e-6)
     metric = MetricPair("map50_95", 0.5, 0.4)
     evidence = Evidence(
@@ -198,7 +200,7 @@ def test_the_service_refuses_what_the_schema_refuses_and_also_contradictory_numb
 
 
 def test_every_key_of_the_schema_is_in_the_test_manifest(manifest):
-    optional = {"speed", "baseline", "proved", "default_controls"}
+    optional = {"speed", "baseline", "proved", "default_controls", "experts_report"}
     assert set(SCHEMA["properties"]) == set(SCHEMA["required"]) | optional == set(manifest)
     parity = SCHEMA["properties"]["parity"]
     assert set(parity["properties"]) == set(manifest["parity"])

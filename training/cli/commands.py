@@ -21,6 +21,7 @@ COMMANDS = {
     "prune": "remove the experts that the fewest images choose",
     "halve": "store the weights of a checkpoint in float16",
     "baseline": "measure again how an exported model routes images",
+    "experts-report": "report in an exported model what each of its experts serves",
     "exports": "list the exported models and how exact they are",
     "triton-config": "write Triton's files for exported models",
     "benchmark": "time models here, with and without skipping experts",

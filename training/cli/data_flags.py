@@ -18,7 +18,8 @@ _FORMATS = (
     "images per class, or the file that describes it, such as data.yaml; the format is recognised "
     "(training/data/README.md)"
 )
-_OF_RUN = ("compare", "evaluate", "inspect")  # without --data, they read the folder of the checkpoint's run
+# Without --data, they read the folder of the checkpoint's run.
+_OF_RUN = ("compare", "evaluate", "experts-report", "inspect")
 _SPLITS = ("split", "val_split", "calibration_split", "hold_out", "format", "bits")
 
 

@@ -15,6 +15,7 @@ from training.data.scenes.scenes import ScenesDataset
 from training.data_config import DataConfig, Labels
 from training.errors import ConfigError, DatasetError
 from training.evaluate.baseline import Baseline, nmi_by_layer
+from training.evaluate.experts_report import experts_report
 from training.export.artifact.bundle import Exported, Measure, Measured, export_model
 from training.export.artifact.manifest import Provenance
 from training.export.contract.spec import TargetName
@@ -160,7 +161,8 @@ def _measure(model: Network, data: DataConfig, dataset: Dataset, prefix: str) ->
     nmi = nmi_by_layer(result.routed, dataset)
     baseline = Baseline(data_name(data), result.images, result.experts, nmi)
     named = {f"{prefix}_{name}": round(figure, 4) for name, figure in figures.items()}
-    return Measured(dataset, None, figures[export_task(model.config).metric_name], baseline, named)
+    report = experts_report(result.routed, dataset, baseline.data, model.default_controls())
+    return Measured(dataset, None, figures[export_task(model.config).metric_name], baseline, named, report)
 
 
 def _controls_in_words(model: Network) -> str:

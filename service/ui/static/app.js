@@ -1,8 +1,14 @@
 // Send the images that the user chooses to POST /detect, one after the other, and show the answers.
 
-import { boxAt, computeRows, drawImage, drawnImage, element, layerRow, predictionRow, timingBar, timingRows } from "/ui/draw.js";
-import { hasKey, keyed } from "/ui/keyed.js";
+import { cameraProblem, startCamera } from "/ui/camera.js";
+import { comparison } from "/ui/compare.js";
+import { boxAt, computeRows, drawImage, drawnImage, element, predictionRow, timingBar, timingRows } from "/ui/draw.js";
+import { expertsCard } from "/ui/experts.js";
+import { hasKey, keyed, unasked } from "/ui/keyed.js";
+import { liveCharts } from "/ui/live.js";
+import { seenImages } from "/ui/seen.js";
 import { bitmapOf, buildStrip, markStrip } from "/ui/strip.js";
+import { chooseTheme } from "/ui/theme.js";
 
 const CLASSES_SHOWN = 20;
 const MOST_IMAGES = 32;
@@ -17,7 +23,26 @@ const state = {
   bitmap: null, // its pixels; null while they are decoded, or if nothing can decode them
   hot: -1, // the position of the prediction under the mouse
   round: new AbortController(), // of the requests for the chosen images with the chosen parameters
+  report: null, // what the model's experts serve; null while it is not known, or if there is none
+  noReport: "", // why there is none
+  camera: null, // { stop, done }; null while it is off
+  stopping: null, // settles when the camera that was on last has stopped
 };
+const seen = seenImages();
+const experts = expertsCard(byId("layers"), seen);
+const compared = comparison(
+  {
+    panel: byId("compare"),
+    words: byId("compare-words"),
+    selects: [byId("compare-left"), byId("compare-right")],
+    columns: [byId("compare-left-answer"), byId("compare-right-answer")],
+  },
+  { ask: (topK) => ask(state.shot.file, undefined, topK), pixels: () => ({ bitmap: state.bitmap, skeleton: skeleton() }) },
+);
+const live = liveCharts(
+  { panel: byId("live"), place: byId("live-charts"), note: byId("live-note") },
+  { read: () => unasked("/metrics"), modelOf: () => state.model },
+);
 
 start();
 
@@ -37,7 +62,9 @@ async function start() {
   byId("example").addEventListener("click", chooseExample);
   byId("save-json").addEventListener("click", () => save(JSON.stringify(state.shot.answer, null, 2), "application/json", "json"));
   byId("save-image").addEventListener("click", async () => save(await drawnImage(state.bitmap, state.shot.answer, skeleton()), "image/png", "drawn.png"));
-  window.addEventListener("resize", draw);
+  byId("camera").addEventListener("click", () => (state.camera ? stopCamera() : useCamera()));
+  window.addEventListener("resize", () => { draw(); compared.redraw(); });
+  chooseTheme(byId("theme"));
   await loadModels();
 }
 
@@ -88,6 +115,18 @@ function useModel(name) {
   // Boxes are on the image; classes are only in the list, so the list comes first for a classifier.
   byId("detections-title").textContent = hasLabels() ? "Classes" : "Objects";
   byId("experts-card")[hasLabels() ? "before" : "after"](byId("detections-card"));
+  compared.offer(model);
+  loadReport(model);
+}
+
+async function loadReport(model) {
+  Object.assign(state, { report: null, noReport: "This release has no report on what its experts serve." });
+  if (!model.experts_report) return;
+  const response = await keyed(`/models/${encodeURIComponent(model.name)}/experts`).catch(() => null);
+  const report = response?.ok ? await response.json() : null;
+  if (state.model !== model) return;
+  Object.assign(state, { report, noReport: "The report on what the experts serve cannot be read." });
+  if (state.shot?.answer) showExperts(state.shot.answer);
 }
 
 const hasLabels = () => state.model.drawn_as === "labels";
@@ -110,13 +149,12 @@ function topKChoice(k, chosen) {
 }
 
 // The parameters of a request; `all`: also those that have the model's default value.
-function query(all) {
+function query(all, topK = document.querySelector("input[name=top_k]:checked")?.value) {
   const { model, defaultModel } = state, params = new URLSearchParams();
   const add = (name, value, usual) => (all || Number(value) !== usual) && params.set(name, value);
   if (all || model.name !== defaultModel) params.set("model", model.name);
   if (!byId("conf-row").hidden) add("conf", byId("conf").value, model.defaults.conf);
-  const topK = document.querySelector("input[name=top_k]:checked");
-  if (topK) add("top_k", topK.value, model.top_k.default);
+  if (topK !== undefined) add("top_k", topK, model.top_k.default);
   if (model.task === "segment") params.set("masks", "polygon"); // which a canvas can draw
   return params.size ? `?${params}` : "";
 }
@@ -139,6 +177,7 @@ async function chooseExample() {
 
 function choose(files) {
   if (files.length === 0) return;
+  stopCamera();
   state.shots = [...files].slice(0, MOST_IMAGES).map((file) => ({ file, name: file.name || "image", answer: null, sentence: "" }));
   byId("strip-note").textContent = files.length > MOST_IMAGES ? `The first ${MOST_IMAGES} of ${files.length} images.` : "";
   byId("strip").hidden = state.shots.length < 2;
@@ -159,6 +198,7 @@ async function show(shot) {
   if (state.shot !== shot || state.bitmap) return bitmap?.close();
   state.bitmap = bitmap;
   render();
+  compared.refresh();
 }
 
 function step(event) {
@@ -178,21 +218,24 @@ async function askAll() {
   for (const shot of state.shots) Object.assign(shot, { answer: null, sentence: "" });
   render();
   if (!state.model) return;
+  if (state.bitmap) compared.refresh();
   while (!signal.aborted) {
     const shot = [state.shot, ...state.shots].find((one) => one && !one.answer && !one.sentence);
     if (!shot) return;
     const found = await ask(shot.file, signal);
     if (signal.aborted) return;
     Object.assign(shot, found);
+    if (shot.answer) seen.remember(shot);
     markStrip(state.shots, state.shot);
     if (shot === state.shot) render();
   }
 }
 
-async function ask(file, signal) {
+async function ask(file, signal, topK) {
   try {
-    const response = await keyed(`/detect${query(true)}`, { method: "POST", body: file, signal });
+    const response = await keyed(`/detect${query(true, topK)}`, { method: "POST", body: file, signal });
     const body = await response.json();
+    if (response.ok) live.answered(body);
     return response.ok ? { answer: body } : { sentence: body.detail };
   } catch (error) {
     return { sentence: `The service does not answer: ${error.message}` };
@@ -208,7 +251,7 @@ function heat(hot) {
 }
 
 function draw() {
-  if (state.bitmap) drawImage(byId("image"), state.bitmap, state.shot.answer, skeleton(), state.hot);
+  if (state.bitmap) drawImage(byId("image"), state.bitmap, state.shot.answer, skeleton(), [state.hot]);
 }
 
 // Show the current image with its answer, or why there is none.
@@ -244,12 +287,61 @@ function showAnswer(answer) {
   byId("detections-card").hidden = answer.predictions.length === 0;
   const moe = answer.moe;
   byId("experts-card").hidden = moe.layers.length === 0;
-  const idle = moe.gflops.used < moe.gflops.dense ? "skipped" : "not chosen";
-  byId("layers").replaceChildren(...moe.layers.map((layer) => layerRow(layer, idle)));
+  showExperts(answer);
   byId("compute").replaceChildren(...computeRows(moe.gflops));
   byId("timing-card").hidden = false;
   byId("timing-bar").replaceChildren(timingBar(answer.timing_ms));
   byId("timing").replaceChildren(...timingRows(answer.timing_ms));
+}
+
+function showExperts(answer) {
+  const { used, dense } = answer.moe.gflops;
+  experts.show(answer, used < dense ? "skipped" : "not chosen", state.report, state.noReport);
+}
+
+// Show each frame with its answer. Frames are not remembered, and a screen reader is not told of each.
+async function useCamera() {
+  try {
+    await state.stopping;
+    state.camera = await startCamera(answerFrame, tellCamera);
+  } catch (error) {
+    byId("camera-note").textContent = cameraProblem(error);
+    return;
+  }
+  state.round.abort();
+  byId("strip").hidden = true;
+  byId("strip-note").textContent = "";
+  byId("summary").setAttribute("aria-live", "off");
+  byId("camera").textContent = "Stop the camera";
+  byId("camera-note").textContent = "The camera is on; each frame is sent to the service.";
+}
+
+function stopCamera() {
+  state.camera?.stop();
+  state.stopping = state.camera?.done;
+  state.camera = null;
+}
+
+async function answerFrame(file, bitmap) {
+  const found = state.model ? await ask(file) : { sentence: "Waiting for the models…" };
+  if (!state.camera) return bitmap.close(); // stopped meanwhile
+  state.bitmap?.close();
+  Object.assign(state, { bitmap, hot: -1, shots: [], shot: { file, name: "camera", answer: null, sentence: "", ...found } });
+  render();
+  return Boolean(found.answer);
+}
+
+function tellCamera(rate) {
+  if (rate !== null) {
+    byId("camera-note").textContent = `${rate.toFixed(1)} frames per second, one after the other`;
+    return;
+  }
+  state.camera = null;
+  if (state.shot && !state.shots.length) state.shots = [state.shot]; // the last frame is an image like any other
+  byId("summary").removeAttribute("aria-live");
+  byId("camera").textContent = "Use the camera";
+  byId("camera-note").textContent = "The camera is off.";
+  compared.refresh();
 }
 
 function rowOf(prediction, i) {

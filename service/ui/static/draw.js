@@ -14,7 +14,7 @@ export function element(name, attributes = {}, ...children) {
 }
 
 // The canvas has the resolution of the screen, not of the image, so that lines and letters stay sharp.
-// skeleton: pairs of keypoints that a line joins. hot: the position of the prediction to highlight.
+// skeleton: pairs of keypoints that a line joins. hot: the positions of the predictions to highlight.
 export function drawImage(canvas, bitmap, answer, skeleton, hot) {
   canvas.hidden = false;
   const { width, height } = bitmap;
@@ -30,21 +30,22 @@ export function drawImage(canvas, bitmap, answer, skeleton, hot) {
 // Return the image with its objects as a PNG, at the image's own size.
 export function drawnImage(bitmap, answer, skeleton) {
   const canvas = element("canvas", { width: bitmap.width, height: bitmap.height });
-  paint(canvas, bitmap, answer, skeleton, -1, Math.max(1, Math.min(bitmap.width, bitmap.height) / 600));
+  paint(canvas, bitmap, answer, skeleton, [], Math.max(1, Math.min(bitmap.width, bitmap.height) / 600));
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
 
 function paint(canvas, bitmap, answer, skeleton, hot, unit) {
   const context = canvas.getContext("2d");
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height); // a map over the image belongs here, below the boxes
   if (!answer) return;
   const scale = canvas.width / answer.image.width; // the bitmap may be a smaller preview
   // Draw the most confident object last, so that it is on top. Draw all names after all objects, so that no line
   // crosses a name.
-  const objects = answer.predictions.map((prediction, i) => ({ ...prediction, hot: i === hot })).filter(hasBox).reverse();
+  const objects = answer.predictions.map((prediction, i) => ({ ...prediction, hot: hot.includes(i) })).filter(hasBox).reverse();
   objects.sort((one, other) => one.hot - other.hot);
   for (const object of objects) drawObject(context, object, skeleton, scale, unit);
-  for (const object of objects) drawTag(context, object, scale, unit);
+  const letter = unit * Math.max(0.7, Math.min(1, canvas.width / unit / 520)); // smaller names on a small screen
+  for (const object of objects) drawTag(context, object, scale, letter);
 }
 
 const hasBox = (prediction) => prediction.width !== undefined;
@@ -76,32 +77,7 @@ function drawTag(context, prediction, scale, unit) {
   context.fillText(text, tagLeft + 6 * unit, tagTop + tagHeight / 2);
 }
 
-// idle: the word for experts that were not chosen. A sparse graph skips them; a dense graph computes them.
-export function layerRow(layer, idle) {
-  const items = [];
-  for (let expert = 0; expert < layer.experts; expert += 1) {
-    const place = layer.active.indexOf(expert);
-    const weight = place < 0 ? 0 : layer.weights[place];
-    const percent = `${Math.round(weight * 100)}%`;
-    const label = place < 0 ? `expert ${expert} ${idle}` : `expert ${expert} ran with weight ${percent}`;
-    const item = element("li", { class: place < 0 ? "expert" : "expert active", title: label, "aria-label": label });
-    if (place >= 0) item.append(fill(weight), element("b", {}, `${expert}`), element("i", {}, percent));
-    else item.append(element("b", {}, `${expert}`));
-    items.push(item);
-  }
-  const bits = element("span", { title: "Entropy of the router's probabilities; 0 bit: the router is certain" }, `${layer.entropy_bits.toFixed(2)} bit`);
-  return element(
-    "div", { class: "layer" },
-    element("div", { class: "layer-head" }, layer.layer, bits),
-    element("ul", { class: "experts", "aria-label": `Experts of ${layer.layer}` }, ...items),
-  );
-}
-
-function fill(weight) {
-  return bars("0 0 1 1", [{ x: 0, y: 1 - weight, width: 1, height: weight }]);
-}
-
-function bars(viewBox, rows) {
+export function bars(viewBox, rows) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", viewBox);
   svg.setAttribute("preserveAspectRatio", "none");

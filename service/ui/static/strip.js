@@ -40,7 +40,7 @@ export async function buildStrip(strip, shots, show, signal) {
   }
 }
 
-function drawThumbnail(canvas, bitmap) {
+export function drawThumbnail(canvas, bitmap) {
   const scale = Math.max(canvas.width / bitmap.width, canvas.height / bitmap.height);
   const [width, height] = [bitmap.width * scale, bitmap.height * scale];
   canvas.getContext("2d").drawImage(bitmap, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);

@@ -16,6 +16,7 @@ from training.data.images.reduced_jpeg import Fit
 from training.data.sample import Dataset, Sample
 from training.errors import ConfigError, ExportError
 from training.evaluate.baseline import Baseline
+from training.export.artifact.experts_file import write_experts_file
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
 from training.export.artifact.release import release, staging_room
 from training.export.artifact.routing_file import ROUTING_FILE, Graph, RoutingFile, measure_routing
@@ -72,6 +73,7 @@ class Measured:
     metric: float  # the task's metric, 0..1
     baseline: Baseline  # routing, for the manifest
     figures: Mapping[str, float] = field(default_factory=dict)  # for the manifest, by name
+    experts_report: Mapping[str, Any] | None = None  # None: no expert is chosen
 
 
 Measure = Callable[[Network], Measured]  # measures a checkpoint at the defaults of its controls
@@ -185,6 +187,8 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
     baseline, provenance = None, job.provenance
     if measured is not None:
         baseline, provenance = measured.baseline, replace(provenance, metrics=dict(measured.figures))
+        if measured.experts_report is not None:
+            write_experts_file(staging, measured.experts_report)
     choice = built.choice or _as_trained(source)
     evidence = Evidence(golden, parity, job.cost, baseline, built.speed, not unproved, choice, routing)
     files = sorted(staging.iterdir())

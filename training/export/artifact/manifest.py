@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from training.evaluate.baseline import Baseline
 from training.evaluate.expert_use import is_static
+from training.export.artifact.experts_file import EXPERTS_FILE
 from training.export.artifact.routing_file import RoutingFile
 from training.export.artifact.stored_manifest import check_manifest
 from training.export.contract.precision import Precision
@@ -95,6 +96,7 @@ def build_manifest(
         "class_names": list(config.class_names),
         "mixture": _mixture_rows(cost, baseline),
         "baseline": _baseline(baseline, routing) if baseline and config.mixtures else None,
+        "experts_report": EXPERTS_FILE if EXPERTS_FILE in {path.name for path in files} else None,
         "gflops": {"fixed": cost.fixed, "dense": cost.dense},
         "golden": {
             "controls": controls,

@@ -12,11 +12,17 @@ from tests.integration.service.test_page import send, text_of, wait_for
 KEYS = {scope: new_key() for scope in ("detect", "metrics")}
 
 
-@pytest.fixture(scope="module")
-def url(repository, tmp_path_factory):
-    file = tmp_path_factory.mktemp("keys") / "keys.json"
+def keys_file(folder):
+    """Write a file with the hash of each of the KEYS, and return its path."""
+    file = folder / "keys.json"
     listed = [Key(name=f"a-{s}", sha256=hash_of(text.encode()), scopes=(s,)) for s, text in KEYS.items()]
     file.write_text(as_text(listed))
+    return file
+
+
+@pytest.fixture(scope="module")
+def url(repository, tmp_path_factory):
+    file = keys_file(tmp_path_factory.mktemp("keys"))
     with serve(repository=repository, access=AccessSettings(keys_file=file)) as running:
         yield running.url
 

@@ -1,0 +1,92 @@
+"""The report on what experts serve that an exporter writes is the one that the service reads."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from service.artifact.experts_report import read_experts_report
+from service.artifact.repository import read_artifact
+from tests.training_builders import plain_model
+from tests.unit.training.command_line import failure
+from training.data_config import ScenesConfig
+from training.errors import ConfigError
+from training.export.targets.options import ExportOptions
+from training.trainer.checkpoint import save_model
+from training.workflows.experts_report import add_experts_report
+from training.workflows.export import export
+
+REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+SCHEMA = json.loads((REPOSITORY / "experts.schema.json").read_text())
+SCENES = ScenesConfig(images=9, seed=1, image_hw=(64, 64))
+
+
+def test_the_report_of_the_starter_agrees_with_its_manifest():
+    folder = REPOSITORY / "starter-openvino" / "1"
+    jsonschema.validate(json.loads((folder / "experts.json").read_text()), SCHEMA)
+    manifest = read_artifact(folder).manifest
+    report = read_experts_report(folder, manifest)
+    assert (report.data, report.images) == (manifest.baseline.data, manifest.baseline.images)
+    for found, layer in zip(report.layers, manifest.mixture, strict=True):
+        assert found.expert_share == pytest.approx(layer.expert_share, abs=1e-4)
+    origins, _, classes = report.groupings
+    assert [group.label for group in origins.groups] == ["bccd", "aquarium", "playing_cards"]
+    assert {group.label for group in classes.groups} == set(manifest.class_names)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Export a small model with a report; return the checkpoint and the artifact's version folder."""
+    folder = tmp_path_factory.mktemp("exported")
+    checkpoint = folder / "model.safetensors"
+    save_model(checkpoint, plain_model(num_experts=3, top_k=2), {"data": "generated scenes"})
+    options = ExportOptions(unproved=True, execution="dense")
+    (made,) = export(
+        checkpoint, folder / "repository", "tiny", data=SCENES, targets=["onnx"], options=options
+    )
+    return checkpoint, made.path
+
+
+@pytest.mark.heavy
+def test_an_export_that_measures_writes_a_report_that_the_service_reads(exported):
+    _, folder = exported
+    jsonschema.validate(json.loads((folder / "experts.json").read_text()), SCHEMA)
+    manifest = read_artifact(folder).manifest
+    report = read_experts_report(folder, manifest)
+    assert report.images == SCENES.images
+    for found, layer in zip(report.layers, manifest.mixture, strict=True):
+        assert found.expert_share == pytest.approx(layer.expert_share, abs=1e-4)
+
+
+@pytest.mark.heavy
+def test_the_report_that_is_added_later_is_the_same_and_reaches_triton_s_files(exported):
+    checkpoint, folder = exported
+    written = (folder / "experts.json").read_bytes()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "experts.json").unlink()
+    del manifest["files"]["experts.json"], manifest["experts_report"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert read_experts_report(folder, read_artifact(folder).manifest) is None
+
+    path = add_experts_report(checkpoint, folder.parent, SCENES)
+
+    assert path.read_bytes() == written
+    artifact = read_artifact(folder)  # verifies the sha256 of each file
+    assert artifact.manifest.experts_report == "experts.json"
+    assert artifact.sha256 in (folder.parent / "config.pbtxt").read_text()
+
+
+@pytest.mark.heavy
+def test_a_report_from_another_checkpoint_is_refused(exported, tmp_path):
+    _, folder = exported
+    other = tmp_path / "other.safetensors"
+    save_model(other, plain_model(num_experts=2), {})
+    with pytest.raises(ConfigError, match=r"was exported from another checkpoint than .*other\.safetensors"):
+        add_experts_report(other, folder.parent, SCENES)
+
+
+def test_a_folder_without_an_artifact_is_refused_in_one_sentence(tmp_path, capsys):
+    flags = ("--artifact", str(tmp_path), "--data", str(tmp_path))
+    sentence = failure(capsys, "experts-report", "starter", *flags)
+    assert "holds no artifact; give a folder <name>-<target> of a repository" in sentence

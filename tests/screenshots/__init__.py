@@ -1,0 +1,1 @@
+"""Take the screenshots of the web page that the READMEs show."""
