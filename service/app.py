@@ -31,6 +31,9 @@ from service.serving.detect import DetectService
 from service.serving.models import Models
 from service.serving.open import open_models
 from service.settings import Settings
+from service.timeline import Tracer
+from service.tracing.observer import TracingObserver
+from service.tracing.start import start_tracing
 from service.ui.docs import router as docs_router
 from service.ui.page import router as page_router
 
@@ -63,7 +66,8 @@ def create_app(
     """
     registry = registry or CollectorRegistry()
     metrics, experts = Metrics(registry), ExpertMetrics(registry)
-    service = DetectService(settings, metrics, observers(metrics, experts))
+    tracer = start_tracing(settings)
+    service = DetectService(settings, metrics, observers(metrics, experts, tracer))
     gate = Gate(settings, metrics)
     metrics.declare_reasons(slug_of(error) for error in STATUS)
     for name in settings.backends:
@@ -79,6 +83,8 @@ def create_app(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         gate.audit.close()
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
 
     app = (FastAPI if settings.admin_port is None else _OnePort)(
         title="Sparsight",
@@ -102,14 +108,15 @@ def create_app(
     # Around the whole stack, so that answers to defects also get an id and CORS headers.
     security = SecurityHeaders(settings)
     stack = app.build_middleware_stack()
-    app.middleware_stack, app.state.doorstep = wrap(stack, service, gate, paths, security, not_found)
+    wrapped = wrap(stack, service, gate, paths, security, not_found, tracer=tracer)
+    app.middleware_stack, app.state.doorstep = wrapped
     app.state.head_answers = HeadAnswers(metrics, security)
     return app
 
 
-def observers(metrics: Metrics, experts: ExpertMetrics) -> tuple[Observer, ...]:
+def observers(metrics: Metrics, experts: ExpertMetrics, tracer: Tracer | None = None) -> tuple[Observer, ...]:
     """Return the observers that the service notifies about every image."""
-    return (MetricsObserver(metrics),)
+    return (MetricsObserver(metrics), *((TracingObserver(),) if tracer is not None else ()))
 
 
 def _fetcher(settings: Settings, metrics: Metrics) -> object | None:
