@@ -1,6 +1,8 @@
 """Set up OpenTelemetry as its environment variables say: sampler, service name, and the exporter."""
 
 import os
+import threading
+from functools import partial
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
@@ -13,6 +15,7 @@ from service.timeline import Tracer
 from service.tracing.spans import GivenIds, SpanTracer
 
 _OUR_NAME = "sparsight"
+_PATIENCE_S = 2.0
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")  # the first that is set
 
 
@@ -31,9 +34,24 @@ def open_tracer(scheme: str) -> Tracer | None:
     _check(protocol, ("http/protobuf",), "http/protobuf, and the collector's port for it (4318)")
     ids = GivenIds()
     provider = TracerProvider(resource=_resource(), id_generator=ids, shutdown_on_exit=False)
-    if os.environ.get("OTEL_TRACES_EXPORTER") != "none":
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return SpanTracer(provider, ids, scheme)
+    if os.environ.get("OTEL_TRACES_EXPORTER") == "none":  # then only the headers and the log have ids
+        return SpanTracer(provider, ids, scheme)
+    exporter = OTLPSpanExporter()
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return SpanTracer(provider, ids, scheme, partial(_close, provider, exporter))
+
+
+def _close(provider: TracerProvider, exporter: OTLPSpanExporter) -> None:
+    """Send the spans that still wait; give up after a few seconds if no collector takes them.
+
+    By default, OpenTelemetry would try for 10 seconds or more, and the process would not end meanwhile.
+    """
+    closing = threading.Thread(target=provider.shutdown, daemon=True)
+    closing.start()
+    closing.join(_PATIENCE_S)
+    if closing.is_alive():
+        exporter.shutdown()
+        closing.join(_PATIENCE_S)
 
 
 def _check(name: str, allowed: tuple[str, ...], instead: str) -> None:

@@ -5,7 +5,7 @@ https://opentelemetry.io/docs/specs/semconv/. The spans hold no text that a call
 that it may have chosen: no query, no file name, no address, no key.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter, time_ns
 
@@ -52,9 +52,18 @@ class _Spanned(Trace):
 class SpanTracer:
     """Begins a span for each request, and adds a span for each of its steps when it has been answered."""
 
-    def __init__(self, provider: TracerProvider, ids: GivenIds, scheme: str) -> None:
-        """Make spans with a provider that takes its ids from `ids`; requests come over `scheme`."""
-        self._provider = provider
+    def __init__(
+        self, provider: TracerProvider, ids: GivenIds, scheme: str, close: Callable[[], None] = lambda: None
+    ) -> None:
+        """Make spans with a provider.
+
+        Args:
+            provider: makes the spans; it takes its ids from `ids`.
+            ids: the ids of the provider's spans.
+            scheme: scheme of the requests, http or https.
+            close: sends the spans that still wait.
+        """
+        self._close = close
         self._tracer = provider.get_tracer("sparsight", __version__)
         self._ids = ids
         self._scheme = scheme
@@ -109,7 +118,7 @@ class SpanTracer:
 
     def close(self) -> None:
         """Send the spans that still wait, and stop."""
-        self._provider.shutdown()
+        self._close()
 
     def _write(self, steps: Sequence[Step], parent: Span, trace: _Spanned, now: float) -> None:
         context = set_span_in_context(parent, Context())

@@ -55,11 +55,19 @@ def write_version(repository, version="1", **changes):
 
 @contextmanager
 def gateway_to(
-    server, *, backends=("triton",), repository="/nowhere", ready=True, probe_interval_s=0.2, **triton
+    server,
+    *,
+    backends=("triton",),
+    repository="/nowhere",
+    ready=True,
+    probe_interval_s=0.2,
+    tracing=False,
+    **triton,
 ):
     settings = {"url": server.grpc_url, "refresh_s": 0.3, **triton}
     breaker = {"probe_interval_s": probe_interval_s, "probe_timeout_s": 1.0}
-    with serve(backends=backends, repository=repository, triton=settings, breaker=breaker) as gateway:
+    others = {"triton": settings, "breaker": breaker, "tracing": tracing}
+    with serve(backends=backends, repository=repository, **others) as gateway:
         if ready:
             assert wait_until_ready(gateway).status_code == 200
             wait_for(lambda: gateway.detect(RED, backend=backends[0]).status_code == 200)
