@@ -3,8 +3,8 @@
 The list is a software bill of materials (SBOM) in the JSON format of CycloneDX. The script starts from the
 extras `serve` and `tracing` of pyproject.toml, and finds all packages that they need, directly or
 indirectly, with the image's version of Python and its system. These packages must be installed here; nothing
-is downloaded. CycloneDX's own tool writes the list, and the script checks the file against the schema of the format.
-Debian's packages and the libraries inside wheels are not in this list; deploy/LICENCES.md names these
+is downloaded. CycloneDX's own tool writes the list, and the script checks the file against the schema of the
+format. Debian's packages and the libraries inside wheels are not in this list; deploy/LICENCES.md names these
 libraries.
 """
 # ruff: noqa: T201 - a command line tool

@@ -65,8 +65,7 @@ def create_app(
             loaded, or with the error because of which they cannot be loaded.
     """
     registry = registry or CollectorRegistry()
-    metrics, experts = Metrics(registry), ExpertMetrics(registry)
-    tracer = start_tracing(settings)
+    metrics, experts, tracer = Metrics(registry), ExpertMetrics(registry), start_tracing(settings)
     service = DetectService(settings, metrics, observers(metrics, experts, tracer))
     gate = Gate(settings, metrics)
     metrics.declare_reasons(slug_of(error) for error in STATUS)

@@ -50,7 +50,7 @@ def _close(provider: TracerProvider, exporter: OTLPSpanExporter) -> None:
     closing.start()
     closing.join(_PATIENCE_S)
     if closing.is_alive():
-        exporter.shutdown()
+        exporter.shutdown()  # type: ignore[no-untyped-call]
         closing.join(_PATIENCE_S)
 
 

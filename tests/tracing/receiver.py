@@ -51,7 +51,8 @@ class ReceivedSpan:
 class Receiver:
     """The spans that have arrived."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, keep: bool) -> None:
+        self.keep = keep
         self.endpoint = f"http://127.0.0.1:{port}"
         self.spans: list[ReceivedSpan] = []
         self.refused: list[str] = []  # what came and was no export of spans
@@ -85,8 +86,8 @@ class Receiver:
 
 
 @contextmanager
-def receive_spans() -> Iterator[Receiver]:
-    """Listen on a free port of this machine until the block ends."""
+def receive_spans(*, keep: bool = True) -> Iterator[Receiver]:
+    """Listen on a free port of this machine until the block ends; without `keep`, drop what comes unread."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -99,7 +100,7 @@ def receive_spans() -> Iterator[Receiver]:
             read = _READ.get(form) if self.path == "/v1/traces" else None
             if read is None:
                 receiver.refused.append(f"{self.path} {form}")
-            else:
+            elif receiver.keep:
                 receiver.take(read(body))
             empty = ExportTraceServiceResponse()
             answer = b"{}" if form == _JSON else empty.SerializeToString()
@@ -117,7 +118,7 @@ def receive_spans() -> Iterator[Receiver]:
         allow_reuse_address = True
 
     server = Server(("127.0.0.1", 0), Handler)
-    receiver = Receiver(server.server_port)
+    receiver = Receiver(server.server_port, keep=keep)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
