@@ -1,5 +1,8 @@
 """The trace of a request goes through the gateway and a real Triton, also if Triton dies or is silent."""
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.builders import golden_image, image_bytes
@@ -7,6 +10,7 @@ from tests.integration.triton.test_gateway import MODEL, gateway_to, write_versi
 from tests.tracing.__main__ import is_whole, traced_triton
 from tests.tracing.receiver import receive_spans
 from tests.tracing.tree import children
+from tests.triton_server import ROOT
 
 pytestmark = pytest.mark.heavy
 
@@ -123,3 +127,19 @@ def test_a_deadline_that_passes_in_triton_is_an_error_from_the_call_up(receiver,
     assert only(spans, CALL).facts["rpc.grpc.status"] == "DEADLINE_EXCEEDED"
     assert root.facts["http.response.status_code"] == 504
     assert not [span for span in spans if span.name == "write"]
+
+
+def test_the_command_prints_the_trace_of_one_request_as_a_tree():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.tracing", "--query", "top_k=1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    names = [line.split("─ ")[-1].split()[0] for line in done.stdout.splitlines() if "  sparsight" in line]
+    assert names[:3] == ["POST", "receive", "detect"]
+    assert {"attempt", "queue", "decode", "preprocess", "infer", CALL, "postprocess", "write"} <= {*names}
+    assert "InferRequest" in done.stdout
+    assert "  sparsight.top_k = 1" in done.stdout
