@@ -39,6 +39,10 @@ class Step:
         """Add a step that has ended; times are of `perf_counter`."""
         self.steps.append(Step(name, began, ended))
 
+    def last(self, name: str) -> "Step | None":
+        """Return the newest step inside this one that has a name; None if there is none."""
+        return next((step for step in reversed(self.steps) if step.name == name), None)
+
     def begin(self, name: str, facts: Mapping[str, Fact] | None = None) -> "Step":
         """Return a new step inside this one; enter it as a context."""
         step = Step(name, facts=dict(facts or {}))

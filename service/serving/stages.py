@@ -91,7 +91,9 @@ class Attempt:
 
     def prepare(self) -> Mapping[str, NDArray[Any]]:
         """Decode and preprocess the image, and return the graph's inputs."""
-        self._waited(perf_counter())
+        began = perf_counter()
+        self._image.queue_s += began - self._idle_since
+        self._note_wait(self._idle_since, began)
         self._placed = self._image.place(self._manifest.images, self._step)
         self._idle_since = perf_counter()
         return self._manifest.feed(self._placed.canvas, self._params.controls)
@@ -99,7 +101,11 @@ class Attempt:
     def finish(self, outputs: RawOutputs, infer_s: float) -> Finished:
         """Postprocess the outputs: return the predictions, the experts, the compute and the stage times."""
         image, manifest, started = self._image, self._manifest, perf_counter()
-        self._waited(started - infer_s)
+        image.queue_s += max(0.0, started - self._idle_since - infer_s)
+        infer = None if self._step is None else self._step.last("infer")
+        if infer is not None and infer.ended is not None:
+            self._note_wait(self._idle_since, infer.began)
+            self._note_wait(infer.ended, started)
         with begin(self._step, "postprocess"):
             result: Result = task_of(manifest).read(outputs, self._params, self._placed)
             experts = read_experts(outputs, manifest)
@@ -115,9 +121,6 @@ class Attempt:
         )
         return Finished(self._placed.source_hw, image.notes, result, experts, compute, timings)
 
-    def _waited(self, until: float) -> None:
-        """Count the time since the image began to wait as time in the queue."""
-        wait_s = max(0.0, until - self._idle_since)
-        self._image.queue_s += wait_s
-        if self._step is not None and wait_s > _SHORT_S:
-            self._step.add("queue", self._idle_since, until)
+    def _note_wait(self, began: float, ended: float) -> None:
+        if self._step is not None and ended - began > _SHORT_S:
+            self._step.add("queue", began, ended)

@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -56,6 +57,10 @@ def test_each_stage_of_an_image_is_a_span_under_its_request(receiver, traced):
     (attempt,) = children(spans, only(spans, "detect").span_id)
     stages = list(dict.fromkeys(span.name for span in children(spans, attempt.span_id)))
     assert stages == STAGES
+    inside = children(spans, attempt.span_id)
+    assert all(
+        one.ended_ns <= other.began_ns + 1000 for one, other in pairwise(inside)
+    )  # one after the other
     for span in spans:
         assert root.began_ns <= span.began_ns <= span.ended_ns <= root.ended_ns + 1000, span.name
         assert (span.status, span.facts.get("error.type")) == ("UNSET", None)
@@ -135,10 +140,12 @@ def test_a_request_that_is_refused_at_the_door_is_one_span(receiver, start, repo
     sending = threading.Thread(target=lambda: running.client.post("/detect", content=slow_body()))
     sending.start()
     end = time.monotonic() + 20
-    while (answer := running.client.post("/detect", content=RED)).status_code != 429:
+    while running.metrics()["sparsight_inflight_requests"] < 2:  # that request, and this one
         assert time.monotonic() < end
+    answer = running.client.post("/detect", content=RED)
     arrived.set()
     sending.join()
+    assert answer.status_code == 429
     spans, root = spans_of(receiver, answer)
     assert spans == [root]
     assert (root.name, root.status, root.facts["error.type"]) == ("POST /detect", "UNSET", "overloaded")

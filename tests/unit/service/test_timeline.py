@@ -17,6 +17,14 @@ def test_a_step_ends_with_its_block_and_lies_inside_its_parent():
     assert outer.error is None
 
 
+def test_the_newest_step_of_a_name_is_found():
+    root = Step("attempt")
+    root.add("infer", 1, 2)
+    root.add("infer", 3, 4)
+    root.add("queue", 5, 6)
+    assert (root.last("infer").began, root.last("decode")) == (3, None)
+
+
 def test_a_step_keeps_the_error_that_ended_it():
     root = Step("request")
     with pytest.raises(ValueError, match="wrong"), begin(root, "decode"):
