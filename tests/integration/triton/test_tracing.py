@@ -73,7 +73,8 @@ def test_the_spans_of_triton_are_inside_the_gateway_s_call(receiver, server, rep
     assert of_model.facts["triton.model_name"] == MODEL
     (compute,) = children(spans, of_model.span_id)
     assert compute.name == "compute"
-    assert call.began_ns <= compute.began_ns <= compute.ended_ns <= call.ended_ns
+    # Their ends are not compared: Triton sends the answer before it ends its spans.
+    assert call.began_ns <= of_triton.began_ns <= of_model.began_ns <= compute.began_ns <= call.ended_ns
 
 
 def test_the_call_to_triton_has_the_attributes_of_a_grpc_client(receiver, server, repository):
