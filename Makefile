@@ -14,7 +14,7 @@ TASKS := detect classify segment pose obb
 NAME ?= $(if $(DATA),trained,scenes)$(SUFFIX_$(TASK))
 RECIPE ?= $(if $(DATA),small-data,quick)
 VARIANT ?= sparsight-n$(SUFFIX_$(TASK))
-EXTRAS ?= serve,train,client,dev
+EXTRAS ?= serve,tracing,train,client,dev
 
 VENV := .venv
 TRITON := .triton

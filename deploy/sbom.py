@@ -1,10 +1,10 @@
 """List what the gateway's image installs: `python deploy/sbom.py gateway.cdx.json`, or `make sbom`.
 
 The list is a software bill of materials (SBOM) in the JSON format of CycloneDX. The script starts from the
-extra `serve` of pyproject.toml, and finds all packages that it needs, directly or indirectly, with the
-image's version of Python and its system. These packages must be installed here; nothing is downloaded.
-CycloneDX's own tool writes the list, and the script checks the file against the schema of the format.
-Debian's packages and the libraries inside wheels are not in this list; deploy/LICENCES.md names these
+extras `serve` and `tracing` of pyproject.toml, and finds all packages that they need, directly or
+indirectly, with the image's version of Python and its system. These packages must be installed here; nothing
+is downloaded. CycloneDX's own tool writes the list, and the script checks the file against the schema of the
+format. Debian's packages and the libraries inside wheels are not in this list; deploy/LICENCES.md names these
 libraries.
 """
 # ruff: noqa: T201 - a command line tool
@@ -31,6 +31,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = ROOT / "deploy" / "docker" / "gateway.Dockerfile"
 FORMAT = SchemaVersion.V1_6
+EXTRAS = ("serve", "tracing")  # those that the image installs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +61,7 @@ def python_of(dockerfile: Path) -> str:
 
 
 def shipped(pyproject: Path, python: str) -> list[Distribution]:
-    """Return the installed packages that the extra `serve` needs, sorted by name.
+    """Return the installed packages that the extras in EXTRAS need, sorted by name.
 
     Args:
         pyproject: the file with the requirements.
@@ -70,8 +71,8 @@ def shipped(pyproject: Path, python: str) -> list[Distribution]:
         SystemExit: one of the packages is not installed here.
     """
     project = tomllib.loads(pyproject.read_text())["project"]
-    serving = project["optional-dependencies"]["serve"]
-    return closure(map(Requirement, [*project["dependencies"], *serving]), python)
+    extras = [text for extra in EXTRAS for text in project["optional-dependencies"][extra]]
+    return closure(map(Requirement, [*project["dependencies"], *extras]), python)
 
 
 def closure(wanted: Iterable[Requirement], python: str) -> list[Distribution]:

@@ -32,6 +32,8 @@ from service.serving.detect import DetectService
 from service.serving.models import Models
 from service.serving.open import open_models
 from service.settings import Settings
+from service.tracing.observer import TracingObserver
+from service.tracing.start import start_tracing
 from service.ui.docs import router as docs_router
 from service.ui.page import router as page_router
 
@@ -63,9 +65,10 @@ def create_app(
             loaded, or with the error because of which they cannot be loaded.
     """
     registry = registry or CollectorRegistry()
-    metrics, experts = Metrics(registry), ExpertMetrics(registry)
+    metrics, experts, tracer = Metrics(registry), ExpertMetrics(registry), start_tracing(settings)
     monitor = RoutingMonitor(settings.repository, experts)
-    service = DetectService(settings, metrics, (MetricsObserver(metrics), monitor), monitor.verdict)
+    traced = () if tracer is None else (TracingObserver(),)
+    service = DetectService(settings, metrics, (MetricsObserver(metrics), monitor, *traced), monitor.verdict)
     gate = Gate(settings, metrics)
     metrics.declare_reasons(slug_of(error) for error in STATUS)
     for name in settings.backends:
@@ -81,6 +84,8 @@ def create_app(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         gate.audit.close()
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
 
     app = (FastAPI if settings.admin_port is None else _OnePort)(
         title="Sparsight",
@@ -104,7 +109,8 @@ def create_app(
     # Around the whole stack, so that answers to defects also get an id and CORS headers.
     security = SecurityHeaders(settings)
     stack = app.build_middleware_stack()
-    app.middleware_stack, app.state.doorstep = wrap(stack, service, gate, paths, security, not_found)
+    wrapped = wrap(stack, service, gate, paths, security, not_found, tracer=tracer)
+    app.middleware_stack, app.state.doorstep = wrapped
     app.state.head_answers = HeadAnswers(metrics, security)
     return app
 

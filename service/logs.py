@@ -16,6 +16,8 @@ from typing import Any, Literal
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from service.timeline import Trace
+
 LogFormat = Literal["text", "json"]
 """The format of a log line: `text` for people, `json` for a log collector."""
 
@@ -28,6 +30,13 @@ def log_to_stderr(log_format: LogFormat = "text") -> None:
     handler.setFormatter(line_formatter(log_format))
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its messages at start repeat the service's
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def bind_request(request_id: str, trace: Trace | None) -> None:
+    """Add the ids of a request to every line that this task, and tasks that it starts, log from now on."""
+    structlog.contextvars.bind_contextvars(id=request_id)
+    if trace is not None:
+        structlog.contextvars.bind_contextvars(trace_id=trace.trace_id, span_id=trace.span_id)
 
 
 def line_formatter(log_format: LogFormat) -> logging.Formatter:
@@ -44,6 +53,7 @@ def line_formatter(log_format: LogFormat) -> logging.Formatter:
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             structlog.stdlib.ExtraAdder(),
+            structlog.contextvars.merge_contextvars,  # last, since it replaces nothing
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,

@@ -259,11 +259,14 @@ class Metrics:
         """Add a request to the number of requests in flight."""
         self._inflight.inc()
 
-    def request_ended(self, route: str, code: int, duration_s: float) -> None:
-        """Record an answered request, and remove it from the number of requests in flight."""
+    def request_ended(self, route: str, code: int, duration_s: float, trace_id: str | None = None) -> None:
+        """Record an answered request, and remove it from the number of requests in flight.
+
+        `trace_id`, here and below, is that of the request's trace, which becomes an exemplar.
+        """
         self._inflight.dec()
         self._child(self._requests, route, str(code)).inc()
-        self._child(self._request_s, route).observe(duration_s)
+        self._child(self._request_s, route).observe(duration_s, _exemplar(trace_id))
 
     def count_connections(self, count: Callable[[], int]) -> None:
         """Read the number of open connections from `count` whenever the metrics are read."""
@@ -287,8 +290,9 @@ class Metrics:
         if outcome == "fetched":
             self._child(self._stage_s, "fetch", "none").observe(duration_s)
 
-    def record_stages(self, backend: str, timings: Timings) -> None:
+    def record_stages(self, backend: str, timings: Timings, trace_id: str | None = None) -> None:
         """Record the time of each stage for one image."""
+        exemplar = _exemplar(trace_id)
         for stage, seconds in (
             ("decode", timings.decode_s),
             ("queue", timings.queue_s),
@@ -296,7 +300,7 @@ class Metrics:
             ("infer", timings.infer_s),
             ("postprocess", timings.postprocess_s),
         ):
-            self._child(self._stage_s, stage, backend).observe(seconds)
+            self._child(self._stage_s, stage, backend).observe(seconds, exemplar)
 
     def record_image(
         self, model: str, version: str, detections: int, experts: Iterable[ExpertActivation], compute: Compute
@@ -318,3 +322,7 @@ class Metrics:
         if child is None:
             child = self._children[series, labels] = series.labels(*labels)
         return child
+
+
+def _exemplar(trace_id: str | None) -> dict[str, str] | None:
+    return None if trace_id is None else {"trace_id": trace_id}

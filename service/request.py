@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Literal, Self
 
 from service.errors import DeadlineExceeded
+from service.timeline import Step, trace_id_of
 
 Number = int | float
 MaskForm = Literal["rle", "polygon", "off"]
@@ -55,7 +56,10 @@ class RequestContext:
     deadline: float  # on the clock of time.perf_counter
     own_limit: bool = True  # False: the caller chose a shorter time limit than the service's own
     priority: Priority = "normal"
-    traceparent: str | None = None  # W3C trace context, as the caller sent it
+    # W3C trace context for other servers: as the caller sent it, or with tracing, that of the request's span.
+    traceparent: str | None = None
+    tracestate: str | None = None
+    step: Step | None = None  # to which the steps of this request are added; None if it is not traced
     caller: str | None = None  # address of the caller; None if the transport does not know it
 
     @classmethod
@@ -67,6 +71,8 @@ class RequestContext:
         own_limit: bool = True,
         priority: Priority = "normal",
         traceparent: str | None = None,
+        tracestate: str | None = None,
+        step: Step | None = None,
         caller: str | None = None,
     ) -> Self:
         """Return a context whose deadline is `allowed_s` seconds from now."""
@@ -77,8 +83,20 @@ class RequestContext:
             own_limit=own_limit,
             priority=priority,
             traceparent=traceparent,
+            tracestate=tracestate,
+            step=step,
             caller=caller,
         )
+
+    @property
+    def trace_id(self) -> str | None:
+        """Return the id of the trace that has spans of this request; None if there are none."""
+        traced = self.step is not None and self.traceparent is not None
+        return trace_id_of(self.traceparent) if traced and self.traceparent else None
+
+    def inside(self, step: Step | None) -> Self:
+        """Return this context for the work in a step, whose own steps are added to it."""
+        return self if step is None else replace(self, step=step)
 
     def left_s(self) -> float:
         """Return the seconds until the deadline, always more than 0.

@@ -316,6 +316,10 @@ class Settings(BaseSettings):
     log_format: Annotated[
         LogFormat, Field(description="Format of a log line: text for people, json for a log collector.")
     ] = "text"
+    tracing: Annotated[
+        bool,
+        Field(description="Send traces to an OpenTelemetry collector; variables OTEL_… say where to."),
+    ] = False
     access: AccessSettings = AccessSettings()
     tls: TlsSettings = TlsSettings()
     fetch: FetchSettings = FetchSettings()

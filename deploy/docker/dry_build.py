@@ -134,9 +134,11 @@ def resolve_for_the_image(name: str) -> None:
     text = (ROOT / "deploy" / "docker" / f"{name}.Dockerfile").read_text()
     wanted = re.findall(r"[\w-]+==[\w.]+", text)
     options = ["--no-deps"]
-    if extra := re.search(r"\.\[(\w+)\]", text):
+    if extras := re.search(r"\.\[([\w,]+)\]", text):
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        wanted = project["dependencies"] + project["optional-dependencies"][extra[1]]
+        wanted = project["dependencies"] + [
+            package for extra in extras[1].split(",") for package in project["optional-dependencies"][extra]
+        ]
         options = ["--constraint", str(ROOT / "constraints.txt")]
     options += [f"--platform={platform}" for platform in PLATFORMS]
     options += [f"--python-version={PYTHON_OF[name]}", "--implementation=cp", "--only-binary=:all:"]

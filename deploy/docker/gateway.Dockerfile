@@ -6,7 +6,7 @@ WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY clients/ clients/
 RUN python -m venv --without-pip /venv \
-    && python -m pip --python /venv/bin/python install --no-cache-dir --constraint constraints.txt ".[serve]"
+    && python -m pip --python /venv/bin/python install --no-cache-dir --constraint constraints.txt ".[serve,tracing]"
 
 FROM python:3.13.9-slim-bookworm
 # A user without a name has no home either, and OpenVINO looks for one when it is imported.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from service.backends.protocol import Job
 from service.backends.threads import Threads
 from service.request import RequestContext
+from service.timeline import begin
 from service.types import RawOutputs
 
 AHEAD = 2
@@ -71,10 +72,13 @@ class InProcessBackend(ABC):
                 if left:
                     raise asyncio.CancelledError
                 use = self._streams.begin()
-                try:
-                    outputs = self.compute(inputs)
-                finally:
-                    infer_s = self._streams.end(use)
+                with begin(context.step, "infer") as step:
+                    try:
+                        outputs = self.compute(inputs)
+                    finally:
+                        infer_s = self._streams.end(use)
+                        if step is not None:
+                            step.began = perf_counter() - infer_s  # without the wait in the engine's queue
             return job.finish(outputs, infer_s)
 
         try:

@@ -15,6 +15,7 @@ from service.rest.problems import MEDIA_TYPE, problem, to_problem
 from service.rest.query import DetectQuery
 from service.rest.service_of import service_of
 from service.rest.wire import ParameterFault, Problem
+from service.timeline import note_error
 
 _CLIENT_CLOSED_REQUEST = 499  # the caller is gone, so only the metrics show this status
 
@@ -63,6 +64,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def on_defect(request: Request, error: Exception) -> Response:
         # The framework raises the error again after this answer, so the log has its traceback.
+        note_error(request.scope["state"], error)
         detail = "the service has a defect; report it with the id of this problem"
         status = HTTPStatus.INTERNAL_SERVER_ERROR
         return _response(problem("internal", status, detail, request.state.request_id))
@@ -76,6 +78,7 @@ def not_found(request: Request) -> Response:
 
 async def _on_service_error(request: Request, error: errors.ServiceError) -> Response:
     service_of(request).metrics.rejected(slug_of(type(error)))
+    note_error(request.scope["state"], error)
     retry_after_s = getattr(error, "retry_after_s", None)
     headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     if isinstance(error, errors.Unauthorized):

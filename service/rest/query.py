@@ -4,6 +4,7 @@ import difflib
 import math
 import re
 from collections import Counter
+from time import perf_counter
 from typing import Annotated, Literal, Self, TypeVar
 
 from fastapi import Request
@@ -23,8 +24,10 @@ from pydantic_core import CoreSchema
 from service.artifact.manifest import Manifest
 from service.errors import InvalidParameter
 from service.request import DetectParams, Explain, MaskForm, Priority, Quality, RequestContext
+from service.rest.accept import accepted_types
 from service.rest.formats.choose import FORMAT_NAMES, FormatName
 from service.settings import BACKEND_NAMES, BackendName
+from service.timeline import trace_of
 
 T = TypeVar("T")
 
@@ -50,6 +53,7 @@ Bits = Annotated[
         " unset, the file's header tells, or its largest value."
     ),
 ]
+_TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")  # what may be a header; its content is for others
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _VALUES = ("iou", "max_det", "top")  # parameters of the tasks that are numbers
 # Names in other APIs and tools for parameters that this API has, too.
@@ -196,9 +200,7 @@ class DetectQuery(BaseModel):
 
     def as_accepted_by(self, request: Request) -> Self:
         """Return these parameters; set format=jpeg if no format is given and the caller accepts only JPEG."""
-        ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
-        accepted = {media_range.partition(";")[0].strip() for media_range in ranges}
-        if "format" in self.model_fields_set or accepted != {"image/jpeg"}:
+        if "format" in self.model_fields_set or accepted_types(request) != {"image/jpeg"}:
             return self
         return self.model_copy(update={"format": "jpeg"})
 
@@ -239,13 +241,21 @@ class DetectQuery(BaseModel):
     def context(self, request: Request, timeout_s: float) -> RequestContext:
         """Return the context of a request whose body has just arrived; its time limit begins now."""
         allowed_s = timeout_s if self.timeout_ms is None else self.timeout_ms / 1000
-        trace = request.headers.get("traceparent", "")
+        trace = trace_of(request.scope["state"])
+        if trace is None:
+            traceparent, tracestate, step = *_sent_trace(request), None
+        else:
+            traceparent, tracestate, step = trace.traceparent, trace.tracestate, trace.root
+        if step is not None:
+            step.add("receive", step.began, perf_counter())
         return RequestContext.within(
             allowed_s,
             request.state.request_id,
             own_limit=allowed_s >= timeout_s,
             priority=self.priority,
-            traceparent=trace if _TRACEPARENT.fullmatch(trace) else None,
+            traceparent=traceparent,
+            tracestate=tracestate,
+            step=step,
             caller=None if request.client is None else request.client.host,
         )
 
@@ -293,3 +303,12 @@ def refuse_repeated(request: Request) -> None:
         if count > 1:
             shown = name[:40]
             raise InvalidParameter(shown, f"{shown} is given {count} times; give it once")
+
+
+def _sent_trace(request: Request) -> tuple[str | None, str | None]:
+    """Return the headers traceparent and tracestate of a request, to pass them on; None for unusable ones."""
+    parent = request.headers.get("traceparent", "")
+    if not _TRACEPARENT.fullmatch(parent):
+        return None, None
+    state = ",".join(request.headers.getlist("tracestate")).strip()
+    return parent, state if _TRACESTATE.fullmatch(state) else None

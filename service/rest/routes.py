@@ -8,10 +8,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from service.artifact.experts_report import ExpertsReport
 from service.errors import InvalidParameter, NotReady, ServiceError
 from service.request import DetectParams, RequestContext
+from service.rest.accept import accepts_open_metrics
 from service.rest.admin import check_admin
 from service.rest.answer import to_model_list
 from service.rest.body import read_upload
@@ -28,6 +30,7 @@ from service.rest.spending import spend
 from service.rest.wire import Answer, Health, ModelList, Readiness, ReloadReport, Results
 from service.serving.experts import experts_report
 from service.tasks.resolve import resolve
+from service.timeline import begin
 
 
 class _Plain(APIRoute):
@@ -104,9 +107,11 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
             spent(answered)
         outcome = Outcome(context.request_id, file, answered)
         if answer_format.needs_drawing:
-            drawing = await unless_caller_leaves(request, service.drawing(data, params, answered))
+            with begin(context.step, "draw"):
+                drawing = await unless_caller_leaves(request, service.drawing(data, params, answered))
             outcome = replace(outcome, drawing=drawing)
-        return await _write(answer_format, [outcome], query, several=False)
+        with begin(context.step, "write"):
+            return await _write(answer_format, [outcome], query, several=False)
 
 
 async def _answer_all(
@@ -123,7 +128,8 @@ async def _answer_all(
         Outcome(one.request_id, file, each)
         for one, (_, file), each in zip(contexts, images, found, strict=True)
     ]
-    return await _write(format_of(query.format), outcomes, query, several=True)
+    with begin(context.step, "write"):
+        return await _write(format_of(query.format), outcomes, query, several=True)
 
 
 def _check_one_image(query: DetectQuery, *, several: bool) -> None:
@@ -213,5 +219,12 @@ async def ready_route(request: Request) -> Readiness:
 
 @router.get("/metrics", response_class=Response, summary="The metrics, for Prometheus.", tags=["operation"])
 async def metrics_route(request: Request) -> Response:
-    """Return every metric of the service in Prometheus' text format."""
-    return Response(generate_latest(service_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    """Return every metric of the service in Prometheus' text format, or as OpenMetrics if that is accepted.
+
+    Only OpenMetrics has exemplars, which lead from a histogram to a trace.
+    """
+    registry = service_of(request).metrics.registry
+    if accepts_open_metrics(request):
+        text = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return Response(text, media_type=openmetrics.CONTENT_TYPE_LATEST)
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from service.serving.stages import Attempt, ImageStages
 from service.settings import Settings
 from service.tasks.drawing import draw
 from service.tasks.resolve import resolve
+from service.timeline import begin
 from service.traffic.admission import Admission, check_wait
 from service.traffic.routes import ServedVersion
 from service.traffic.select import Choice, choose, choose_next
@@ -167,6 +168,13 @@ class DetectService:
             self._explaining = False
 
     async def _answer(self, data: bytes, params: DetectParams, context: RequestContext) -> Answered:
+        with begin(context.step, "detect") as step:
+            answered = await self._run(data, params, context.inside(step))
+            for observer in self._observers:
+                observer.answered(answered)
+            return answered
+
+    async def _run(self, data: bytes, params: DetectParams, context: RequestContext) -> Answered:
         routes = self.ready_models().routes(params.model)
         image = ImageStages(data, self.settings.max_pixels, params.bits or self.settings.bits)
         failed: dict[str, BackendUnavailable] = {}  # backends that could not answer this image, and why
@@ -177,7 +185,7 @@ class DetectService:
                     answered = await self._attempt(choice, image, params, context)
                     if params.explain != "off":
                         answered = await self._explained(choice, image, answered)
-                break
+                    return answered
             except BackendUnavailable as error:
                 # Only this error sends the image to the next backend. A busy backend is healthy, and another
                 # backend cannot help with a passed deadline or a refused input.
@@ -185,9 +193,6 @@ class DetectService:
                 if following.route is not choice.route:
                     self.metrics.failed_over(choice.route.backend_name)
                 choice = following
-        for observer in self._observers:
-            observer.answered(answered)
-        return answered
 
     async def detect_all(
         self, images: Sequence[bytes | ServiceError], params: DetectParams, contexts: Sequence[RequestContext]
@@ -267,11 +272,16 @@ class DetectService:
         """Run every stage on the chosen route, and return the answer."""
         version, manifest = choice.version, choice.version.manifest
         resolved = resolve(params, manifest)
-        async with choice.route.turn(image.size_bytes, context, movable=choice.movable) as wait_s:
-            image.queue_s += wait_s
-            resolved, degraded = choice.route.brownout.lower(resolved, params, manifest)
-            job = Attempt(image, manifest, resolved)
-            found = await choice.route.run(version, job, context, movable=choice.movable)
+        facts = {"sparsight.backend": version.backend_name, "sparsight.version": manifest.version}
+        with begin(context.step, "attempt", facts) as step:
+            async with AsyncExitStack() as turn:
+                with begin(step, "queue"):
+                    taking = choice.route.turn(image.size_bytes, context, movable=choice.movable)
+                    image.queue_s += await turn.enter_async_context(taking)
+                resolved, degraded = choice.route.brownout.lower(resolved, params, manifest)
+                job = Attempt(image, manifest, resolved, step)
+                inside = context.inside(step)
+                found = await choice.route.run(version, job, inside, movable=choice.movable)
         return Answered(
             version=version,
             reason=choice.reason,

@@ -14,7 +14,10 @@ from service.pipeline.preprocess import Placed, fit_of, preprocess
 from service.pipeline.routing import compute_cost, read_experts
 from service.request import ResolvedParams
 from service.tasks.choose import Result, task_of
+from service.timeline import Step, begin
 from service.types import Compute, ExpertActivation, RawOutputs, Timings
+
+_SHORT_S = 0.0001  # a shorter wait for a thread is no step of a trace
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,20 @@ class ImageStages:
         """Return the size of the image file."""
         return len(self.data)
 
-    def place(self, spec: ImagesInput) -> Placed:
-        """Return the image in a model input; decode the file unless this model input exists already."""
+    def place(self, spec: ImagesInput, step: Step | None = None) -> Placed:
+        """Return the image in a model input; decode the file unless this model input exists already.
+
+        `step` gets the steps of this work, if the request is traced.
+        """
         if self._placed is None or self._placed[0] != spec:
             started = perf_counter()
-            image = decode(self.data, self._max_pixels, self._bits, fit_of(spec))
+            with begin(step, "decode"):
+                image = decode(self.data, self._max_pixels, self._bits, fit_of(spec))
             self.notes = tuple(map(str, image.notes))
             decoded = perf_counter()
             self.decode_s += decoded - started
-            self._placed = (spec, preprocess(image.pixels, spec, image.reduced))
+            with begin(step, "preprocess"):
+                self._placed = (spec, preprocess(image.pixels, spec, image.reduced))
             self.preprocess_s += perf_counter() - decoded
         return self._placed[1]
 
@@ -68,17 +76,25 @@ class ImageStages:
 class Attempt:
     """The stages of an image for one version on one backend; see `service.backends.protocol.Job`."""
 
-    def __init__(self, image: ImageStages, manifest: Manifest, params: ResolvedParams) -> None:
-        """Prepare to run the stages; `params` are resolved for the version of `manifest`."""
+    def __init__(
+        self, image: ImageStages, manifest: Manifest, params: ResolvedParams, step: Step | None = None
+    ) -> None:
+        """Prepare to run the stages; `params` are resolved for the version of `manifest`.
+
+        `step` gets the stages as steps, if the request is traced.
+        """
         self._image = image
+        self._step = step
         self._manifest = manifest
         self._params = params
         self._idle_since = perf_counter()  # when this image last began to wait
 
     def prepare(self) -> Mapping[str, NDArray[Any]]:
         """Decode and preprocess the image, and return the graph's inputs."""
-        self._image.queue_s += perf_counter() - self._idle_since
-        self._placed = self._image.place(self._manifest.images)
+        began = perf_counter()
+        self._image.queue_s += began - self._idle_since
+        self._note_wait(self._idle_since, began)
+        self._placed = self._image.place(self._manifest.images, self._step)
         self._idle_since = perf_counter()
         return self._manifest.feed(self._placed.canvas, self._params.controls)
 
@@ -86,9 +102,14 @@ class Attempt:
         """Postprocess the outputs: return the predictions, the experts, the compute and the stage times."""
         image, manifest, started = self._image, self._manifest, perf_counter()
         image.queue_s += max(0.0, started - self._idle_since - infer_s)
-        result: Result = task_of(manifest).read(outputs, self._params, self._placed)
-        experts = read_experts(outputs, manifest)
-        compute = compute_cost(experts, manifest)
+        infer = None if self._step is None else self._step.last("infer")
+        if infer is not None and infer.ended is not None:
+            self._note_wait(self._idle_since, infer.began)
+            self._note_wait(infer.ended, started)
+        with begin(self._step, "postprocess"):
+            result: Result = task_of(manifest).read(outputs, self._params, self._placed)
+            experts = read_experts(outputs, manifest)
+            compute = compute_cost(experts, manifest)
         done = perf_counter()
         timings = Timings(
             decode_s=image.decode_s,
@@ -99,3 +120,7 @@ class Attempt:
             total_s=done - image.begun,
         )
         return Finished(self._placed.source_hw, image.notes, result, experts, compute, timings)
+
+    def _note_wait(self, began: float, ended: float) -> None:
+        if self._step is not None and ended - began > _SHORT_S:
+            self._step.add("queue", began, ended)

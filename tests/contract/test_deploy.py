@@ -166,7 +166,8 @@ def gateway_environments():
 
 
 def test_every_setting_that_the_stack_gives_the_gateway_exists_and_is_accepted(monkeypatch):
-    known = {*environment_names(), "HOST", "PORT"}
+    of_tracing = set(re.findall(r"\bOTEL_[A-Z_]+", (ROOT / "service" / "README.md").read_text()))
+    known = {*environment_names(), *of_tracing, "HOST", "PORT"}
     for service in gateway_environments():
         assert set(service["environment"]) <= known
         for name, value in service["environment"].items():

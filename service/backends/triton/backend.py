@@ -19,6 +19,7 @@ from service.backends.triton.memory import ImageSlots, SharedImages
 from service.backends.triton.status import RegionForgotten
 from service.errors import BackendFailed, BackendUnavailable
 from service.request import RequestContext
+from service.timeline import begin
 from service.types import RawOutputs
 
 T = TypeVar("T")
@@ -57,7 +58,8 @@ class TritonBackend:
         """
         inputs = await self._threads.run(context, job.prepare)
         began = perf_counter()
-        outputs = await self._infer(inputs, context)
+        with begin(context.step, "infer") as step:
+            outputs = await self._infer(inputs, context.inside(step))
         infer_s = perf_counter() - began
         return await self._threads.run(context, lambda: job.finish(outputs, infer_s))
 

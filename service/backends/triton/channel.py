@@ -12,9 +12,11 @@ from service.backends.triton.status import to_error
 from service.errors import BackendUnavailable, DeadlineExceeded, ServiceError, SettingsInvalid
 from service.request import RequestContext
 from service.settings import TritonSettings
+from service.timeline import Fact, Step, begin
 
 T = TypeVar("T")
 
+_SERVICE, _METHOD = "inference.GRPCInferenceService", "ModelInfer"  # of the protocol that Triton serves
 _LATE_S = 0.05  # a queue timeout this close to the deadline counts as a passed deadline
 _FAIR_SHARE = 0.5  # a timeout is the fault of the server only if it had at least this share of the time
 _MS = 1000
@@ -50,6 +52,14 @@ class TritonChannel:
             SettingsInvalid: a TLS file cannot be read.
         """
         self.url = settings.url
+        host, _, port = settings.url.rpartition(":")
+        self._facts: Mapping[str, Fact] = {
+            "rpc.system": "grpc",
+            "rpc.service": _SERVICE,
+            "rpc.method": _METHOD,
+            "server.address": host,
+            "server.port": int(port),
+        }
         try:
             self._client = aio.InferenceServerClient(
                 settings.url,
@@ -111,28 +121,30 @@ class TritonChannel:
     ) -> aio.InferResult:
         """Run a version of a model; cancelling the asyncio task cancels the call on the server as well."""
         left_s = context.left_s()
-        headers = {"x-request-id": context.request_id} if context.request_id else {}
-        if context.traceparent is not None:
-            headers["traceparent"] = context.traceparent
-        try:
-            return await self._client.infer(
-                model,
-                inputs,
-                model_version=version,
-                outputs=outputs,
-                request_id=context.request_id,
-                timeout=max(1, round(left_s * 1e6)),  # microseconds; the server's queue drops late requests
-                client_timeout=left_s,
-                headers=headers,
-            )
-        except InferenceServerException as error:
-            raise to_error(
-                error.status() or "",
-                error.message() or "",
-                allowed_s=context.allowed_s,
-                own_limit=context.own_limit and left_s >= _FAIR_SHARE * context.allowed_s,
-                late=perf_counter() > context.deadline - _LATE_S,
-            ) from error
+        with begin(context.step, f"{_SERVICE}/{_METHOD}", self._facts) as step:
+            try:
+                return await self._client.infer(
+                    model,
+                    inputs,
+                    model_version=version,
+                    outputs=outputs,
+                    request_id=context.request_id,
+                    timeout=max(
+                        1, round(left_s * 1e6)
+                    ),  # microseconds; the server's queue drops late requests
+                    client_timeout=left_s,
+                    headers=_headers(context, step),
+                )
+            except InferenceServerException as error:
+                if step is not None:
+                    step.facts["rpc.grpc.status"] = (error.status() or "").removeprefix("StatusCode.")
+                raise to_error(
+                    error.status() or "",
+                    error.message() or "",
+                    allowed_s=context.allowed_s,
+                    own_limit=context.own_limit and left_s >= _FAIR_SHARE * context.allowed_s,
+                    late=perf_counter() > context.deadline - _LATE_S,
+                ) from error
 
     async def register_memory(self, name: str, key: str, total_bytes: int, timeout_s: float) -> None:
         """Register a shared memory region with the server; do nothing if it is already registered.
@@ -171,3 +183,14 @@ class TritonChannel:
         if isinstance(ours, DeadlineExceeded):  # the limit of this call, not of a request
             return BackendUnavailable(f"triton at {self.url} did not answer within {timeout_s:g} s")
         return ours
+
+
+def _headers(context: RequestContext, step: Step | None) -> dict[str, str]:
+    """Return the headers of a call; `step` is the call in the trace of the request, if it is traced."""
+    headers = {"x-request-id": context.request_id} if context.request_id else {}
+    if context.traceparent is not None:
+        trace = context.traceparent
+        headers["traceparent"] = trace if step is None else step.call(trace)
+        if context.tracestate is not None:
+            headers["tracestate"] = context.tracestate
+    return headers

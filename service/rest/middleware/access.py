@@ -11,6 +11,7 @@ from service.errors import ACCESS_ERRORS, ServiceError, Unauthorized
 from service.metrics import Metrics
 from service.rest.middleware.ports import port_of
 from service.rest.middleware.refusal import Refusal
+from service.timeline import note_error
 
 _NO_ROOM = {429, 503}
 
@@ -73,6 +74,7 @@ class AccessCheck:
     async def _refuse(self, error: ServiceError, scope: Scope, send: Send) -> None:
         refusal = self._refusals[type(error)]
         self._metrics.rejected(refusal.slug)
+        note_error(scope["state"], error)
         scope["state"].setdefault("key", getattr(error, "key", None))
         facts = _facts(scope, rule_of(scope["path"])[0], refusal.status)
         why: str = getattr(error, "why", "")

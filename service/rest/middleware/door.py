@@ -21,6 +21,7 @@ from service.request import DetectParams, Priority
 from service.rest.length import announced_bytes
 from service.rest.middleware.refusal import REFUSALS, RawHeaders, Refusal
 from service.serving.detect import DetectService
+from service.timeline import note_error
 
 _DETECT_PATHS = {"/detect", "/v1/detect", "/detect/batch", "/v1/detect/batch"}
 IMAGE_PATHS = {*_DETECT_PATHS, "/preview"}
@@ -51,6 +52,7 @@ class Door:
             try:
                 admitted.enter_context(self.admit(scope["path"], scope["query_string"], announced))
             except Overloaded as error:
+                note_error(scope["state"], error)
                 headers, body = self.refuse(error, scope["state"]["request_id"])
                 await send({"type": "http.response.start", "status": TOO_MANY, "headers": headers})
                 await send({"type": "http.response.body", "body": body})

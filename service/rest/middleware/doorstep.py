@@ -13,6 +13,7 @@ from service.errors import Forbidden, Overloaded, Unauthorized
 from service.rest.middleware.door import IMAGE_PATHS, TOO_MANY, Door, Patience
 from service.rest.middleware.recorder import RequestRecorder, request_id_of
 from service.rest.middleware.refusal import RawHeaders
+from service.timeline import Answer
 
 _PATHS = {path.encode(): path for path in IMAGE_PATHS}
 # The body may never come (expect) or end (transfer-encoding), or the answer needs CORS headers (origin).
@@ -78,6 +79,9 @@ class Doorstep:
             key = None if caller is None else caller.key
         request_id = request_id_of(sent)
         headers, body = self._door.refuse(error, request_id)
-        self._recorder.begin()
-        self._recorder.record(path, TOO_MANY, request_id, started, key)
-        return [*headers, *self._recorder.headers_besides([], request_id)], body
+        trace = self._recorder.begin(path, "POST", sent)
+        if trace is not None:
+            trace.error = error
+        answer = Answer("POST", path, TOO_MANY, request_id)
+        self._recorder.record(answer, started, key=key, trace=trace)
+        return [*headers, *self._recorder.headers_besides([], request_id, trace)], body

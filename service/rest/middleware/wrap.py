@@ -18,9 +18,11 @@ from service.rest.middleware.ports import Ports
 from service.rest.middleware.recorder import RequestRecorder
 from service.rest.middleware.security import SecurityHeaders
 from service.serving.detect import DetectService
+from service.timeline import Tracer
 
 DROP_S, SILENT_S = 30.0, 5.0  # as nginx's lingering_time and lingering_timeout
 _DROP_BYTES = 1_000_000_000
+OPEN_HEADERS = ("Content-Encoding", "X-Request-Id", "traceparent", "tracestate")
 KEY_HEADERS = ("Authorization", "X-Api-Key")
 SMALL = 1_000_000  # after an early answer, the connection is kept only if the body has at most so many bytes
 
@@ -32,6 +34,8 @@ def wrap(
     paths: Collection[str],
     security: SecurityHeaders,
     not_found: Callable[[Request], Response],
+    *,
+    tracer: Tracer | None = None,
 ) -> tuple[ASGIApp, Doorstep]:
     """Return `app` wrapped in all middleware, and the doorstep for the server; CORS only if it is configured.
 
@@ -42,6 +46,7 @@ def wrap(
         paths: the app's paths, which are labels in the metrics; all other paths share the label "other".
         security: headers that every answer gets.
         not_found: makes the answer for a path that does not exist.
+        tracer: makes spans of the requests; None if tracing is off.
     """
     door, origins = Door(app, service), service.settings.cors_origins
     two_ports = service.settings.admin_port is not None
@@ -53,11 +58,11 @@ def wrap(
             app,
             allow_origins=origins,
             allow_methods=("GET", "HEAD", "POST"),
-            allow_headers=("Content-Encoding", "X-Request-Id", "traceparent", *(KEY_HEADERS * gate.is_on)),
+            allow_headers=(*OPEN_HEADERS, *(KEY_HEADERS * gate.is_on)),
             allow_private_network="*" not in origins,
-            expose_headers=("X-Request-Id", "Retry-After"),
+            expose_headers=("X-Request-Id", "Retry-After", *(("traceparent",) * (tracer is not None))),
         )
-    recorder = RequestRecorder(app, service.metrics, paths, security)
+    recorder = RequestRecorder(app, service.metrics, paths, security, tracer)
     patience = Patience(UnreadBody(HeadAsGet(recorder)))
     return patience, Doorstep(door, gate, recorder, patience, SMALL)
 

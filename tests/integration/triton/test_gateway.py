@@ -55,11 +55,19 @@ def write_version(repository, version="1", **changes):
 
 @contextmanager
 def gateway_to(
-    server, *, backends=("triton",), repository="/nowhere", ready=True, probe_interval_s=0.2, **triton
+    server,
+    *,
+    backends=("triton",),
+    repository="/nowhere",
+    ready=True,
+    probe_interval_s=0.2,
+    tracing=False,
+    **triton,
 ):
     settings = {"url": server.grpc_url, "refresh_s": 0.3, **triton}
     breaker = {"probe_interval_s": probe_interval_s, "probe_timeout_s": 1.0}
-    with serve(backends=backends, repository=repository, triton=settings, breaker=breaker) as gateway:
+    others = {"triton": settings, "breaker": breaker, "tracing": tracing}
+    with serve(backends=backends, repository=repository, **others) as gateway:
         if ready:
             assert wait_until_ready(gateway).status_code == 200
             wait_for(lambda: gateway.detect(RED, backend=backends[0]).status_code == 200)
@@ -229,21 +237,25 @@ def test_the_request_id_and_the_trace_reach_the_server(repository):
     config.write_text(text.replace('"model.xml"', '"model.py"'))
     (repository / MODEL / "1" / "model.py").write_text(RECORDER)
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    headers_to_models = "--grpc-header-forward-pattern=(x-request-id|traceparent)"
+    headers_to_models = "--grpc-header-forward-pattern=(x-request-id|traceparent|tracestate)"
     with start_triton(repository, load=[MODEL], extra=[headers_to_models]) as server:
         with gateway_to(server, repository=repository) as gateway:
             answers = [
                 gateway.client.post("/detect", content=RED, headers=headers)
-                for headers in ({"traceparent": trace}, {"traceparent": "00-nonsense"}, {})
+                for headers in (
+                    {"traceparent": trace, "tracestate": "vendor=1"},
+                    {"traceparent": "00-nonsense", "tracestate": "vendor=1"},
+                    {},
+                )
             ]
             record = repository / MODEL / "seen.jsonl"
             wait_for(lambda: "sparsight-probe" in record.read_text())
         seen = dict(map(json.loads, record.read_text().splitlines()))
     ids = [answer.json()["id"] for answer in answers]
     assert [answer.headers["x-request-id"] for answer in answers] == ids
-    assert seen[ids[0]]["traceparent"] == trace
+    assert (seen[ids[0]]["traceparent"], seen[ids[0]]["tracestate"]) == (trace, "vendor=1")
     assert [seen[one]["x-request-id"] for one in ids] == ids
-    assert not [one for one in ids[1:] if "traceparent" in seen[one]]
+    assert not [one for one in ids[1:] if {"traceparent", "tracestate"} & {*seen[one]}]
     assert "sparsight-golden" in seen
 
 

@@ -1,6 +1,7 @@
 """Each log line holds one event, in a format that programs can read."""
 
 import ast
+import contextvars
 import fcntl
 import json
 import logging
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from service.logs import line_formatter
+from service.logs import bind_request, line_formatter
+from service.timeline import Trace
 
 ROOT = Path(__file__).parents[3]
 
@@ -35,6 +37,30 @@ def text(*arguments, **facts):
 def test_a_line_is_the_event_and_then_its_fields():
     line = text("model_loaded", model="starter", version="1", seconds=0.9)
     assert line == "INFO model_loaded model=starter version=1 seconds=0.9 logger=service.serving"
+
+
+def test_lines_inside_a_request_have_its_id_and_its_trace():
+    trace = Trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None, None)
+
+    def in_request(bound):
+        bind_request("r1", bound)
+        return json.loads(line_formatter("json").format(record("breaker_opened", why="gone")))
+
+    ids = {"id": "r1", "trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331"}
+    line = contextvars.copy_context().run(in_request, trace)
+    assert {name: line.get(name) for name in (*ids, "why")} == {**ids, "why": "gone"}
+    untraced = contextvars.copy_context().run(in_request, None)
+    assert (untraced["id"], "trace_id" in untraced) == ("r1", False)
+    assert "id" not in json.loads(line_formatter("json").format(record("ready")))
+
+
+def test_a_line_that_names_an_id_itself_keeps_it():
+    def in_request():
+        bind_request("r1", None)
+        return text("request_answered", id="own")
+
+    line = contextvars.copy_context().run(in_request)
+    assert line == "INFO request_answered id=own logger=service.serving"
 
 
 def test_a_line_begins_with_its_time_in_utc():

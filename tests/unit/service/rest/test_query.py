@@ -83,3 +83,29 @@ def outcome(read):
     if isinstance(read, DetectQuery):
         return read.model_dump(), read.model_fields_set
     return [(one["type"], one["loc"][-1], one["input"], one["msg"]) for one in read.errors()]
+
+
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("sent", "parent", "state"),
+    [
+        ([(b"traceparent", TRACE)], TRACE, None),
+        ([(b"traceparent", TRACE), (b"tracestate", b"a=1"), (b"tracestate", b"b=2")], TRACE, b"a=1,b=2"),
+        ([(b"traceparent", TRACE), (b"tracestate", b"a=" + b"1" * 510)], TRACE, b"a=" + b"1" * 510),
+        ([(b"traceparent", TRACE), (b"tracestate", b"a=" + b"1" * 511)], TRACE, None),
+        ([(b"traceparent", TRACE), (b"tracestate", b"a=\xff")], TRACE, None),
+        ([(b"traceparent", TRACE), (b"tracestate", b"")], TRACE, None),
+        ([(b"traceparent", TRACE + b"-")], None, None),
+        ([(b"traceparent", TRACE.upper())], None, None),
+        ([(b"tracestate", b"a=1")], None, None),
+        ([], None, None),
+    ],
+)
+def test_without_tracing_usable_trace_headers_are_kept_for_other_servers(sent, parent, state):
+    scope = {"type": "http", "query_string": b"", "headers": sent, "state": {"request_id": "id"}}
+    context = DetectQuery().context(Request(scope), 1.0)
+    texts = [None if one is None else one.decode() for one in (parent, state)]
+    assert [context.traceparent, context.tracestate] == texts
+    assert context.step is None
