@@ -12,12 +12,14 @@ from prometheus_client import CollectorRegistry
 
 from service import __version__
 from service.access.gate import Gate
+from service.audits.auditor import Auditor
 from service.errors import BACKEND_ERRORS, ServiceError, slug_of
 from service.expert_metrics import ExpertMetrics
 from service.metrics import Metrics
 from service.observe.metrics import MetricsObserver
 from service.observe.protocol import Observer
 from service.pipeline.decode import silence_decoders
+from service.rest.audits import router as audits_router
 from service.rest.handlers import add_problem_handlers, not_found
 from service.rest.heads import HeadAnswers
 from service.rest.images import router as images_router
@@ -63,7 +65,8 @@ def create_app(
     """
     registry = registry or CollectorRegistry()
     metrics, experts = Metrics(registry), ExpertMetrics(registry)
-    service = DetectService(settings, metrics, observers(metrics, experts))
+    auditor = Auditor(settings, experts)
+    service = DetectService(settings, metrics, observers(metrics, experts, auditor))
     gate = Gate(settings, metrics)
     metrics.declare_reasons(slug_of(error) for error in STATUS)
     for name in settings.backends:
@@ -73,6 +76,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         silence_decoders()
         tasks = [asyncio.create_task(_keep_models(service, on_loaded)), asyncio.create_task(gate.watch())]
+        tasks.append(asyncio.create_task(auditor.run(service.models)))
         yield
         await service.close()
         for task in tasks:
@@ -90,9 +94,9 @@ def create_app(
         # Off, since a redirect repeats the Host header, whose value is whatever the caller wrote.
         redirect_slashes=False,
     )
-    app.state.service, app.state.gate = service, gate
+    app.state.service, app.state.gate, app.state.auditor = service, gate, auditor
     app.state.fetcher = _fetcher(settings, metrics)
-    routers = (detect_router, router, images_router, page_router, docs_router)
+    routers = (detect_router, router, images_router, audits_router, page_router, docs_router)
     for included in routers:
         app.include_router(included)
     add_problem_handlers(app)
@@ -107,9 +111,9 @@ def create_app(
     return app
 
 
-def observers(metrics: Metrics, experts: ExpertMetrics) -> tuple[Observer, ...]:
+def observers(metrics: Metrics, experts: ExpertMetrics, auditor: Auditor) -> tuple[Observer, ...]:
     """Return the observers that the service notifies about every image."""
-    return (MetricsObserver(metrics),)
+    return MetricsObserver(metrics), *((auditor,) if auditor.share > 0 else ())
 
 
 def _fetcher(settings: Settings, metrics: Metrics) -> object | None:

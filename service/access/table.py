@@ -43,6 +43,8 @@ RULES: Mapping[str, Rule] = {
     "/models": _DETECT,
     "/models/{name}/example": _DETECT,
     "/models/reload": _ADMIN,
+    "/audits": _ADMIN,
+    "/audits/release": _ADMIN,
     "/metrics": _METRICS,
     # For the probes of an orchestrator, which have no key; without one, /readyz gives no reasons.
     "/healthz": _PROBE,

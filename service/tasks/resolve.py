@@ -21,6 +21,7 @@ def resolve(params: DetectParams, manifest: Manifest) -> ResolvedParams:
         agnostic_nms=bool(params.agnostic_nms),
         controls=_controls(params, manifest),
         masks=params.masks or "rle",
+        bits=params.bits,
     )
 
 
