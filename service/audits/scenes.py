@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 _CELLS = 8
 _COUNT = 500  # scenes that are remembered; the oldest are forgotten
-_NEAREST = 2.0  # grey levels: mean difference below which two images show one scene
+_NEAREST = 4.0  # grey levels; a smaller mean difference is one scene. Photographs differ by 6 or more
 
 
 class Scenes:
