@@ -1,7 +1,7 @@
 """Builds artifacts with a fault that their golden samples do not show, and images on which it shows.
 
 The golden image is red, so it does not use the expert for blue images. In the faulty artifact, this expert's
-weight is three tenths of the right one: blue objects score too little to be reported.
+weight is a fifth of the right one: blue objects score too little to be reported.
 """
 
 from pathlib import Path
@@ -13,12 +13,12 @@ import pytest
 import tests.builders
 from tests.builders import CANVAS, BuiltArtifact, build_artifact, image_bytes
 
-BLUE_FACTOR = 0.3
+BLUE_FACTOR = 0.2
 COLOURS = {"red": (230, 60, 30), "green": (30, 200, 30), "blue": (30, 40, 230)}
 
 
 def build_faulty(repository: Path, **artifact: Any) -> BuiltArtifact:
-    """Write the tiny detector with a wrong expert for blue images; the arguments are those of build_artifact."""
+    """Write the tiny detector with a wrong expert for blue images; for the arguments, see build_artifact."""
     red, green, _, second_red = tests.builders.BOX_FACTORS
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tests.builders, "BOX_FACTORS", (red, green, BLUE_FACTOR, second_red))

@@ -35,9 +35,7 @@ def test_a_sound_backend_raises_no_alarm_in_ten_thousand_images(rate):
 
 
 def test_a_backend_at_the_allowed_share_raises_no_alarm_in_ten_thousand_images():
-    alarms = [
-        images_until_alarm(trial(ALLOWED, ALLOWED), 10_000, random.Random(seed)) for seed in range(10)
-    ]
+    alarms = [images_until_alarm(trial(ALLOWED, ALLOWED), 10_000, random.Random(seed)) for seed in range(10)]
     assert alarms.count(None) >= 9  # in a million images, one alarm is expected at most
 
 

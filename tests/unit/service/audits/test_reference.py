@@ -78,7 +78,10 @@ def test_the_most_exact_export_comes_before_another_engine(tmp_path):
 def test_another_model_is_no_reference(tmp_path, change):
     built = build_artifact(tmp_path)
     other = build_artifact(tmp_path, version="2")
-    changed = {name: other.manifest[name] | value if isinstance(value, dict) else value for name, value in change.items()}
+    changed = {
+        name: other.manifest[name] | value if isinstance(value, dict) else value
+        for name, value in change.items()
+    }
     write_manifest(other.folder, other.manifest | changed)
     assert candidates(tmp_path, served(built)) == [("openvino", "openvino", "1")]
 
