@@ -158,7 +158,13 @@ class AuditSettings(BaseModel, extra="forbid", frozen=True):
     """The settings of audits: a share of the answers is compared with those of a reference."""
 
     share: Annotated[
-        float, Field(ge=0, le=1, description="Share of the answers that are audited, 0 to 1; 0: none.")
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Share of the answers that are audited, 0 to 1; fewer if the reference is slower than"
+            " the backend. 0: none.",
+        ),
     ] = 0.0
     reference: Annotated[
         Literal["openvino", "onnx"] | None,
@@ -322,7 +328,7 @@ class Settings(BaseSettings):
         Annotated[SecretStr, Field(min_length=16)] | None,
         BeforeValidator(lambda value: value or None),  # a variable that is set to "" counts as unset
         Field(
-            description="Secret for POST /models/reload and /audits, at least 16 characters; if unset, both are off.",
+            description="Secret for POST /models/reload and audits, at least 16 characters; off if unset.",
         ),
     ] = None
     log_format: Annotated[

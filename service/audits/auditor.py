@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import get_args
 
 from service.audits.limits import Limits
+from service.audits.pace import Pace
 from service.audits.record import Record
 from service.audits.reference import NoReferenceError, Reference, References
 from service.audits.replay import Replay
@@ -52,6 +53,7 @@ class Auditor:
         self._waiting = Waiting()
         self._references = References(settings)
         self._records: dict[tuple[str, str, str], Record] = {}  # by model, backend and sha256
+        self._paces: dict[str, Pace] = {}  # by model
         self._models: Models | None = None  # set while `run` runs
 
     @property
@@ -65,7 +67,9 @@ class Auditor:
 
     def answered(self, image: Answered) -> None:
         """Keep a share of the images for their audit; drop an image if several wait already."""
-        if not self._chance() < self.share:
+        pace = self._pace_of(image.version)
+        pace.answered(image.timings)
+        if not self._chance() < pace.chance(self.share):
             return
         if not self._waiting.put(image):
             self._count(self._record(image.version), "skipped", "too many images wait for their audit")
@@ -99,39 +103,41 @@ class Auditor:
 
         Raises:
             UnknownModel: there is no model of this name.
-            InvalidParameter: the backend is not in quarantine.
+            InvalidParameter: no audits disagree with the backend.
         """
         assert self._models is not None, "the routes exist only while the models are served"
-        if not self._models.release(model, backend):
+        keys = [key for key in self._records if key[:2] == (model, backend)]
+        if not self._models.release(model, backend) and not any(self._records[key].decided for key in keys):
             raise InvalidParameter(
                 "backend", f"model {model!r} is not in quarantine on {backend!r}; GET /audits lists what is"
             )
-        for key in [key for key in self._records if key[:2] == (model, backend)]:
+        for key in keys:
             del self._records[key]
         log.warning("backend_released", extra={"model": model, "backend": backend})
         self._follow()
 
     async def _audit(self, image: Answered, models: Models) -> None:
         version = image.version
-        record, manifest = self._record(version), version.manifest
-        if record.decided or not self._is_served(version, models):
-            self._count(record, "skipped", "the version is no longer served, or the decision is made")
+        if not self._is_served(version, models):
+            self._count(self._record(version), "skipped", "the version is no longer served")
             return
-        preferred = next(
-            (route.current for route in models.routes(manifest.name).values() if route.current), version
-        )
+        routes = models.routes(version.manifest.name).values()
+        preferred = next((route.current for route in routes if route.current is not None), version)
         try:
             reference = await self._references.of(preferred)
         except NoReferenceError as error:
-            self._count(record, "skipped", str(error))
+            self._count(self._record(version), "skipped", str(error))
             return
         if reference.candidate.is_served_by(version) and not reference.is_copy:
             return  # the answer is the reference's own
-        if why := reference.why_not(version, dict(image.params.controls)):
+        record = self._record(version)
+        if record.decided:
+            self._count(record, "skipped", "the decision is made: the backend disagrees")
+        elif why := reference.why_not(version, dict(image.params.controls)):
             self._count(record, "skipped", why)
-            return
-        await self._until_free(version, models)
-        await self._replay(image, record, reference, models)
+        else:
+            await self._until_free(version, models)
+            await self._replay(image, record, reference, models)
 
     async def _replay(self, image: Answered, record: Record, reference: Reference, models: Models) -> None:
         manifest, settings = reference.candidate.manifest, self._settings
@@ -149,6 +155,7 @@ class Auditor:
         if not self._is_served(image.version, models):
             self._count(record, "skipped", "the version is no longer served")
             return
+        self._pace_of(image.version).audited(replayed.duration_s)
         outcome = record.add(replayed, image.context.request_id)
         self._count(record, outcome, record.why)
         assert record.trial is not None, "begin() sets it"
@@ -202,6 +209,9 @@ class Auditor:
         if key not in self._records:
             self._records[key] = Record(version)
         return self._records[key]
+
+    def _pace_of(self, version: ServedVersion) -> Pace:
+        return self._paces.setdefault(version.manifest.name, Pace())
 
     def _count(self, record: Record, outcome: AuditOutcome, why: str) -> None:
         record.outcomes[outcome] += 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class Replayed:
     verdict: Verdict | None  # None: the reference's answer has NaN, so it proves nothing
     chosen: tuple[ExpertId, ...]  # by the reference
     sketch: NDArray[np.float32]  # of the image; see service.audits.scenes
+    duration_s: float  # of the whole audit
 
 
 class Replay:
@@ -50,6 +52,7 @@ class Replay:
 
     def prepare(self) -> Mapping[str, NDArray[Any]]:
         """Decode and preprocess the image, and return the reference's inputs."""
+        self._began = perf_counter()
         inputs = self._attempt.prepare()
         self._sketch = sketch_of(inputs[self._images])
         return inputs
@@ -59,8 +62,9 @@ class Replay:
         found, answered = self._attempt.finish(outputs, infer_s), self._answered
         want = Compared(found.result, found.experts)
         chosen = tuple((layer.layer, expert) for layer in found.experts for expert in layer.active)
-        if not is_finite(want):
-            return Replayed(None, chosen, self._sketch)
-        image = Image(answered.version.manifest, answered.params, answered.image_hw)
-        got = Compared(answered.result, answered.experts)
-        return Replayed(compare(got, want, image, self._limits), chosen, self._sketch)
+        verdict = None
+        if is_finite(want):
+            image = Image(answered.version.manifest, answered.params, answered.image_hw)
+            got = Compared(answered.result, answered.experts)
+            verdict = compare(got, want, image, self._limits)
+        return Replayed(verdict, chosen, self._sketch, perf_counter() - self._began)

@@ -450,6 +450,8 @@ def test_with_quarantine_off_a_disagreement_is_only_reported(faulty, caplog):
             answered = await audited.service.detect(RED, DetectParams(), RequestContext.within(20))
             assert answered.version.manifest.version == "2"
             assert audited.value("sparsight_backend_quarantined", model="tiny", backend="openvino") == 0
+            audited.auditor.release("tiny", "openvino")
+            assert audited.auditor.records == []
 
     asyncio.run(go())
     assert [one.message for one in caplog.records].count("backend_disagrees") == 1
@@ -527,4 +529,4 @@ def test_the_reference_s_own_answers_are_not_audited(faulty):
             await asyncio.sleep(0.2)
             return [record.outcomes.total() for record in audited.auditor.records]
 
-    assert asyncio.run(go()) == [1, 0]
+    assert asyncio.run(go()) == [1]
