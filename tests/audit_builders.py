@@ -30,11 +30,11 @@ BLUE_FACTOR = 0.2
 COLOURS = {"red": (230, 60, 30), "green": (30, 200, 30), "blue": (30, 40, 230)}
 
 
-def build_faulty(repository: Path, **artifact: Any) -> BuiltArtifact:
-    """Write the tiny detector with a wrong expert for blue images; for the arguments, see build_artifact."""
+def build_faulty(repository: Path, factor: float = BLUE_FACTOR, **artifact: Any) -> BuiltArtifact:
+    """Write the tiny detector with a wrong expert for blue images; further arguments: build_artifact."""
     red, green, _, second_red = tests.builders.BOX_FACTORS
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tests.builders, "BOX_FACTORS", (red, green, BLUE_FACTOR, second_red))
+        patch.setattr(tests.builders, "BOX_FACTORS", (red, green, factor, second_red))
         return build_artifact(repository, **artifact)
 
 

@@ -21,6 +21,7 @@ from service.serving.open import open_models
 from service.settings import Settings
 from tests.audit_builders import build_faulty, scene
 from tests.builders import build_artifact, build_classifier, golden_image, image_bytes
+from tests.unit.service.traffic.route_builders import make_route
 
 RED = image_bytes(golden_image())
 OUTCOMES = ("agrees", "disagrees", "failed", "skipped")
@@ -160,8 +161,6 @@ def test_after_the_quarantine_the_other_backend_serves(faulty, monkeypatch):
         async with auditing(faulty) as audited:
             routes = dict(audited.service.models.routes("tiny"))
             other = replace(routes["openvino"].current, backend_name="triton")
-            from tests.unit.service.traffic.route_builders import make_route
-
             routes["triton"] = make_route(other.manifest, backend=other.backend)
             monkeypatch.setattr(audited.service.models, "routes", lambda name: routes)
             await quarantine(audited)
@@ -500,14 +499,14 @@ def test_an_answer_with_other_parameters_is_audited_with_the_same_ones(sound):
 
 
 def test_a_file_with_16_bits_is_decoded_for_the_audit_as_for_the_answer(sound):
-    pixels = np.full((64, 64), 3000, np.uint16)  # 12 bits; read as 16 bits, it would be nearly black
+    pixels = np.full((64, 64), 3000, np.uint16)  # bright as 12 bits, which its values show; dark as 16 bits
     pixels[:32, :32] = 4000
     data = image_bytes(pixels)
 
     async def go():
         async with auditing(sound) as audited:
-            answered = await audited.ask(data, bits=12, values={"conf": 0.01})
-            assert answered.params.bits == 12
+            answered = await audited.ask(data, bits=16, values={"conf": 0.01})
+            assert answered.params.bits == 16
             assert audited.outcomes == {"agrees": 1}
 
     asyncio.run(go())
@@ -530,3 +529,25 @@ def test_the_reference_s_own_answers_are_not_audited(faulty):
             return [record.outcomes.total() for record in audited.auditor.records]
 
     assert asyncio.run(go()) == [1]
+
+
+def test_images_that_wait_for_a_backend_in_quarantine_move_to_the_other_backend(sound, monkeypatch):
+    async def go():
+        async with auditing(sound, share=0.0) as audited:
+            models = audited.service.models
+            routes = dict(models.routes("tiny"))
+            version = routes["openvino"].current
+            routes["triton"] = make_route(version.manifest, backend=version.backend)
+            monkeypatch.setattr(models, "routes", lambda name: routes)
+            routes["openvino"].turns._free, free = 0, routes["openvino"].turns._free
+            waiting = asyncio.create_task(
+                audited.service._answer(RED, DetectParams(), RequestContext.within(5))
+            )
+            while not routes["openvino"].turns.waiting:
+                await asyncio.sleep(0.01)
+            models.quarantine("tiny", "openvino", version.sha256, "it is in quarantine")
+            answered = await waiting
+            routes["openvino"].turns._free = free
+            return answered.version.backend_name, answered.reason
+
+    assert asyncio.run(go()) == ("triton", "it is in quarantine")
