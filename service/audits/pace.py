@@ -25,7 +25,7 @@ class Pace:
         """Return the probability with which an image is audited.
 
         If an audit takes longer than an answer, it is less than `share`, so that audits take at most `share`
-        of the time of the answers. With a share of 1, it is 1: every image is audited.
+        of the time of the answers. With a share of 1, it is 1, whatever the audits cost.
         """
         if share >= 1 or self._audit_s <= self._answer_s or self._answer_s <= 0:
             return share
