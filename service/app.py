@@ -13,10 +13,9 @@ from prometheus_client import CollectorRegistry
 from service import __version__
 from service.access.gate import Gate
 from service.errors import BACKEND_ERRORS, ServiceError, slug_of
-from service.expert_metrics import ExpertMetrics
 from service.metrics import Metrics
-from service.observe.metrics import MetricsObserver
 from service.pipeline.decode import silence_decoders
+from service.rest.audits import router as audits_router
 from service.rest.handlers import add_problem_handlers, not_found
 from service.rest.heads import HeadAnswers
 from service.rest.images import router as images_router
@@ -27,17 +26,17 @@ from service.rest.problems import STATUS
 from service.rest.routes import detect_router, router
 from service.rest.routing import router as routing_router
 from service.rest.secured import describe_keys
-from service.routing.monitor import RoutingMonitor
 from service.serving.detect import DetectService
 from service.serving.models import Models
 from service.serving.open import open_models
 from service.settings import Settings
-from service.tracing.observer import TracingObserver
-from service.tracing.start import start_tracing
 from service.ui.docs import router as docs_router
 from service.ui.page import router as page_router
+from service.watchers import Watchers
 
 log = logging.getLogger(__name__)
+
+_ROUTERS = (detect_router, router, routing_router, audits_router, images_router, page_router, docs_router)
 
 Outcome = Models | ServiceError
 """The result of loading: the models, or the error that stopped loading."""
@@ -64,11 +63,9 @@ def create_app(
         on_loaded: a function that the service calls once, in the event loop: with the models after they are
             loaded, or with the error because of which they cannot be loaded.
     """
-    registry = registry or CollectorRegistry()
-    metrics, experts, tracer = Metrics(registry), ExpertMetrics(registry), start_tracing(settings)
-    monitor = RoutingMonitor(settings.repository, experts)
-    traced = () if tracer is None else (TracingObserver(),)
-    service = DetectService(settings, metrics, (MetricsObserver(metrics), monitor, *traced), monitor.verdict)
+    watchers = Watchers.of(settings, registry or CollectorRegistry())
+    metrics = watchers.metrics
+    service = DetectService(settings, metrics, watchers.observers, watchers.routing.verdict)
     gate = Gate(settings, metrics)
     metrics.declare_reasons(slug_of(error) for error in STATUS)
     for name in settings.backends:
@@ -78,14 +75,14 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         silence_decoders()
         tasks = [asyncio.create_task(_keep_models(service, on_loaded)), asyncio.create_task(gate.watch())]
+        tasks.append(asyncio.create_task(watchers.auditor.run(service.models)))
         yield
         await service.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         gate.audit.close()
-        if tracer is not None:
-            await asyncio.to_thread(tracer.close)
+        await watchers.close()
 
     app = (FastAPI if settings.admin_port is None else _OnePort)(
         title="Sparsight",
@@ -97,19 +94,19 @@ def create_app(
         # Off, since a redirect repeats the Host header, whose value is whatever the caller wrote.
         redirect_slashes=False,
     )
-    app.state.service, app.state.gate, app.state.routing = service, gate, monitor
+    app.state.service, app.state.gate = service, gate
+    app.state.routing, app.state.auditor = watchers.routing, watchers.auditor
     app.state.fetcher = _fetcher(settings, metrics)
-    routers = (detect_router, router, routing_router, images_router, page_router, docs_router)
-    for included in routers:
+    for included in _ROUTERS:
         app.include_router(included)
     add_problem_handlers(app)
     app.openapi = describe_keys(app)  # type: ignore[method-assign]
-    routes = chain(app.routes, *(included.routes for included in routers))
+    routes = chain(app.routes, *(included.routes for included in _ROUTERS))
     paths = {path for route in routes if (path := getattr(route, "path", None))}
     # Around the whole stack, so that answers to defects also get an id and CORS headers.
     security = SecurityHeaders(settings)
     stack = app.build_middleware_stack()
-    wrapped = wrap(stack, service, gate, paths, security, not_found, tracer=tracer)
+    wrapped = wrap(stack, service, gate, paths, security, not_found, tracer=watchers.tracer)
     app.middleware_stack, app.state.doorstep = wrapped
     app.state.head_answers = HeadAnswers(metrics, security)
     return app

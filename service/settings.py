@@ -154,6 +154,31 @@ class BrownoutSettings(BaseModel, extra="forbid", frozen=True):
         return self.min_top_k is not None or self.max_weight_threshold is not None
 
 
+class AuditSettings(BaseModel, extra="forbid", frozen=True):
+    """The settings of audits: a share of the answers is compared with those of a reference."""
+
+    share: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Share of the answers that are audited, 0 to 1; fewer if the reference is slower than"
+            " the backend. 0: none.",
+        ),
+    ] = 0.0
+    reference: Annotated[
+        Literal["openvino", "onnx"] | None,
+        Field(
+            description="Engine that runs the reference in this process: openvino or onnx. If unset, that of"
+            " the most exact export of the same checkpoint."
+        ),
+    ] = None
+    quarantine: Annotated[
+        bool,
+        Field(description="Send no more requests to a backend that disagrees; false: only report it."),
+    ] = True
+
+
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
@@ -310,7 +335,7 @@ class Settings(BaseSettings):
         Annotated[SecretStr, Field(min_length=16)] | None,
         BeforeValidator(lambda value: value or None),  # a variable that is set to "" counts as unset
         Field(
-            description="Secret for POST /models/reload, at least 16 characters; if unset, the route is off.",
+            description="Secret for POST /models/reload and audits, at least 16 characters; off if unset.",
         ),
     ] = None
     log_format: Annotated[
@@ -328,6 +353,7 @@ class Settings(BaseSettings):
     triton: TritonSettings = TritonSettings()
     breaker: BreakerSettings = BreakerSettings()
     brownout: BrownoutSettings = BrownoutSettings()
+    audit: AuditSettings = AuditSettings()
 
     @model_validator(mode="after")
     def _lists_make_sense(self) -> Self:

@@ -44,6 +44,8 @@ RULES: Mapping[str, Rule] = {
     "/models/{name}/example": _DETECT,
     "/models/{name}/experts": _DETECT,
     "/models/reload": _ADMIN,
+    "/audits": _ADMIN,
+    "/audits/release": _ADMIN,
     "/metrics": _METRICS,
     "/routing": _METRICS,
     "/routing/reset": _ADMIN,

@@ -176,9 +176,13 @@ def _described(routes: Collection[Route]) -> tuple[Manifest, str] | None:
     This version is the one that would now answer a request with backend `auto`. If no version could answer,
     it is any version that a backend has reported. Return None if no backend has reported a version.
     """
-    in_force = [(route.breaker.state, route.current) for route in routes if route.current is not None]
+    in_force = [
+        (not route.healthy, route.breaker.state, route.current)
+        for route in routes
+        if route.current is not None
+    ]
     if in_force:
-        _, version = min(in_force, key=lambda pair: pair[0])  # the first route whose breaker is closed
+        *_, version = min(in_force, key=lambda one: one[:2])  # the first route that answers
         return version.manifest, version.sha256
     statuses = [status for route in routes for status in route.statuses]
     return (statuses[-1].manifest, statuses[-1].sha256) if statuses else None
@@ -192,8 +196,8 @@ def _versions(routes: Mapping[str, Route]) -> list[wire.VersionInfo]:
             target=status.manifest.target,
             precision=status.manifest.precision,
             sha256=status.sha256,
-            state=status.state,
-            why=status.why,
+            state="quarantined" if status.sha256 in route.quarantined else status.state,
+            why=route.quarantined.get(status.sha256, status.why),
         )
         for name, route in routes.items()
         for status in route.statuses

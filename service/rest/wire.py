@@ -210,8 +210,11 @@ class VersionInfo(BaseModel):
     precision: str
     sha256: str
     state: Annotated[
-        Literal["ready", "refused", "unavailable"],
-        Field(description="refused: the check failed. unavailable: the backend has not loaded the version."),
+        Literal["ready", "refused", "unavailable", "quarantined"],
+        Field(
+            description="refused: the check failed. unavailable: the backend has not loaded the version."
+            " quarantined: audits of its answers disagree."
+        ),
     ]
     why: Annotated[str, Field(description="Why the version is not ready; empty if it is ready.")] = ""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from service.artifact.manifest import Manifest
@@ -44,6 +44,7 @@ class Models:
         self.first_ready = asyncio.Event()  # set when a backend can first serve the default model
         self.broken: dict[str, Mapping[str, str]] = {}  # by backend and model, why a version is not served
         self.notes: dict[str, str] = {}  # warning for the operator, by backend; an empty text is no warning
+        self.on_change: Callable[[], None] = lambda: None  # called when served versions have changed
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,6 +102,34 @@ class Models:
         if (before and before.sha256) != (after and after.sha256):
             facts = {"backend": backend, "model": name, "version": after and after.manifest.version}
             log.info("version_in_force", extra=facts)
+        self._note_quarantines()
+        self.on_change()
+
+    def quarantine(self, name: str, backend: str, sha256: str, why: str) -> None:
+        """Send no more requests to a version of a model on a backend; images that can move, move.
+
+        The quarantine ends when `release` is called, or when the backend serves a version with another
+        sha256.
+        """
+        route = self._routes[name][backend]
+        route.quarantined[sha256] = why
+        route.abandon()
+        self._show_health(backend)
+        self._note_quarantines()
+
+    def release(self, name: str, backend: str) -> bool:
+        """End all quarantines of a model on a backend; return whether there was one.
+
+        Raises:
+            UnknownModel: there is no model with this name.
+        """
+        route = self.routes(name).get(backend)
+        if route is None or not route.quarantined:
+            return False
+        route.quarantined.clear()
+        self._show_health(backend)
+        self._note_quarantines()
+        return True
 
     def set_broken(self, backend: BackendName, broken: Mapping[str, str]) -> None:
         """Record which local models of a backend cannot be served in their newest version, and why.
@@ -139,7 +168,7 @@ class Models:
         routes = self._routes[self._default].values()
         if any(route.healthy for route in routes):
             return None
-        reasons = [route.breaker.why if route.current else route.why_empty for route in routes]
+        reasons = [route.why_closed(route.current) if route.current else route.why_empty for route in routes]
         return "; ".join(dict.fromkeys((*reasons, *filter(None, self.notes.values()))))
 
     def _route(self, backend: BackendName, name: str) -> Route:
@@ -163,6 +192,12 @@ class Models:
             route.why_empty = f"{backend} has no model {name!r}; {export}, and reload the models"
         self._metrics.set_breaker_state(backend, name, breaker.state)
         return route
+
+    def _note_quarantines(self) -> None:
+        routes = [route for by_backend in self._routes.values() for route in by_backend.values()]
+        served = [(route, route.current) for route in routes if route.current is not None]
+        stopped = [route.quarantined.get(current.sha256, "") for route, current in served]
+        self.notes["audits"] = "; ".join(filter(None, stopped))
 
     def _show_health(self, backend: str) -> None:
         up = any(routes[backend].healthy for routes in self._routes.values())

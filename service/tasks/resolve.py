@@ -25,6 +25,7 @@ def resolve(params: DetectParams, manifest: Manifest) -> ResolvedParams:
         agnostic_nms=bool(params.agnostic_nms),
         controls=controls,
         masks=params.masks or "rle",
+        bits=params.bits,
     )
 
 

@@ -67,7 +67,7 @@ class VersionStatus:
 
     manifest: Manifest
     sha256: str
-    state: Literal["ready", "refused", "unavailable"]
+    state: Literal["ready", "refused", "unavailable", "quarantined"]
     why: str = ""  # why the version is not ready; empty if it is
 
 
@@ -110,6 +110,7 @@ class Route:
         self.renew: Callable[[], Awaitable[None]] = _nothing_new  # reads the backend's versions again
         self.versions: Mapping[str, ServedVersion] = {}  # by version, highest first
         self.statuses: tuple[VersionStatus, ...] = ()
+        self.quarantined: dict[str, str] = {}  # why a version gets no requests, by its sha256
         self.why_empty = f"it is not known yet whether {backend_name} serves {model!r}"
         self._movable: set[asyncio.Future[Any]] = set()
 
@@ -137,19 +138,30 @@ class Route:
             raise UnknownVersion(self.model, version, tuple(self.versions))
         return self.versions[version]
 
-    def check_open(self) -> None:
-        """Check that the circuit breaker lets requests through.
+    def check_open(self, version: ServedVersion) -> None:
+        """Check that the circuit breaker lets requests through, and that the version is not in quarantine.
 
         Raises:
-            BackendUnavailable: the breaker is open or half open.
+            BackendUnavailable: the breaker is open or half open, or the version is in quarantine.
         """
+        if why := self.why_closed(version):
+            raise BackendUnavailable(why)
+
+    def why_closed(self, version: ServedVersion) -> str:
+        """Return why requests for a version get no answer here; empty if they get one."""
         if self.breaker.state is not State.CLOSED:
-            raise BackendUnavailable(self.breaker.why)
+            return self.breaker.why or f"{self.backend_name} does not answer"
+        return self.quarantined.get(version.sha256, "")
 
     @property
     def healthy(self) -> bool:
-        """Return whether the breaker is closed and the route has a version."""
-        return self.current is not None and self.breaker.state is State.CLOSED
+        """Return whether requests for the highest version get an answer here."""
+        return self.current is not None and not self.why_closed(self.current)
+
+    @property
+    def is_quarantined(self) -> bool:
+        """Return whether the highest version is in quarantine."""
+        return self.current is not None and self.current.sha256 in self.quarantined
 
     async def renew_within(self, limit_s: float) -> bool:
         """Read the backend's versions again; return False if this takes longer than `limit_s` seconds."""
@@ -228,4 +240,5 @@ class Route:
             work.cancel()
 
     def _why_abandoned(self) -> str:
-        return self.breaker.why or f"{self.backend_name} was silent for too long"
+        closed = "" if self.current is None else self.why_closed(self.current)
+        return closed or self.breaker.why or f"{self.backend_name} was silent for too long"

@@ -46,7 +46,7 @@ def choose(
             version = route.get(params.version)  # checked first: the version may be gone since a failure
             if route.backend_name in failed:
                 raise failed[route.backend_name]
-            route.check_open()
+            route.check_open(version)
         except UnknownVersion as error:
             strange.append(error)
         except BackendUnavailable as error:
@@ -96,4 +96,5 @@ async def choose_next(
 
 
 def _serves(route: Route, params: DetectParams) -> bool:
-    return route.healthy and (params.version is None or params.version in route.versions)
+    version = route.current if params.version is None else route.versions.get(params.version)
+    return version is not None and not route.why_closed(version)

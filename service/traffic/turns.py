@@ -81,6 +81,11 @@ class Turns:
         """Return the number of waiting images."""
         return sum(map(len, self._lanes.values()))
 
+    @property
+    def is_free(self) -> bool:
+        """Return whether an image would get its turn at once."""
+        return self._free > 0
+
     @asynccontextmanager
     async def take(
         self, lane: Lane, context: RequestContext, *, movable: bool = False

@@ -181,3 +181,16 @@ def test_telemetry_prints_each_share_of_traced_requests_beside_none() -> None:
     assert rows[0]["ratio of CPU"] == "1.000 (1.000 to 1.000)"
     assert all(float(row["CPU, ms"].split()[0]) > 0 for row in rows)
     assert all(float(row["requests/s"]) > 0 for row in rows)
+
+
+def test_audit_prints_both_services_and_the_ratios() -> None:
+    command = [sys.executable, "-m", "tests.load.audit", "--smallest", "--share", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    plain, audited = table(done.stdout, "callers")
+    assert [one["service"] for one in (plain, audited)] == ["without audits", "with 1"]
+    assert float(plain["audited"].rstrip("%")) == float(plain["skipped"].rstrip("%")) == 0
+    assert float(audited["audited"].rstrip("%")) + float(audited["skipped"].rstrip("%")) > 50
+    assert "1 callers, with audits / without: throughput " in done.stdout
+    for row in (plain, audited):
+        assert float(row["CPU of a request, ms"].split()[0]) > 0

@@ -80,13 +80,16 @@ def test_the_description_of_the_main_port_leaves_them_out(two_ports, served):
     main, _ = two_ports
     shown, whole = main.get("/openapi.json").json(), served.client.get("/openapi.json").json()
     assert whole["paths"].keys() - shown["paths"].keys() == OPERATORS
-    assert whole["components"]["schemas"].keys() - shown["components"]["schemas"].keys() == {"ReloadReport"}
+    left_out = whole["components"]["schemas"].keys() - shown["components"]["schemas"].keys()
+    audits = {"Report", "edBackend", "Reference", "Difference", "Disagreement", "Suspect"}
+    assert left_out == {"ReloadReport", *(f"Audit{name}" for name in audits)}
 
 
 def test_the_admin_port_has_the_operators_routes_and_the_probes_alone(two_ports):
     main, operator = two_ports
     token = {"Authorization": f"Bearer {TOKEN}"}
     assert operator.post("/models/reload", headers=token).json() == {"loaded": [], "removed": []}
+    assert operator.get("/audits", headers=token).json() == {"share": 0.0, "backends": []}
     assert operator.post("/models/reload").status_code == 401
     for one in (main, operator):
         assert one.get("/healthz").json() == {"status": "ok"}
