@@ -150,7 +150,9 @@ def test_overload_fires_as_overload_then_death_as_death(triton, repository, tmp_
                 fired = watch(prometheus, served, 'ALERTS{alertname="TritonOverloaded",alertstate="firing"}')
             assert "TritonModelDead" not in fired
             assert prometheus.query(BUSY)
-            assert not prometheus.query(f'nv_inference_request_failure{{model="{MODEL}",reason="BACKEND"}} > 0')
+            assert not prometheus.query(
+                f'nv_inference_request_failure{{model="{MODEL}",reason="BACKEND"}} > 0'
+            )
             behave(repository)
             prometheus.wait_for('absent(ALERTS{alertname=~"Triton.*"})', within_s=40)
 
