@@ -41,7 +41,6 @@ class Metrics:
         self._children: dict[tuple[object, ...], Any] = {}  # by series and labels
         self.registry = registry
         ProcessCollector(namespace="sparsight", registry=registry)  # processor time, memory, open files
-        expert = ["model", "version", "layer", "expert"]
         self._requests = Counter(
             "sparsight_requests_total", "Answered requests.", ["route", "code"], registry=registry
         )
@@ -65,6 +64,10 @@ class Metrics:
         self._declare_backend_series(registry)
         self._declare_access_series(registry)
         self._declare_connection_series(registry)
+        self._declare_model_series(registry)
+
+    def _declare_model_series(self, registry: CollectorRegistry) -> None:
+        expert = ["model", "version", "layer", "expert"]
         self._detections = Counter(
             "sparsight_detections_total", "Reported detections.", ["model", "version"], registry=registry
         )
