@@ -16,7 +16,6 @@ from service.errors import BACKEND_ERRORS, ServiceError, slug_of
 from service.expert_metrics import ExpertMetrics
 from service.metrics import Metrics
 from service.observe.metrics import MetricsObserver
-from service.observe.protocol import Observer
 from service.pipeline.decode import silence_decoders
 from service.rest.handlers import add_problem_handlers, not_found
 from service.rest.heads import HeadAnswers
@@ -26,7 +25,9 @@ from service.rest.middleware.security import SecurityHeaders
 from service.rest.middleware.wrap import wrap
 from service.rest.problems import STATUS
 from service.rest.routes import detect_router, router
+from service.rest.routing import router as routing_router
 from service.rest.secured import describe_keys
+from service.routing.monitor import RoutingMonitor
 from service.serving.detect import DetectService
 from service.serving.models import Models
 from service.serving.open import open_models
@@ -63,7 +64,8 @@ def create_app(
     """
     registry = registry or CollectorRegistry()
     metrics, experts = Metrics(registry), ExpertMetrics(registry)
-    service = DetectService(settings, metrics, observers(metrics, experts))
+    monitor = RoutingMonitor(settings.repository, experts)
+    service = DetectService(settings, metrics, (MetricsObserver(metrics), monitor), monitor.verdict)
     gate = Gate(settings, metrics)
     metrics.declare_reasons(slug_of(error) for error in STATUS)
     for name in settings.backends:
@@ -90,9 +92,9 @@ def create_app(
         # Off, since a redirect repeats the Host header, whose value is whatever the caller wrote.
         redirect_slashes=False,
     )
-    app.state.service, app.state.gate = service, gate
+    app.state.service, app.state.gate, app.state.routing = service, gate, monitor
     app.state.fetcher = _fetcher(settings, metrics)
-    routers = (detect_router, router, images_router, page_router, docs_router)
+    routers = (detect_router, router, routing_router, images_router, page_router, docs_router)
     for included in routers:
         app.include_router(included)
     add_problem_handlers(app)
@@ -105,11 +107,6 @@ def create_app(
     app.middleware_stack, app.state.doorstep = wrap(stack, service, gate, paths, security, not_found)
     app.state.head_answers = HeadAnswers(metrics, security)
     return app
-
-
-def observers(metrics: Metrics, experts: ExpertMetrics) -> tuple[Observer, ...]:
-    """Return the observers that the service notifies about every image."""
-    return (MetricsObserver(metrics),)
 
 
 def _fetcher(settings: Settings, metrics: Metrics) -> object | None:

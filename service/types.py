@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from datetime import datetime
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+DriftTest = Literal["mean", "sets", "novelty", "dead", "nan"]
+"""What differs from the baseline: the routers' mean probabilities, the chosen sets of experts, or the
+distance to the baseline's images. `dead`: an expert is not chosen any more. `nan`: a router gave NaN."""
 
 RawOutputs = Mapping[str, NDArray[Any]]
 """The outputs of a graph, by their names in the manifest."""
@@ -67,3 +72,13 @@ class Timings:
     infer_s: float
     postprocess_s: float
     total_s: float
+
+
+@dataclass(frozen=True)
+class RoutingVerdict:
+    """Whether the images that a version answers are routed as in its baseline."""
+
+    state: Literal["normal", "drifting", "static"]
+    layer: str | None = None  # that shows the drift; "path" if only the layers together show it
+    test: DriftTest | None = None
+    since: datetime | None = None  # of the drift

@@ -44,6 +44,8 @@ RULES: Mapping[str, Rule] = {
     "/models/{name}/example": _DETECT,
     "/models/reload": _ADMIN,
     "/metrics": _METRICS,
+    "/routing": _METRICS,
+    "/routing/reset": _ADMIN,
     # For the probes of an orchestrator, which have no key; without one, /readyz gives no reasons.
     "/healthz": _PROBE,
     "/readyz": _PROBE,

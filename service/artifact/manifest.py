@@ -87,11 +87,21 @@ class MixtureSpec(Part):
         return self
 
 
+class RoutingFile(Part):
+    """The file with the routing of single images, at several settings of the controls."""
+
+    file: Annotated[str, Field(min_length=1)]
+    data: str
+    images: Positive
+    settings: Annotated[tuple[dict[str, Number], ...], Field(min_length=1)]  # the default first
+
+
 class Baseline(Part):
     """The data on which the exporter measured the routing of the mixture layers."""
 
     data: str
     images: Positive
+    routing: RoutingFile | None = None
 
 
 class Gflops(Part):
@@ -281,7 +291,9 @@ class Manifest(Part):
             if not graph.file.endswith(endings):
                 wanted = " or ".join(endings)
                 raise ValueError(f"graphs: a graph for {self.target} ends in {wanted}, not {graph.file!r}")
-        for name in (*(graph.file for graph in self.graphs), "golden.npz"):
+        routing = self.baseline.routing if self.baseline else None
+        measured = () if routing is None else (routing.file,)
+        for name in (*(graph.file for graph in self.graphs), "golden.npz", *measured):
             if name not in self.files:
                 raise ValueError(f"files: {name} is missing")
         for name in self.files:

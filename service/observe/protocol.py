@@ -7,7 +7,7 @@ from service.errors import ServiceError
 from service.request import RequestContext, ResolvedParams
 from service.tasks.choose import Result
 from service.traffic.routes import ServedVersion
-from service.types import Compute, ExpertActivation, Timings
+from service.types import Compute, ExpertActivation, RoutingVerdict, Timings
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Answered:
     result: Result
     experts: tuple[ExpertActivation, ...]
     compute: Compute
+    routing: RoutingVerdict  # on the images before this one
     timings: Timings
 
 

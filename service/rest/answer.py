@@ -11,12 +11,17 @@ from service.serving.models import Models
 from service.tasks.choose import task_of
 from service.tasks.pose import skeleton_of
 from service.traffic.routes import Route
-from service.types import ExpertActivation, Timings
+from service.types import ExpertActivation, RoutingVerdict, Timings
 
 STATIC_ROUTING = (
     "Routing is static: this model's routers choose the same experts for every image, "
     "so the experts say nothing about this image."
 )
+DRIFTING_ROUTING = (
+    "Routing is drifting: recent images are routed unlike those that the model was measured on, so its "
+    "answers may be worse than its figures; moe.drift and GET /routing say what differs."
+)
+_REMARKS = {"static": (STATIC_ROUTING,), "drifting": (DRIFTING_ROUTING,)}
 _TOP_K = "top_k"  # the control that the answer reports
 
 
@@ -24,7 +29,7 @@ def to_answer(found: Answered, *, moe: str) -> wire.Answer:
     """Return the API's answer for one image; `moe` (summary, full or off) selects the expert details."""
     version, manifest = found.version, found.version.manifest
     height, width = found.image_hw
-    static = manifest.routing == "static" and moe != "off"
+    remarks = _REMARKS.get(found.routing.state, ()) if moe != "off" else ()
     answer = wire.Answer(
         id=found.context.request_id,
         model=wire.ModelRef(
@@ -38,7 +43,7 @@ def to_answer(found: Answered, *, moe: str) -> wire.Answer:
         image=wire.ImageSize(width=width, height=height),
         predictions=list(task_of(manifest).describe(found.result)),
         timing_ms=_timing_ms(found.timings),
-        warnings=[*found.notes, *([STATIC_ROUTING] if static else [])],
+        warnings=[*found.notes, *remarks],
     )
     if (skeleton := skeleton_of(manifest)) is not None:
         answer.skeleton = skeleton
@@ -50,7 +55,8 @@ def to_answer(found: Answered, *, moe: str) -> wire.Answer:
                 used=round(found.compute.used_gflops, 6), dense=round(found.compute.dense_gflops, 6)
             ),
             degraded=found.degraded,
-            routing=manifest.routing,
+            routing=found.routing.state,
+            drift=_drift(found.routing),
         )
     return answer
 
@@ -75,6 +81,14 @@ def to_model_list(models: Models) -> wire.ModelList:
 def _top_k(found: Answered) -> int | None:
     value = found.params.controls.get(_TOP_K)
     return None if value is None else int(value)
+
+
+def _drift(verdict: RoutingVerdict) -> wire.Drift | None:
+    if verdict.layer is None or verdict.test is None or verdict.since is None:
+        return None
+    return wire.Drift(
+        layer=verdict.layer, test=verdict.test, since=verdict.since.isoformat(timespec="milliseconds")
+    )
 
 
 def _layer(layer: ExpertActivation, *, full: bool) -> wire.LayerActivation:

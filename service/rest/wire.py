@@ -47,16 +47,35 @@ class GflopsUse(BaseModel):
     dense: Annotated[float, Field(description="Compute if every expert had run.")]
 
 
+class Drift(BaseModel):
+    """The difference between the routing of recent images and the model's baseline."""
+
+    layer: Annotated[str, Field(description="Where it shows; `path`: only in all layers together.")]
+    test: Annotated[
+        Literal["mean", "sets", "novelty", "dead", "nan"],
+        Field(
+            description="What differs. mean: the routers' probabilities; sets: the chosen experts; novelty: "
+            "the distance to known images; dead: an expert is not chosen any more; nan: a router gave NaN."
+        ),
+    ]
+    since: Annotated[str, Field(description="Time of the first answer with this drift, ISO 8601.")]
+
+
 class Moe(BaseModel):
     """The experts that ran for this image, and their compute."""
 
     layers: list[LayerActivation]
     top_k: Annotated[int | None, Field(description="Value that was used; null: the model has no top_k.")]
     gflops: GflopsUse
-    degraded: Annotated[bool, Field(description="Always false: this version never lowers top_k.")]
+    degraded: Annotated[bool, Field(description="Whether load made fewer experts run than by default.")]
     routing: Annotated[
-        Literal["normal", "static"], Field(description="static: every image gets the same experts.")
+        Literal["normal", "drifting", "static"],
+        Field(
+            description="drifting: recent images are routed unlike the model's baseline; "
+            "static: every image gets the same experts."
+        ),
     ]
+    drift: Annotated[Drift | None, Field(description="What differs; only with drifting routing.")] = None
 
 
 class TimingMs(BaseModel):

@@ -24,6 +24,7 @@ from service.traffic.admission import Admission, check_wait
 from service.traffic.routes import ServedVersion
 from service.traffic.select import Choice, choose, choose_next
 from service.traffic.turns import Lane
+from service.types import RoutingVerdict
 
 _IMAGES_AT_ONCE = 4  # images of one request at once: enough for a server's batch, without delaying others
 
@@ -37,8 +38,21 @@ class DetectService:
     calls `detect()`, or `detect_all()` for several images. `choose()` tells which version would answer.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, observers: Sequence[Observer]) -> None:
-        """Create the service without models; until they are loaded, `loading` says why there are none."""
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        observers: Sequence[Observer],
+        judge: Callable[[ServedVersion], RoutingVerdict] = lambda version: RoutingVerdict("normal"),
+    ) -> None:
+        """Create the service without models; until they are loaded, `loading` says why there are none.
+
+        Args:
+            settings: settings of the service.
+            metrics: the service's metrics.
+            observers: are notified about every image.
+            judge: returns whether the images that a version answered are routed as in its baseline.
+        """
         self.settings = settings
         self.metrics = metrics
         self.models = Models(settings, metrics)
@@ -46,6 +60,7 @@ class DetectService:
         self.stopping = False
         self.read_again: Reload | None = None  # set while the models are open
         self._observers = observers
+        self._judge = judge
         self._admission = Admission(settings.max_inflight, settings.max_inflight_bytes)
         self._threads = Threads(settings.workers + 1, "detect")
 
@@ -237,6 +252,7 @@ class DetectService:
             result=found.result,
             experts=found.experts,
             compute=found.compute,
+            routing=self._judge(version),
             timings=found.timings,
         )
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "convert": "convert a checkpoint of YOLO12 or YOLO-Master",
     "prune": "remove the experts that the fewest images choose",
     "halve": "store the weights of a checkpoint in float16",
+    "baseline": "measure again how an exported model routes images",
     "exports": "list the exported models and how exact they are",
     "triton-config": "write Triton's files for exported models",
     "benchmark": "time models here, with and without skipping experts",

@@ -69,10 +69,12 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         "default_threshold --weight-threshold P": "default of requests: experts other than the best run only "
         "if their probability reaches P; default: chosen so that few experts run and the metric stays",
         "choice_images --choose-on N": "choose the defaults of requests on N training images; 0: as trained",
+        "baseline_images": "store how N images are routed, so that the service notices other images; 0: none",
         "unproved": "also export a model that is too little trained to prove that the artifact works; the "
         "service serves it only with SPARSIGHT_SERVE_UNPROVED=true",
     }
-    add_fields(parser, ExportOptions, meanings, default_threshold=from_0_to_1, choice_images=from_zero)
+    forms = {"choice_images": from_zero, "baseline_images": from_zero}
+    add_fields(parser, ExportOptions, meanings, default_threshold=from_0_to_1, **forms)
     last = "of a run's folder, export the last checkpoint instead of the best by validation"
     parser.add_argument("--last", action="store_true", help=last)
     prefix = "prefix of the metric names in the manifest (default: %(default)s)"

@@ -85,7 +85,8 @@ def export(
     if data is not None:
         dataset = labelled_for(model, data)
         log_measured("labels", dataset)
-        measure = _measure_once(data, dataset, metric_prefix)
+        more = _more_images(model, data, calibration)
+        measure = _measure_once((data, dataset), more, metric_prefix)
         images = ExportImages(_compared(dataset, golden, options), golden, calibrated)
     images = replace(images, choice=choice_images(model, targets, options, data, calibration))
     exported = export_model(
@@ -120,14 +121,30 @@ def _report(exported: Sequence[Exported]) -> None:
             offer_plan(each.path)
 
 
-def _measure_once(data: DataConfig, dataset: Dataset, prefix: str) -> Measure:
+def _more_images(
+    model: Network, data: DataConfig, calibration: DataConfig | None
+) -> tuple[str, Dataset] | None:
+    """Return the training data for the routing baseline; None if there is none that can be read."""
+    source = _training_data(calibration or data)
+    if not model.config.mixtures or source is None or source == data:
+        return None
+    try:
+        return data_name(source), labelled_for(model, source)
+    except DatasetError:
+        return None  # the choice of the defaults, which reads the same images, warns about it
+
+
+def _measure_once(
+    measured: tuple[DataConfig, Dataset], more: tuple[str, Dataset] | None, prefix: str
+) -> Measure:
     """Return a function that measures a checkpoint, once for each setting of its control defaults."""
+    data, dataset = measured
     known: dict[RoutingControls, Measured] = {}
 
     def measure(model: Network) -> Measured:
         controls = model.default_controls()
         if controls not in known:
-            known[controls] = _measure(model, data, dataset, prefix)
+            known[controls] = replace(_measure(model, data, dataset, prefix), training=more)
         return known[controls]
 
     return measure
@@ -143,7 +160,7 @@ def _measure(model: Network, data: DataConfig, dataset: Dataset, prefix: str) ->
     nmi = nmi_by_layer(result.routed, dataset)
     baseline = Baseline(data_name(data), result.images, result.experts, nmi)
     named = {f"{prefix}_{name}": round(figure, 4) for name, figure in figures.items()}
-    return Measured(dataset, figures[export_task(model.config).metric_name], baseline, named)
+    return Measured(dataset, None, figures[export_task(model.config).metric_name], baseline, named)
 
 
 def _controls_in_words(model: Network) -> str:

@@ -18,9 +18,11 @@ from training.errors import ConfigError, ExportError
 from training.evaluate.baseline import Baseline
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
 from training.export.artifact.release import release, staging_room
+from training.export.artifact.routing_file import ROUTING_FILE, Graph, RoutingFile, measure_routing
 from training.export.artifact.stored_manifest import StoredManifest, read_manifests
 from training.export.contract.precision import TOLERANCES
 from training.export.contract.spec import TargetName
+from training.export.contract.tensors import Arrays
 from training.export.graph.export_graph import Eager, graph_contract
 from training.export.graph.half import half_precision
 from training.export.proof.census import check_ports
@@ -42,6 +44,7 @@ from training.export.targets.targets import (
 from training.export.tasks.tasks import export_task
 from training.export.triton.config import TritonOptions, stage_triton_models
 from training.models.cost import Cost, measure_cost
+from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 from training.progress import bar
 
@@ -65,6 +68,7 @@ class Measured:
     """A checkpoint's metric and routing on a data set; each graph's metric is compared with this metric."""
 
     dataset: Dataset
+    training: tuple[str, Dataset] | None  # name and images of the training data, if they are at hand
     metric: float  # the task's metric, 0..1
     baseline: Baseline  # routing, for the manifest
     figures: Mapping[str, float] = field(default_factory=dict)  # for the manifest, by name
@@ -174,6 +178,7 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
     parity = _prove(engine, built, source, measured)
     golden = make_golden(model, engine, built.spec, source.images.golden)
     np.savez_compressed(staging / "golden.npz", **dict(golden.arrays))  # type: ignore[arg-type]  # NumPy's stub
+    routing = _write_routing(staging, engine, built, source, measured)
     unproved = [*parity.unproved(), *filter(None, (golden.unproved,))]
     if unproved:
         _mark_unproved(unproved, source.options)
@@ -181,7 +186,7 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
     if measured is not None:
         baseline, provenance = measured.baseline, replace(provenance, metrics=dict(measured.figures))
     choice = built.choice or _as_trained(source)
-    evidence = Evidence(golden, parity, job.cost, baseline, built.speed, not unproved, choice)
+    evidence = Evidence(golden, parity, job.cost, baseline, built.speed, not unproved, choice, routing)
     files = sorted(staging.iterdir())
     manifest = build_manifest(identity, model, (built.spec, precision), evidence, provenance, files)
     (staging / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -229,6 +234,25 @@ def _prove(engine: Engine, built: Built, source: Source, measured: Measured | No
         parity = replace(parity, metric=MetricPair(task.metric_name, measured.metric, got))
     parity.check()
     return parity
+
+
+def _write_routing(
+    staging: Path, engine: Engine, built: Built, source: Source, measured: Measured | None
+) -> RoutingFile | None:
+    """Measure the graph's routing and write it into a folder; return None if there is nothing to measure."""
+    model, count = source.model, source.options.baseline_images
+    if measured is None or not model.config.mixtures or not count:
+        return None
+    contract = graph_contract(model.config, built.spec)
+
+    def run(canvas: NDArray[np.uint8], controls: RoutingControls) -> Arrays:
+        return contract.by_role(engine.run(contract.feed([canvas], [controls])), slice(1))
+
+    top_ks = compared_top_ks(model.config, built.spec)
+    graph = Graph(run, model.config.input_hw, model.resize, model.default_controls(), top_ks)
+    routing = measure_routing(graph, (measured.baseline.data, measured.dataset), measured.training, count)
+    routing.write(staging / ROUTING_FILE)
+    return routing
 
 
 def _answers(

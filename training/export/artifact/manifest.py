@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from training.evaluate.baseline import Baseline
 from training.evaluate.expert_use import is_static
+from training.export.artifact.routing_file import RoutingFile
 from training.export.artifact.stored_manifest import check_manifest
 from training.export.contract.precision import Precision
 from training.export.contract.spec import GraphSpec, TargetName
@@ -55,6 +56,7 @@ class Evidence(NamedTuple):
     speed: Speed | None  # None: sparse and dense were not timed
     proved: bool = True  # False: the model was too little trained for the comparison to prove anything
     choice: Choice | None = None  # of the controls' defaults; None: nothing to tell
+    routing: RoutingFile | None = None  # for servers to compare with; None: not measured
 
 
 def build_manifest(
@@ -71,7 +73,7 @@ def build_manifest(
         ExportError: the manifest does not satisfy the schema; either the model's name is invalid, or the
             exporter has a defect.
     """
-    (spec, precision), (golden, parity, cost, baseline, speed, proved, choice) = form, evidence
+    (spec, precision), (golden, parity, cost, baseline, speed, proved, choice, routing) = form, evidence
     config, task = model.config, export_task(model.config)
     contract = graph_contract(config, spec, parity.tolerance)
     controls = {each.name: each.facts["default"] for each in contract.inputs if each.role == CONTROL}
@@ -92,9 +94,7 @@ def build_manifest(
         "task_settings": task.settings(spec),
         "class_names": list(config.class_names),
         "mixture": _mixture_rows(cost, baseline),
-        "baseline": (
-            {"data": baseline.data, "images": baseline.images} if baseline and config.mixtures else None
-        ),
+        "baseline": _baseline(baseline, routing) if baseline and config.mixtures else None,
         "gflops": {"fixed": cost.fixed, "dense": cost.dense},
         "golden": {
             "controls": controls,
@@ -110,6 +110,11 @@ def build_manifest(
     }
     check_manifest(manifest, f"{identity.name}-{identity.target}")
     return manifest
+
+
+def _baseline(baseline: Baseline, routing: RoutingFile | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"data": baseline.data, "images": baseline.images}
+    return row | ({"routing": routing.rows()} if routing else {})
 
 
 def _parity(parity: Parity, contract: GraphContract) -> dict[str, Any]:

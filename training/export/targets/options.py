@@ -23,6 +23,7 @@ class ExportOptions:
     default_top_k: int | None = None  # default of the control top_k; None: chosen, or as trained
     default_threshold: float | None = None  # default of the control weight_threshold; None: as above
     choice_images: int = 256  # number of training images on which the defaults are chosen; 0: as trained
+    baseline_images: int = 500  # number of images whose routing servers compare with; 0: none
     unproved: bool = False  # also release an artifact that proves nothing, marked as such
 
     def __post_init__(self) -> None:
@@ -30,6 +31,8 @@ class ExportOptions:
             raise ConfigError(f"calibration_images={self.calibration_images} is not a whole number from 2")
         if self.choice_images < 0:
             raise ConfigError(f"choice_images={self.choice_images} is not a whole number from 0")
+        if self.baseline_images < 0:
+            raise ConfigError(f"baseline_images={self.baseline_images} is not a whole number from 0")
         if self.default_threshold is not None and not 0 <= self.default_threshold <= 1:
             raise ConfigError(f"default_threshold={self.default_threshold} is not from 0 to 1")
         if self.fixed_batch is not None and self.fixed_batch < 1:

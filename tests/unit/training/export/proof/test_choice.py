@@ -200,7 +200,7 @@ def test_an_artifact_states_the_chosen_defaults_and_is_proved_with_them(model, t
         measured_at.append(network.default_controls())
         nmi = nmi_by_layer(result.routed, data)
         baseline = Baseline("mine val", result.images, result.experts, nmi)
-        return Measured(data, result.mean_ap.map50_95, baseline, {"val_map50_95": 0.5})
+        return Measured(data, None, result.mean_ap.map50_95, baseline, {"val_map50_95": 0.5})
 
     images = ExportImages(tinted_scenes(), tinted_scenes(), choice=ChoiceImages("mine train", data, 64))
     sparse, dense = export_model(

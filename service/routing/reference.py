@@ -1,0 +1,187 @@
+"""Prepare the measured routing of an artifact for comparison with served images."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.artifact.manifest import Manifest
+from service.artifact.routing_file import MeasuredRouting
+from service.request import Number
+from service.routing.statistics import counted
+from service.types import ExpertActivation
+
+# N images of the baseline · L mixture layers · E experts of a layer
+# D contrasts: the sum of E - 1 over the layers
+
+LEAST_IMAGES = 100  # of a baseline; with fewer, its covariance says little
+_LEAST_LOG = -7.0  # as in the exporter: smaller log-probabilities are noise
+_SHRINKAGE = 0.02  # of the covariance towards its diagonal; below it, rare images raise false alarms
+_LEAST_VARIANCE = 1e-4  # of a contrast, so that a layer that never varies cannot raise alarms by rounding
+_NEIGHBOUR = 3  # novelty is the distance to this neighbour in the baseline
+_MOST_NEIGHBOURS = 1000  # images that novelty is computed with
+_SPREAD = 0.1  # added to each contrast's deviation when distances are computed
+
+
+@dataclass(frozen=True)
+class RoutedImage:
+    """The routing of one image, as numbers."""
+
+    contrasts: NDArray[np.float64]  # (D,)
+    sets: NDArray[np.uint64]  # (L,) bit e is set if expert e ran
+    entropy_bits: NDArray[np.float64]  # (L,)
+
+    @property
+    def is_finite(self) -> bool:
+        """Return whether every router gave numbers, not NaN."""
+        return bool(np.isfinite(self.contrasts).all())
+
+
+class Layers:
+    """The mixture layers of a model, and the conversion of expert activations to numbers.
+
+    A contrast is the log-probability of an expert relative to the mean of its layer. The last expert of each
+    layer is left out, because the contrasts of a layer sum to 0.
+    """
+
+    def __init__(self, names: Sequence[str], experts: Sequence[int]) -> None:
+        """Prepare layers with these names and numbers of experts."""
+        self.names = tuple(names)
+        self.experts = tuple(experts)
+        starts = np.cumsum([0, *(count - 1 for count in experts)])
+        self.parts = tuple(slice(a, b) for a, b in pairwise(starts.tolist()))
+        self._to_contrasts = np.zeros((int(starts[-1]), sum(experts)))
+        column = 0
+        for part, count in zip(self.parts, experts, strict=True):
+            block = np.eye(count) - 1 / count
+            self._to_contrasts[part, column : column + count] = block[:-1]
+            column += count
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """Return the layers of a manifest."""
+        rows = manifest.mixture
+        return cls([row.layer for row in rows], [row.num_experts for row in rows])
+
+    def image(self, experts: Sequence[ExpertActivation]) -> RoutedImage:
+        """Return the routing of one image; `experts` has one entry for each layer, in order."""
+        flat = np.array([p for layer in experts for p in layer.probabilities], dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.maximum(np.log(flat), _LEAST_LOG)
+        sets = [sum(1 << expert for expert in layer.active) for layer in experts]
+        entropy = [layer.entropy_bits for layer in experts]
+        return RoutedImage(self._to_contrasts @ logs, np.array(sets, dtype=np.uint64), np.array(entropy))
+
+    def contrasts(self, log_probs: NDArray[np.floating], rows: Sequence[int]) -> NDArray[np.float64]:
+        """Return contrasts (N, D) of log-probabilities (N, L, widest E); `rows` names each layer's row."""
+        flat = [log_probs[:, row, :count] for row, count in zip(rows, self.experts, strict=True)]
+        return np.maximum(np.concatenate(flat, axis=1).astype(np.float64), _LEAST_LOG) @ self._to_contrasts.T
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is expected of images at one setting of the controls."""
+
+    controls: Mapping[str, Number]
+    images: int
+    mean: NDArray[np.float64]  # (D,)
+    inverse: NDArray[np.float64]  # (D, D) inverse of the covariance
+    layer_inverses: tuple[NDArray[np.float64], ...]  # L
+    sets: tuple[Counter[int], ...]  # L; how often each set of experts was chosen
+    paths: Counter[int]  # how often each path was chosen; a path is the hash of a tuple of sets
+    shares: tuple[NDArray[np.float64], ...]  # L; (E,) share of images that chose each expert
+    entropy_bits: NDArray[np.float64]  # (L, 2) mean and variance of each router's entropy
+    _scale: NDArray[np.float64] = field(repr=False)  # (D,)
+    _neighbours: NDArray[np.float32] = field(repr=False)  # (M, D) scaled contrasts
+    _norms: NDArray[np.float32] = field(repr=False)  # (M,) squared length of each neighbour
+    _distances: NDArray[np.float64] = field(repr=False)  # (M,) of each neighbour to the others, ascending
+
+    @classmethod
+    def of(cls, measured: MeasuredRouting, layers: Layers, rows: Sequence[int]) -> Self | None:
+        """Return the reference of one setting; None if the baseline has fewer than LEAST_IMAGES images.
+
+        Args:
+            measured: the routing of the baseline's images.
+            layers: the model's layers.
+            rows: row of each layer in the measured arrays.
+        """
+        contrasts, sets = layers.contrasts(measured.log_probs, rows), measured.sets[:, list(rows)]
+        if len(contrasts) < LEAST_IMAGES:
+            return None
+        covariance = np.atleast_2d(np.cov(contrasts.T))
+        diagonal = np.diag(np.diag(covariance) + _LEAST_VARIANCE)
+        covariance = (
+            (1 - _SHRINKAGE) * covariance + _SHRINKAGE * diagonal + _LEAST_VARIANCE * np.eye(len(covariance))
+        )
+        scale = np.sqrt(np.diag(covariance)) + _SPREAD
+        some = np.linspace(0, len(contrasts) - 1, min(len(contrasts), _MOST_NEIGHBOURS)).round().astype(int)
+        neighbours = (contrasts[some] / scale).astype(np.float32)
+        return cls(
+            controls=dict(measured.controls),
+            images=len(contrasts),
+            mean=contrasts.mean(axis=0),
+            inverse=_inverse(covariance),
+            layer_inverses=tuple(_inverse(covariance[part, part]) for part in layers.parts),
+            sets=tuple(counted(sets[:, layer]) for layer in range(len(layers.names))),
+            paths=Counter(path_of(row) for row in sets),
+            shares=tuple(shares_of(sets[:, layer], count) for layer, count in enumerate(layers.experts)),
+            entropy_bits=_entropies(measured.log_probs, rows, layers.experts),
+            _scale=scale,
+            _neighbours=neighbours,
+            _norms=(neighbours**2).sum(axis=1),
+            _distances=_own_distances(neighbours),
+        )
+
+    def rank(self, contrasts: NDArray[np.float64]) -> float:
+        """Return the share of the baseline's images that lie nearer to the others than an image does.
+
+        Without drift, the ranks of images are uniform from 0 to 1. An image whose routing is unlike that of
+        all images of the baseline has rank 1.
+
+        Args:
+            contrasts: (D,) of the image.
+        """
+        # |a - b|² = |a|² + |b|² - 2 ab, of which the product takes a tenth of the time of a - b.
+        scaled = (contrasts / self._scale).astype(np.float32)
+        squares = self._norms - 2 * (self._neighbours @ scaled) + scaled @ scaled
+        nearest = np.partition(squares, _NEIGHBOUR - 1)[_NEIGHBOUR - 1]
+        return float(np.searchsorted(self._distances, nearest) / len(self._distances))
+
+
+def path_of(sets: NDArray[np.uint64]) -> int:
+    """Return a number that stands for the sets (L,) that all layers chose for an image."""
+    return hash(tuple(sets.tolist()))
+
+
+def shares_of(sets: NDArray[np.uint64], experts: int) -> NDArray[np.float64]:
+    """Return the share of images that chose each expert, (E,), from the chosen sets (N,)."""
+    bits = np.uint64(1) << np.arange(experts, dtype=np.uint64)
+    chosen: NDArray[np.float64] = ((sets[:, None] & bits) > 0).mean(axis=0)
+    return chosen
+
+
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+
+
+def _own_distances(neighbours: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the squared distance of each row to its _NEIGHBOUR-th nearest other row, ascending."""
+    found = [
+        np.partition(((neighbours - row) ** 2).sum(axis=1), _NEIGHBOUR)[_NEIGHBOUR] for row in neighbours
+    ]
+    return np.sort(np.array(found, dtype=np.float64))
+
+
+def _entropies(
+    log_probs: NDArray[np.float32], rows: Sequence[int], experts: Sequence[int]
+) -> NDArray[np.float64]:
+    found = []
+    for row, count in zip(rows, experts, strict=True):
+        logs = log_probs[:, row, :count].astype(np.float64)
+        bits = -(np.exp(logs) * logs).sum(axis=1) / np.log(2)
+        found.append((bits.mean(), bits.var(ddof=1)))
+    return np.array(found)

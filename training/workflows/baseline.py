@@ -1,0 +1,78 @@
+"""Measure the routing of an exported artifact again, and replace its baseline."""
+
+import json
+import logging
+from pathlib import Path
+
+from training.data.open import open_dataset
+from training.data.sample import Dataset
+from training.data_config import DataConfig
+from training.errors import ConfigError, DatasetError
+from training.export.artifact.routing_file import ROUTING_FILE, Graph, measure_routing
+from training.export.artifact.stored_manifest import check_manifest
+from training.files import sha256_of, write_atomically
+from training.predict.open import MANIFEST_FILE, open_artifact
+from training.workflows.dataset_config import data_name
+
+log = logging.getLogger(__name__)
+
+
+def measure_baseline(folder: Path, data: DataConfig, training: DataConfig | None, count: int) -> None:
+    """Measure how an artifact routes images, and write the result into its folder.
+
+    The new file is complete before the manifest names it. If anything fails, the manifest still names the
+    files that it named before, and they are unchanged.
+
+    Args:
+        folder: the folder of one version, which holds manifest.json.
+        data: images that the model was not trained on.
+        training: training images, to fill up with; None if there are none. See measure_routing.
+        count: number of images.
+
+    Raises:
+        ConfigError: the model has no mixture layer, or this machine cannot run it.
+        CheckpointError: the artifact is damaged.
+        DatasetError: the images cannot be read.
+    """
+    model = open_artifact(folder, None)
+    if not model.experts:
+        raise ConfigError(f"{folder}: this model has no mixture layer, so there is no routing to measure")
+    path = folder / MANIFEST_FILE
+    old_sha256 = sha256_of(path)
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    if manifest.get("schema_version") != 2:
+        raise ConfigError(f"{path} is of an older schema: export the model again")
+    graph = Graph(model.run, model.input_hw, model.resize, model.controls, model.top_ks)
+    name, dataset = data_name(data), open_dataset(data)
+    routing = measure_routing(graph, (name, dataset), _filling(training), count)
+    baseline = manifest.get("baseline") or {"data": name, "images": len(dataset)}
+    old = {baseline["routing"]["file"]} if "routing" in baseline else set()
+    # Another name than the old file's, which the old manifest needs until it is replaced.
+    file = next(each for each in (ROUTING_FILE, f"other_{ROUTING_FILE}") if each not in old)
+    routing.write(folder / file)
+    manifest["baseline"] = baseline | {"routing": routing.rows() | {"file": file}}
+    kept = {each: digest for each, digest in manifest["files"].items() if each not in old}
+    manifest["files"] = dict(sorted({**kept, file: sha256_of(folder / file)}.items()))
+    check_manifest(manifest, str(path))
+    write_atomically(path, json.dumps(manifest, indent=2) + "\n")
+    _name_in_triton_files(folder.parent, old_sha256, sha256_of(path))
+    for each in old:
+        (folder / each).unlink(missing_ok=True)
+    log.info(f"{folder}: the baseline is now {routing.sets.shape[1]} images of {routing.data}")
+
+
+def _name_in_triton_files(model: Path, old: str, new: str) -> None:
+    """Replace the manifest's sha256 in Triton's files for a model, and keep all their other settings."""
+    for config in model.parent.glob(f"{model.name}*/config.pbtxt"):
+        text = config.read_text(encoding="utf-8")
+        if old in text:
+            write_atomically(config, text.replace(old, new))
+
+
+def _filling(training: DataConfig | None) -> tuple[str, Dataset] | None:
+    if training is None:
+        return None
+    try:
+        return data_name(training), open_dataset(training)
+    except DatasetError:
+        return None  # a folder of images has no other split
