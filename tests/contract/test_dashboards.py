@@ -46,10 +46,8 @@ TRITON_OWN = {
 PANEL_TYPES = {"row", "timeseries", "stat", "barchart", "status-history", "state-timeline", "table"}
 UNITS = {"none", "s", "µs", "bytes", "percentunit", "reqps", "ops"}
 QUERIES = [pytest.param(query, id=query.place) for path in DASHBOARDS for query in dashboard_queries(path)]
-RULES = [
-    pytest.param(rule, id=rule.get("alert") or rule["record"])
-    for rule in (*alert_rules(), *recording_rules())
-]
+ALL_RULES = (*alert_rules(), *recording_rules())
+RULES = [pytest.param(rule, id=rule.get("alert") or rule["record"]) for rule in ALL_RULES]
 
 
 def series_of_the_service():
