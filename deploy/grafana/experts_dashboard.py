@@ -99,6 +99,7 @@ def drift() -> Row:
     """Return the comparison with the baseline."""
     images = {what: rate(f"sparsight_routing_{what}_images_total", labels=ONE)
               for what in ("judged", "unjudged")}  # fmt: skip
+    pvalue = minimum("sparsight_routing_drift_pvalue", "layer", ONE)
     return Row("Drift", [
         Panel("Drift", "Orange while routing differs from the baseline. RoutingDrifts fires after 15 "
               "minutes.",
@@ -108,9 +109,10 @@ def drift() -> Row:
               "experts of all layers together.",
               {"{{layer}}": maximum("sparsight_routing_drift_bits", "layer", ONE)}),
         Panel("p-value",
-              "Chance of such a divergence without drift, corrected for the number of layers. Small means "
+              "Chance of such a divergence without drift, corrected for the number of layers. Smaller "
+              "than 1e-12 is drawn as 1e-12. Small means "
               "drift.",
-              {"{{layer}}": minimum("sparsight_routing_drift_pvalue", "layer", ONE)}, logarithmic=True),
+              {"{{layer}}": f"clamp_min({pvalue}, 1e-12)"}, logarithmic=True),
         Panel("Dead experts", "Orange: never chosen, although the baseline expects it.",
               {EACH: maximum("sparsight_expert_dead", EXPERT, OF_LAYER)}, "state-timeline", height=12,
               states={0: ("in use", "green"), 1: ("dead", "orange")}),

@@ -80,7 +80,7 @@ def _write(panel: Panel) -> Json:
         ],
     }
     if panel.repeat:
-        written |= {"repeat": panel.repeat, "repeatDirection": "h", "maxPerRow": 4}
+        written |= {"repeat": panel.repeat, "repeatDirection": "h", "maxPerRow": 6}
     if panel.kind == "status-history":
         written["maxDataPoints"] = 60
     if transformations := _transformations(panel):

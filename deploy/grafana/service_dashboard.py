@@ -56,7 +56,7 @@ def now() -> Row:
 
 def alerts() -> Row:
     """Return the alerts that fire, and the error budget."""
-    burn = "max(job:sparsight_request_failures:ratio_rate{}) / 0.005"
+    burn = "max(job:sparsight_request_failures:ratio_rate{}) / 0.005 or vector(0)"
     windows = ("5m", "1h", "6h", "3d")
     links = [("Rule and runbook in Prometheus", ALERTS_URL),
              ("Experts", "/d/sparsight-experts"), ("Service", "/d/sparsight")]  # fmt: skip

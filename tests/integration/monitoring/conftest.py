@@ -58,17 +58,25 @@ class Prometheus:
 
 
 @contextmanager
-def start_prometheus(folder: Path, *, faster: int = 1, alertmanager: str = "127.0.0.1:9", **targets: str):
+def start_prometheus(
+    folder: Path,
+    *,
+    faster: int = 1,
+    scrape_s: float = SCRAPE_S,
+    alertmanager: str = "127.0.0.1:9",
+    **targets: str,
+):
     """Run Prometheus with the files of deploy/prometheus, but other addresses and shorter intervals.
 
     Args:
         folder: for the changed configuration and the data.
         faster: every time in the rules is divided by this.
+        scrape_s: seconds between two scrapes, and between two evaluations of the rules.
         alertmanager: host:port of an Alertmanager; nobody listens on the default.
         targets: host:port by job; other jobs keep their production addresses.
     """
     config = yaml.safe_load((PROMETHEUS_FOLDER / "prometheus.yml").read_text())
-    config["global"] = dict.fromkeys(config["global"], f"{int(SCRAPE_S * 1000)}ms")
+    config["global"] = dict.fromkeys(config["global"], f"{int(scrape_s * 1000)}ms")
     config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
     for name in config["rule_files"]:
         (folder / name).write_text(hurried((PROMETHEUS_FOLDER / name).read_text(), faster))
