@@ -53,7 +53,17 @@ RULES = [pytest.param(rule, id=rule.get("alert") or rule["record"]) for rule in 
 def series_of_the_service():
     registry = CollectorRegistry()
     Metrics(registry)
+    yield from names_in(registry)
+    yield from expert_series()
+
+
+def expert_series():
+    registry = CollectorRegistry()
     ExpertMetrics(registry)
+    return set(names_in(registry))
+
+
+def names_in(registry):
     for family in registry.collect():
         match family.type:
             case "counter":

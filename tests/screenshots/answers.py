@@ -41,7 +41,7 @@ class Shown:
 
     panel: Json
     title: str
-    x: int
+    x: float
     y: float
     width: float
     height: int
@@ -80,7 +80,7 @@ def show(
             width = place["w"] / columns
             values = {**variables, "layer": layer}
             shown.append(
-                Shown(panel, filled_title(panel["title"], values), round(column * width),
+                Shown(panel, filled_title(panel["title"], values), column * width,
                       y + row * place["h"], width, place["h"], _lines(panel, values, period, ask))
             )  # fmt: skip
         moved += (len(layers) - 1) // columns * place["h"]

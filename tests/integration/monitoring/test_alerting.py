@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from tests.builders import build_artifact, golden_image, image_bytes
+from tests.contract.test_dashboards import expert_series
+from tests.dashboards import DASHBOARDS, dashboard_queries, filled_in, series_in
 from tests.integration.monitoring.alertmanager import (
     start_alertmanager,
     start_receiver,
@@ -18,11 +20,12 @@ from tests.integration.monitoring.alertmanager import (
 from tests.integration.monitoring.conftest import start_prometheus, why_no_prometheus
 from tests.integration.monitoring.direct_callers import MODEL, copy_starter
 from tests.integration.service.conftest import serve, wait_until_ready
-from tests.triton_server import start_triton, why_no_triton
+from tests.triton_server import ROOT, start_triton, why_no_triton
 
 WHY_NOT = why_no_prometheus() or why_no_alertmanager()
 pytestmark = [pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT)), pytest.mark.heavy]
 
+OF_DRIFT = {name for name in expert_series() if "audit" not in name and "quarantine" not in name}
 FASTER = 30  # a minute is two seconds
 IMAGE = image_bytes(golden_image())
 
@@ -107,6 +110,22 @@ def test_a_dead_model_wakes_the_one_on_call_and_its_consequences_stay_silent(tmp
                     receiver.wait_for("operators", "TritonModelDead", status="resolved")
                     receiver.wait_for("on-call", "GatewayNotReady", status="resolved")
             assert not receiver.alerts("modellers")
+
+
+def test_drift_reaches_the_modellers_and_every_panel_about_drift_shows_it(tmp_path):
+    repository = ROOT / "model_repository"
+    with serve(repository=repository, default_model="starter", workers=2) as gateway:
+        assert wait_until_ready(gateway).status_code == 200
+        with watched(tmp_path, gateway=gateway.url.removeprefix("http://")) as (prometheus, _, receiver):
+            with traffic(gateway.url, 2):  # always the same image, which no baseline looks like
+                labels = receiver.wait_for("modellers", "RoutingDrifts", within_s=120)
+            assert (labels["model"], labels["version"], labels["backend"]) == ("starter", "1", "openvino")
+            assert labels["owner"] == "modeller"
+            assert not receiver.alerts("on-call")
+            for query in (query for path in DASHBOARDS for query in dashboard_queries(path)):
+                if series_in(query.expression) & OF_DRIFT:
+                    expression = filled_in(query.expression, interval="30s", model="starter")
+                    assert prometheus.query(expression), query.place
 
 
 def test_a_gateway_that_is_gone_wakes_the_one_on_call(tmp_path):
