@@ -251,14 +251,21 @@ class RateExceeded(ServiceError):
 
 
 class QuotaExceeded(ServiceError):
-    """The key of the request has already used its allowed number of requests on this day."""
+    """The key of the request has too few of its allowed requests left on this day.
+
+    Args:
+        quota: requests that the key may send on a day.
+        until_s: seconds until the next day begins.
+        count: as how many requests this request counts.
+    """
 
     why = "quota"
 
-    def __init__(self, quota: int, until_s: float) -> None:
+    def __init__(self, quota: int, until_s: float, count: int = 1) -> None:
         self.retry_after_s = max(1, math.ceil(until_s))
+        counts = "" if count == 1 else f", and this one counts as up to {count:,}"
         super().__init__(
-            f"this key may send {quota:,} requests a day; the next day begins at midnight UTC,"
+            f"this key may send {quota:,} requests a day{counts}; the next day begins at midnight UTC,"
             f" in {self.retry_after_s} s"
         )
 
@@ -353,6 +360,21 @@ class DeadlineExceeded(ServiceError):
         )
         self.allowed_s = allowed_s
         self.silent = silent
+
+
+class ExplanationTooSlow(ServiceError):
+    """The time until the deadline is too short for the runs that an explanation needs.
+
+    Args:
+        needed_s: seconds that the coarsest explanation would need.
+        left_s: seconds that are left.
+    """
+
+    def __init__(self, needed_s: float, left_s: float) -> None:
+        super().__init__(
+            f"an explanation needs about {needed_s:.2g} s here, and {left_s:.2g} s are left;"
+            " allow more time with timeout_ms, or leave out explain"
+        )
 
 
 class BackendFailed(ServiceError):

@@ -9,6 +9,10 @@ AuditOutcome = Literal["agrees", "disagrees", "failed", "skipped"]
 NovelOutcome = Literal["kept", "full"]
 """What became of a novel image; "full": not written, because the folder could not take it."""
 
+_VERSION = ("model", "version", "backend")
+_LAYER = (*_VERSION, "layer")
+_EXPERT = (*_LAYER, "expert")
+
 
 class ExpertMetrics:
     """The Prometheus series about what experts do over time.
@@ -19,67 +23,74 @@ class ExpertMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Declare every series in `registry`."""
-        version = ["model", "version", "backend"]
-        layer = [*version, "layer"]
-        expert = [*layer, "expert"]
+        self._declare_drift(registry)
+        self._declare_layers(registry)
+        self._declare_audits(registry)
+        self._declare_novel(registry)
+
+    def _declare_drift(self, registry: CollectorRegistry) -> None:
         # Routing compared with the manifest's baseline, over the latest images. The layer "path" stands for
         # the experts of all layers together.
         self.judged = Counter(
-            "sparsight_routing_judged_images_total", "Images compared with the baseline.", version,
+            "sparsight_routing_judged_images_total", "Images compared with the baseline.", _VERSION,
             registry=registry,
         )  # fmt: skip
         self.unjudged = Counter(
-            "sparsight_routing_unjudged_images_total", "Images whose controls have no baseline.", version,
+            "sparsight_routing_unjudged_images_total", "Images whose controls have no baseline.", _VERSION,
             registry=registry,
         )  # fmt: skip
         self.drifting = Gauge(
-            "sparsight_routing_drifting", "1 while routing differs from the baseline.", version,
+            "sparsight_routing_drifting", "1 while routing differs from the baseline.", _VERSION,
             registry=registry,
         )  # fmt: skip
         self.drift_bits = Gauge(
-            "sparsight_routing_drift_bits", "Divergence of the chosen experts from the baseline.", layer,
+            "sparsight_routing_drift_bits", "Divergence of the chosen experts from the baseline.", _LAYER,
             registry=registry,
         )  # fmt: skip
         self.drift_pvalue = Gauge(
             "sparsight_routing_drift_pvalue", "Corrected p-value: chance of such a divergence without drift.",
-            layer, registry=registry,
+            _LAYER, registry=registry,
         )  # fmt: skip
         self.novelty = Gauge(
             "sparsight_routing_novelty", "Mean rank of images among the baseline's; 0.5 without drift.",
-            version, registry=registry,
+            _VERSION, registry=registry,
         )  # fmt: skip
+        self.not_a_number = Counter(
+            "sparsight_routing_not_a_number_total", "Images for which a router gave NaN.", _VERSION,
+            registry=registry,
+        )  # fmt: skip
+
+    def _declare_layers(self, registry: CollectorRegistry) -> None:
         self.share = Gauge(
-            "sparsight_expert_share", "Share of the latest images that chose an expert.", expert,
+            "sparsight_expert_share", "Share of the latest images that chose an expert.", _EXPERT,
             registry=registry,
         )  # fmt: skip
         self.dead = Gauge(
             "sparsight_expert_dead", "1 if an expert was never chosen, although the baseline expects it.",
-            expert, registry=registry,
+            _EXPERT, registry=registry,
         )  # fmt: skip
         self.hot = Gauge(
-            "sparsight_expert_hot", "1 if an expert is chosen far more often than in the baseline.", expert,
+            "sparsight_expert_hot", "1 if an expert is chosen far more often than in the baseline.", _EXPERT,
             registry=registry,
         )  # fmt: skip
         self.diversity = Gauge(
             "sparsight_expert_diversity", "exp(H)/N of the shares of a layer's experts; 1 if all are equal.",
-            layer, registry=registry,
+            _LAYER, registry=registry,
         )  # fmt: skip
         self.balance = Gauge(
             "sparsight_expert_balance", "Jain's index of the shares of a layer's experts; 1 if equal.",
-            layer, registry=registry,
+            _LAYER, registry=registry,
         )  # fmt: skip
         self.entropy_outside = Gauge(
             "sparsight_router_entropy_outside", "1 if a router's mean entropy is unlike the baseline's.",
-            layer, registry=registry,
+            _LAYER, registry=registry,
         )  # fmt: skip
-        self.not_a_number = Counter(
-            "sparsight_routing_not_a_number_total", "Images for which a router gave NaN.", version,
-            registry=registry,
-        )  # fmt: skip
+
+    def _declare_audits(self, registry: CollectorRegistry) -> None:
         # Audits: images answered a second time by the reference backend, off the path of the request.
         self.audited = Counter(
             "sparsight_audited_images_total", "Images whose answer was compared with the reference's.",
-            [*version, "outcome"], registry=registry,
+            [*_VERSION, "outcome"], registry=registry,
         )  # fmt: skip
         self.quarantined = Gauge(
             "sparsight_backend_quarantined", "1 while a backend gets no requests, because audits disagree.",
@@ -89,6 +100,8 @@ class ExpertMetrics:
             "sparsight_audit_seconds_total", "Time of the reference backend spent on audits.",
             registry=registry,
         )  # fmt: skip
+
+    def _declare_novel(self, registry: CollectorRegistry) -> None:
         # Images kept for labelling.
         self.novel = Counter(
             "sparsight_novel_images_total", "Novel images, by what became of them.", ["outcome"],

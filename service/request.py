@@ -13,6 +13,7 @@ Number = int | float
 MaskForm = Literal["rle", "polygon", "off"]
 Priority = Literal["high", "normal", "low"]
 Quality = Literal["auto", "high"]
+Explain = Literal["off", "route"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class DetectParams:
     agnostic_nms: bool | None = None
     masks: MaskForm | None = None
     quality: Quality = "auto"
+    explain: Explain = "off"  # route: explain which regions of the image moved the routers
     controls: Mapping[str, Number | str] = field(default_factory=dict)  # values for controls, by name
 
 

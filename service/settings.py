@@ -274,6 +274,13 @@ class Settings(BaseSettings):
         ),
     ] = None
     max_files: Annotated[int, Field(ge=1, le=1000, description="Most files in one form.")] = 16
+    explain: Annotated[
+        bool,
+        Field(
+            description="Whether requests may set explain=route. One such request takes the computing of"
+            " more than a hundred images, with the lowest priority; one is explained at a time."
+        ),
+    ] = False
     body_timeout_s: Annotated[float, Field(gt=0, description="Seconds for a request body to arrive.")] = 30.0
     timeout_s: Annotated[
         float, Field(gt=0, le=600, description="Seconds for an answer, unless a request sets timeout_ms.")

@@ -50,16 +50,25 @@ class Allowance:
             until_s = self._granted[0] + _SECOND - now
             if until_s > 0:
                 raise RateExceeded(self._rate, until_s)
-        if self._quota is not None:
-            time_s = self._clock()
-            day = int(time_s // DAY_S)
-            if day != self._day:
-                self._day, self._used = day, 0
-            if self._used >= self._quota:
-                raise QuotaExceeded(self._quota, (day + 1) * DAY_S - time_s)
-            self._used += 1
+        self.take_more(1)
         self._granted.append(now)
 
-    def give_back(self) -> None:
-        """Remove a request from the day's count, because the gateway was too busy to serve it."""
-        self._used = max(0, self._used - 1)
+    def take_more(self, count: int) -> None:
+        """Count `count` requests of the day, for a request that takes as much computing as so many.
+
+        Raises:
+            QuotaExceeded: so many are not left on this day; then none is counted.
+        """
+        if self._quota is None:
+            return
+        time_s = self._clock()
+        day = int(time_s // DAY_S)
+        if day != self._day:
+            self._day, self._used = day, 0
+        if self._used + count > self._quota:
+            raise QuotaExceeded(self._quota, (day + 1) * DAY_S - time_s, count)
+        self._used += count
+
+    def give_back(self, count: int = 1) -> None:
+        """Remove requests from the day's count: one that was not served, or some that were not needed."""
+        self._used = max(0, self._used - count)

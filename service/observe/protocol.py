@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.errors import ServiceError
+from service.explain.explanation import Explanation
 from service.request import RequestContext, ResolvedParams
 from service.tasks.choose import Result
 from service.traffic.routes import ServedVersion
@@ -26,7 +27,8 @@ class Answered:
     experts: tuple[ExpertActivation, ...]
     compute: Compute
     routing: RoutingVerdict  # on the images before this one
-    timings: Timings
+    timings: Timings  # without the explanation
+    explanation: Explanation | None = None  # only if the request asks for it
 
 
 class Observer(Protocol):

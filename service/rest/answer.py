@@ -7,6 +7,7 @@ from service.artifact.task_settings import PoseSettings
 from service.errors import NotReady
 from service.observe.protocol import Answered
 from service.rest import wire
+from service.rest.explained import to_explanation
 from service.serving.models import Models
 from service.tasks.choose import task_of
 from service.tasks.pose import skeleton_of
@@ -47,6 +48,9 @@ def to_answer(found: Answered, *, moe: str) -> wire.Answer:
     )
     if (skeleton := skeleton_of(manifest)) is not None:
         answer.skeleton = skeleton
+    if found.explanation is not None:
+        answer.explanation = to_explanation(found.explanation)
+        answer.timing_ms.total = round(answer.timing_ms.total + answer.explanation.ms, 2)
     if moe != "off":
         answer.moe = wire.Moe(
             layers=[_layer(layer, full=moe == "full") for layer in found.experts],
@@ -56,8 +60,9 @@ def to_answer(found: Answered, *, moe: str) -> wire.Answer:
             ),
             degraded=found.degraded,
             routing=found.routing.state,
-            drift=_drift(found.routing),
         )
+        if (drift := _drift(found.routing)) is not None:
+            answer.moe.drift = drift
     return answer
 
 

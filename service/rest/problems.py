@@ -42,6 +42,7 @@ STATUS: Mapping[type[errors.ServiceError], HTTPStatus] = {
     errors.BackendUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.OutOfResources: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.ExplanationTooSlow: HTTPStatus.GATEWAY_TIMEOUT,
 }
 
 

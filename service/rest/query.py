@@ -22,7 +22,7 @@ from pydantic_core import CoreSchema
 
 from service.artifact.manifest import Manifest
 from service.errors import InvalidParameter
-from service.request import DetectParams, MaskForm, Priority, Quality, RequestContext
+from service.request import DetectParams, Explain, MaskForm, Priority, Quality, RequestContext
 from service.rest.formats.choose import FORMAT_NAMES, FormatName
 from service.settings import BACKEND_NAMES, BackendName
 
@@ -175,6 +175,13 @@ class DetectQuery(BaseModel):
         Literal["summary", "full", "off"],
         Field(description="How much to report about the experts: one of summary, full, off."),
     ] = "summary"
+    explain: Annotated[
+        Explain,
+        Field(
+            description="Whether to explain which regions of the image moved the routers, if the service"
+            " allows it: one of off, route."
+        ),
+    ] = "off"
     several: Annotated[
         bool,
         Field(description="Whether the answer to one image is a list, too: true, false."),
@@ -200,8 +207,11 @@ class DetectQuery(BaseModel):
 
         Raises:
             InvalidParameter: the request asks for polygons in the COCO format, whose polygons cannot have
-                holes, or together with a drawing.
+                holes, or together with a drawing; or an explanation in another format than JSON.
         """
+        if self.explain != "off" and self.format != "json":
+            sentence = f"format={self.format} has no place for an explanation"
+            raise InvalidParameter("explain", f"{sentence}; use format=json, or leave out explain")
         if self.format == "jpeg" and self.masks == "polygon":
             sentence = "format=jpeg draws masks, so they have no form"
             raise InvalidParameter("masks", f"{sentence}; leave out masks, or use masks=off or format=json")
@@ -222,6 +232,7 @@ class DetectQuery(BaseModel):
             agnostic_nms=self.agnostic_nms,
             masks=self.masks,
             quality=self.quality,
+            explain=self.explain,
             controls=self.model_dump(include=set(CONTROLS), exclude_none=True) | others,
         )
 

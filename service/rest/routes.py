@@ -23,6 +23,7 @@ from service.rest.formats.protocol import Format, Outcome
 from service.rest.middleware.access import is_told_reasons
 from service.rest.query import DetectQuery, read_query, refuse_repeated
 from service.rest.service_of import service_of
+from service.rest.spending import spend
 from service.rest.wire import Answer, Health, ModelList, Readiness, ReloadReport, Results
 from service.tasks.resolve import resolve
 
@@ -78,8 +79,9 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
     service, params = service_of(request), query.params()
     answer_format = format_of(query.format)
     refuse_repeated(request)
-    if several and answer_format.needs_drawing:
-        raise _one_image(query)
+    if params.explain != "off":
+        service.check_explain()
+    _check_one_image(query, several=several)
     # Wrong parameters are refused before the body is read. `detect` checks them again, because another
     # version of the model may answer by then.
     manifest = service.choose(params).manifest
@@ -88,15 +90,16 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
     resolve(params, manifest)
     upload = await read_upload(request, service.settings)
     context = query.context(request, service.settings.timeout_s)  # the time limit starts here
-    if upload.several and answer_format.needs_drawing:
-        raise _one_image(query)
+    _check_one_image(query, several=upload.several)
     async with images_of(request, upload, context) as images:
         if several or upload.several:
             return await _answer_all(request, query, list(zip(images, upload.files, strict=True)), context)
         (data,), (file,) = images, upload.files
         if isinstance(data, ServiceError):
             raise data
-        answered = await unless_caller_leaves(request, service.detect(data, params, context))
+        with spend(request, params, manifest) as spent:
+            answered = await unless_caller_leaves(request, service.detect(data, params, context))
+            spent(answered)
         outcome = Outcome(context.request_id, file, answered)
         if answer_format.needs_drawing:
             drawing = await unless_caller_leaves(request, service.drawing(data, params, answered))
@@ -121,9 +124,15 @@ async def _answer_all(
     return await _write(format_of(query.format), outcomes, query, several=True)
 
 
-def _one_image(query: DetectQuery) -> InvalidParameter:
-    sentence = f"format={query.format} answers with one image; send one file to /detect, without several=true"
-    return InvalidParameter("format", f"{sentence}, or use format=json for a list")
+def _check_one_image(query: DetectQuery, *, several: bool) -> None:
+    """Raise InvalidParameter if there are several images, or a list is wanted, and the answer has no list."""
+    how = "send one file to /detect, without several=true"
+    if several and query.explain != "off":
+        sentence = f"explain={query.explain} explains one image; {how}"
+        raise InvalidParameter("explain", f"{sentence}, or leave out explain for a list")
+    if several and format_of(query.format).needs_drawing:
+        sentence = f"format={query.format} answers with one image; {how}"
+        raise InvalidParameter("format", f"{sentence}, or use format=json for a list")
 
 
 async def _write(

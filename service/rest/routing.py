@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +15,7 @@ from service.rest.service_of import service_of
 from service.routing.monitor import Event, RoutingMonitor, WatchedVersion
 from service.routing.reference import Layers
 from service.routing.statistics import diversity, jain
-from service.routing.watch import PATH, SPAN, Watch
+from service.routing.watch import PATH, Watch
 from service.types import DriftTest
 
 router = APIRouter()
@@ -177,7 +176,7 @@ def _setting(watch: Watch, layers: Layers) -> SettingUse:
     return SettingUse(
         controls=dict(watch.reference.controls),
         images=watch.count,
-        window=min(watch.count, SPAN),
+        window=watch.looked_at,
         novelty=_rounded(watch.window.novelty),
         drift=watch.alarm.test if watch.alarm else None,
         drift_layer=watch.alarm.layer if watch.alarm else None,
@@ -205,20 +204,13 @@ def _layer(watch: Watch, layers: Layers, place: int) -> LayerUse:
             )
             for expert, share in enumerate(state.shares.tolist())
         ],
-        together=_together(watch, place, layers.experts[place]),
+        together=[[_rounded(each) for each in row] for row in state.together.tolist()],
         entropy_bits=_rounded(state.entropy_bits),
         baseline_entropy_bits=_rounded(reference.entropy_bits[place][0]),
         entropy_outside=state.entropy_outside,
         diversity=_rounded(diversity(state.shares)),
         balance=_rounded(jain(state.shares)),
     )
-
-
-def _together(watch: Watch, place: int, experts: int) -> list[list[float]]:
-    bits = np.uint64(1) << np.arange(experts, dtype=np.uint64)
-    chosen = ((watch.window.sets[:, place, None] & bits) > 0).astype(np.float64)  # (images, experts)
-    shares = chosen.T @ chosen / max(1, len(chosen))
-    return [[_rounded(each) for each in row] for row in shares.tolist()]
 
 
 def _rounded(value: float) -> float:

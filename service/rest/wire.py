@@ -78,6 +78,40 @@ class Moe(BaseModel):
     drift: Annotated[Drift | None, Field(description="What differs; only with drifting routing.")] = None
 
 
+class LayerExplanation(BaseModel):
+    """The regions of the image that moved one router; a fall is how much the log-odds become smaller."""
+
+    layer: str
+    expert: Annotated[int, Field(description="The most probable expert, which is explained.")]
+    log_odds: Annotated[float, Field(description="Of this expert, for the whole image.")]
+    effects: Annotated[
+        list[list[float]],
+        Field(
+            description="Rows of cells: how much a cell adds to the log-odds; below 0, it speaks against the"
+            " expert."
+        ),
+    ]
+    marked_fall: Annotated[
+        float, Field(description="Fall when the quarter of the cells with the largest effects is hidden.")
+    ]
+    random_fall: Annotated[float, Field(description="Fall when a random quarter of the cells is hidden.")]
+    whole_fall: Annotated[float, Field(description="Fall when the whole image is hidden.")]
+
+
+class Explanation(BaseModel):
+    """The regions of the image that moved the routers, as effects of the cells of a grid."""
+
+    rows: int
+    cols: int
+    x: Annotated[float, Field(description="Left edge of the grid, in pixels of the upright image.")]
+    y: Annotated[float, Field(description="Top edge of the grid.")]
+    width: float
+    height: float
+    layers: list[LayerExplanation]
+    runs: Annotated[int, Field(description="Number of images for which the graph ran, besides the image.")]
+    ms: float
+
+
 class TimingMs(BaseModel):
     """Milliseconds in each stage; `total` is the time from the last received byte to the answer."""
 
@@ -102,6 +136,7 @@ class Answer(BaseModel):
         Field(description="Pairs of keypoints to join with a line, by position; only of a pose model."),
     ] = None
     moe: Annotated[Moe | None, Field(description="Left out with moe=off.")] = None
+    explanation: Annotated[Explanation | None, Field(description="Only with explain=route.")] = None
     timing_ms: TimingMs
     warnings: Annotated[
         list[str], Field(description="Remarks; what of the file was not looked at, as `kind: sentence`.")

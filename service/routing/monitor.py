@@ -17,7 +17,7 @@ from service.observe.protocol import Answered
 from service.request import Number, RequestContext
 from service.routing.reference import Layers, Reference
 from service.routing.statistics import diversity, jain
-from service.routing.watch import PATH, STEP, Alarm, Watch
+from service.routing.watch import PATH, SPAN, STEP, Alarm, Watch
 from service.traffic.routes import ServedVersion
 from service.types import RoutingVerdict
 
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 Controls = tuple[tuple[str, Number], ...]
 """A setting of the controls as a key: names and values, sorted by name."""
 _NORMAL = RoutingVerdict("normal")
+_FORGOTTEN_AFTER = 10 * SPAN  # images of a version, after which an alarm of an unused setting ends
 _EVENTS_KEPT = 50  # of the history of one version
 
 
@@ -48,6 +49,7 @@ class WatchedVersion:
     since: datetime
     why_unwatched: str = "the baseline is being read"  # empty once there is a baseline
     watches: dict[Controls, Watch] = field(default_factory=dict)
+    looked_at: dict[Controls, int] = field(default_factory=dict)  # value of `judged` at a setting's last look
     judged: int = 0
     unjudged: int = 0
     events: list[Event] = field(default_factory=list)
@@ -57,6 +59,13 @@ class WatchedVersion:
     def manifest(self) -> Manifest:
         """Return the manifest of the version."""
         return self.version.manifest
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """Return the alarms in force, at most one for each setting that is still in use."""
+        oldest = self.judged - _FORGOTTEN_AFTER
+        in_use = [watch for key, watch in self.watches.items() if self.looked_at.get(key, 0) >= oldest]
+        return [watch.alarm for watch in in_use if watch.alarm is not None]
 
 
 class RoutingMonitor:
@@ -146,9 +155,9 @@ class RoutingMonitor:
 
     def _look(self, watched: WatchedVersion, watch: Watch) -> None:
         """Record what the last look at a setting found."""
-        alarms = [each.alarm for each in watched.watches.values() if each.alarm is not None]
+        watched.looked_at[_key(watch.reference.controls)] = watched.judged
         # The clearest one, but a layer before the path, because it says more.
-        alarm = min(alarms, key=lambda each: (each.layer == PATH, each.pvalue), default=None)
+        alarm = min(watched.alarms, key=lambda each: (each.layer == PATH, each.pvalue), default=None)
         was = watched.verdict
         if alarm is None:
             watched.verdict = _NORMAL

@@ -128,7 +128,9 @@ class Reference:
             layer_inverses=tuple(_inverse(covariance[part, part]) for part in layers.parts),
             sets=tuple(counted(sets[:, layer]) for layer in range(len(layers.names))),
             paths=Counter(path_of(row) for row in sets),
-            shares=tuple(shares_of(sets[:, layer], count) for layer, count in enumerate(layers.experts)),
+            shares=tuple(
+                np.diag(chosen_together(sets[:, layer], count)) for layer, count in enumerate(layers.experts)
+            ),
             entropy_bits=_entropies(measured.log_probs, rows, layers.experts),
             _scale=scale,
             _neighbours=neighbours,
@@ -157,11 +159,15 @@ def path_of(sets: NDArray[np.uint64]) -> int:
     return hash(tuple(sets.tolist()))
 
 
-def shares_of(sets: NDArray[np.uint64], experts: int) -> NDArray[np.float64]:
-    """Return the share of images that chose each expert, (E,), from the chosen sets (N,)."""
+def chosen_together(sets: NDArray[np.uint64], experts: int) -> NDArray[np.float64]:
+    """Return the share of images that chose each pair of experts, (E, E), from the chosen sets (N,).
+
+    The diagonal holds the share of images that chose each expert.
+    """
     bits = np.uint64(1) << np.arange(experts, dtype=np.uint64)
-    chosen: NDArray[np.float64] = ((sets[:, None] & bits) > 0).mean(axis=0)
-    return chosen
+    chosen = ((sets[:, None] & bits) > 0).astype(np.float64)  # (N, E)
+    both: NDArray[np.float64] = chosen.T @ chosen / len(sets)
+    return both
 
 
 def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from math import ceil, log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from service.routing.reference import Layers, Reference, RoutedImage, shares_of
+from service.routing.reference import Layers, Reference, RoutedImage, chosen_together
 from service.routing.statistics import Cusum, counted, divergence_bits, g_test_p, hotelling_p, normal_sf2
 from service.routing.window import DecayingMean, Window
 from service.types import DriftTest
@@ -41,10 +41,16 @@ class LayerState:
 
     drift_bits: float = 0.0
     pvalue: float = 1.0  # corrected
-    shares: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # (E,); empty for the path
+    together: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))  # (E, E) share of images
+    # that chose both experts; empty for the path
     hot: tuple[int, ...] = ()
     entropy_bits: float = 0.0
     entropy_outside: bool = False
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Return the share of images that chose each expert, (E,); empty for the path."""
+        return np.diag(self.together)
 
 
 class Watch:
@@ -66,6 +72,7 @@ class Watch:
         self._unchosen = [np.zeros(count, dtype=np.int64) for count in layers.experts]
         self._dead_after = [_dead_after(shares, reference.images) for shares in reference.shares]
         self._raised_at = 0
+        self.looked_at = 0  # images in the window at the last look
 
     @property
     def count(self) -> int:
@@ -102,6 +109,7 @@ class Watch:
         )
 
     def _look(self) -> None:
+        self.looked_at = self._window.filled
         alarms = [*self._look_at_all(), *self._look_at_layers()]
         for name, dead in zip(self.layers.names, self.dead, strict=True):
             if dead:
@@ -148,7 +156,7 @@ class Watch:
         for place, (name, part) in enumerate(zip(self.layers.names, self.layers.parts, strict=True)):
             state, sets = self.states[name], window.sets[:, place]
             counts = counted(sets)
-            state.shares = shares_of(sets, self.layers.experts[place])
+            state.together = chosen_together(sets, self.layers.experts[place])
             state.drift_bits = divergence_bits(counts, reference.sets[place])
             state.entropy_bits = float(entropies[place])
             state.pvalue, state.hot, state.entropy_outside = 1.0, (), False

@@ -1,13 +1,15 @@
 """Predict objects or classes for images: choose a route, run the stages, notify the observers."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from service.backends.threads import Threads
-from service.errors import BackendUnavailable, InvalidParameter, NotReady, ServiceError
+from service.errors import BackendUnavailable, InvalidParameter, NotReady, Overloaded, ServiceError
+from service.explain.runner import Subject, explain
 from service.metrics import Metrics
 from service.observe.protocol import Answered, Observer
 from service.pipeline.decode import decode
@@ -62,6 +64,7 @@ class DetectService:
         self._observers = observers
         self._judge = judge
         self._admission = Admission(settings.max_inflight, settings.max_inflight_bytes)
+        self._explaining = False
         self._threads = Threads(settings.workers + 1, "detect")
 
     def admit(self, size_bytes: int = 0) -> AbstractContextManager[None]:
@@ -131,10 +134,37 @@ class DetectService:
             EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
             BackendBusy, BackendUnavailable, BackendFailed: no backend answered.
             DeadlineExceeded: the answer was not complete before the deadline.
+            ExplanationTooSlow: the time is too short for the explanation that `params` asks for.
         """
         # Again, as at the door: many bodies may have been received at the same time.
         self.check_wait(params, len(data), context.priority, context.left_s())
-        return await self._answer(data, params, context)
+        if params.explain == "off":
+            return await self._answer(data, params, context)
+        with self._explain_alone():
+            return await self._answer(data, params, context)
+
+    def check_explain(self) -> None:
+        """Check that a request could get an explanation now.
+
+        Raises:
+            InvalidParameter: the operator has not allowed explanations.
+            Overloaded: another request is being explained.
+        """
+        if not self.settings.explain:
+            why = "an explanation takes the computing of more than a hundred images"
+            allow = "ask the operator to set SPARSIGHT_EXPLAIN=true"
+            raise InvalidParameter("explain", f"explain=route is off here, because {why}; {allow}")
+        if self._explaining:
+            raise Overloaded("another request is being explained, and one is explained at a time")
+
+    @contextmanager
+    def _explain_alone(self) -> Iterator[None]:
+        self.check_explain()
+        self._explaining = True
+        try:
+            yield
+        finally:
+            self._explaining = False
 
     async def _answer(self, data: bytes, params: DetectParams, context: RequestContext) -> Answered:
         routes = self.ready_models().routes(params.model)
@@ -145,6 +175,8 @@ class DetectService:
             try:
                 with choice.version.users.add():  # before any await: a reload may replace the version
                     answered = await self._attempt(choice, image, params, context)
+                    if params.explain != "off":
+                        answered = await self._explained(choice, image, answered)
                 break
             except BackendUnavailable as error:
                 # Only this error sends the image to the next backend. A busy backend is healthy, and another
@@ -255,6 +287,17 @@ class DetectService:
             routing=self._judge(version),
             timings=found.timings,
         )
+
+    async def _explained(self, choice: Choice, image: ImageStages, answered: Answered) -> Answered:
+        """Return the answer with an explanation, from further runs on the same backend."""
+        subject = Subject(
+            version=answered.version,
+            placed=image.place(answered.version.manifest.images),
+            experts=answered.experts,
+            controls=answered.params.controls,
+        )
+        explanation = await explain(choice.route, subject, answered.context)
+        return replace(answered, explanation=explanation)
 
     def ready_models(self) -> Models:
         """Return the models, if they are loaded; their backends may have become unhealthy since.

@@ -12,14 +12,18 @@ def resolve(params: DetectParams, manifest: Manifest) -> ResolvedParams:
     """Return the parameters of a request with the model's defaults filled in for missing ones.
 
     Raises:
-        InvalidParameter: the model lacks a class, parameter or control, or does not accept a control's value.
+        InvalidParameter: the model lacks a class, parameter or control, or does not accept a control's value;
+            or its route cannot be explained.
     """
+    controls = _controls(params, manifest)
+    if params.explain != "off":
+        _check_explainable(manifest, controls)
     return ResolvedParams(
         values=_values(params, manifest),
         class_ids=None if params.classes is None else _class_ids(params.classes, manifest.class_names),
         class_conf=_class_conf(params.class_conf, manifest.class_names),
         agnostic_nms=bool(params.agnostic_nms),
-        controls=_controls(params, manifest),
+        controls=controls,
         masks=params.masks or "rle",
     )
 
@@ -28,6 +32,19 @@ def golden_params(manifest: Manifest) -> ResolvedParams:
     """Return the parameters with which the golden sample was recorded."""
     golden = manifest.golden
     return resolve(DetectParams(values=golden.params, controls=golden.controls), manifest)
+
+
+def _check_explainable(manifest: Manifest, controls: Mapping[str, Number]) -> None:
+    """Raise InvalidParameter if no router of the model decides anything about the image."""
+    if not manifest.mixture:
+        why = f"model {manifest.name!r} has no mixture layers"
+    elif manifest.routing == "static":
+        why = f"the routers of model {manifest.name!r} choose the same experts for every image"
+    elif controls.get("top_k") == 0:
+        why = "with top_k=0 no expert is chosen"
+    else:
+        return
+    raise InvalidParameter("explain", f"{why}, so there is no route to explain; leave out explain")
 
 
 def _values(params: DetectParams, manifest: Manifest) -> dict[str, Number]:

@@ -4,20 +4,58 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
+
+from training.data.images.image_file import is_image, read_image
+from training.data.images.reduced_jpeg import Fit
 from training.data.open import open_dataset
-from training.data.sample import Dataset
+from training.data.sample import Sample, no_boxes
 from training.data_config import DataConfig
 from training.errors import ConfigError, DatasetError
-from training.export.artifact.routing_file import ROUTING_FILE, Graph, measure_routing
+from training.export.artifact.routing_file import ROUTING_FILE, Graph, Images, measure_routing
 from training.export.artifact.stored_manifest import check_manifest
 from training.files import sha256_of, write_atomically
 from training.predict.open import MANIFEST_FILE, open_artifact
 from training.workflows.dataset_config import data_name
 
+NamedImages = tuple[str, Images]
+"""Images, and the name of their data for the manifest."""
+
 log = logging.getLogger(__name__)
 
 
-def measure_baseline(folder: Path, data: DataConfig, training: DataConfig | None, count: int) -> None:
+class UnlabelledImages:
+    """The image files of a folder and of its subfolders, in order of their paths."""
+
+    def __init__(self, folder: Path) -> None:
+        """Find the images; raise DatasetError if there are none."""
+        self._paths = sorted(path for path in folder.rglob("*") if path.is_file() and is_image(path))
+        if not self._paths:
+            raise DatasetError(f"{folder}: there is no image in this folder")
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def load(self, index: int, fit: Fit | None = None) -> Sample:
+        """Return an image without labels; raise DatasetError if it cannot be decoded."""
+        image, name = read_image(self._paths[index], fit=fit), self._paths[index].stem
+        return Sample(image.pixels, no_boxes(), np.zeros(0, dtype=np.int64), name, reduced=image.reduced)
+
+
+def data_images(data: DataConfig) -> NamedImages:
+    """Return the name and the images of a data set; raise DatasetError if it cannot be read."""
+    return data_name(data), open_dataset(data)
+
+
+def training_images(data: DataConfig) -> NamedImages | None:
+    """Return the name and the images of training data, to fill up with; None if there are none."""
+    try:
+        return data_images(data)
+    except DatasetError:
+        return None  # the folder has no such split
+
+
+def measure_baseline(folder: Path, measured: NamedImages, training: NamedImages | None, count: int) -> None:
     """Measure how an artifact routes images, and write the result into its folder.
 
     The new file is complete before the manifest names it. If anything fails, the manifest still names the
@@ -25,14 +63,14 @@ def measure_baseline(folder: Path, data: DataConfig, training: DataConfig | None
 
     Args:
         folder: the folder of one version, which holds manifest.json.
-        data: images that the model was not trained on.
-        training: training images, to fill up with; None if there are none. See measure_routing.
+        measured: name and images that the model was not trained on.
+        training: training images, likewise, to fill up with; None if there are none. See measure_routing.
         count: number of images.
 
     Raises:
         ConfigError: the model has no mixture layer, or this machine cannot run it.
         CheckpointError: the artifact is damaged.
-        DatasetError: the images cannot be read.
+        DatasetError: an image cannot be read.
     """
     model = open_artifact(folder, None)
     if not model.experts:
@@ -43,9 +81,8 @@ def measure_baseline(folder: Path, data: DataConfig, training: DataConfig | None
     if manifest.get("schema_version") != 2:
         raise ConfigError(f"{path} is of an older schema: export the model again")
     graph = Graph(model.run, model.input_hw, model.resize, model.controls, model.top_ks)
-    name, dataset = data_name(data), open_dataset(data)
-    routing = measure_routing(graph, (name, dataset), _filling(training), count)
-    baseline = manifest.get("baseline") or {"data": name, "images": len(dataset)}
+    routing = measure_routing(graph, measured, training, count)
+    baseline = manifest.get("baseline") or {"data": measured[0], "images": len(measured[1])}
     old = {baseline["routing"]["file"]} if "routing" in baseline else set()
     # Another name than the old file's, which the old manifest needs until it is replaced.
     file = next(each for each in (ROUTING_FILE, f"other_{ROUTING_FILE}") if each not in old)
@@ -67,12 +104,3 @@ def _name_in_triton_files(model: Path, old: str, new: str) -> None:
         text = config.read_text(encoding="utf-8")
         if old in text:
             write_atomically(config, text.replace(old, new))
-
-
-def _filling(training: DataConfig | None) -> tuple[str, Dataset] | None:
-    if training is None:
-        return None
-    try:
-        return data_name(training), open_dataset(training)
-    except DatasetError:
-        return None  # a folder of images has no other split

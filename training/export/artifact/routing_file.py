@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from training.config import Resize
 from training.data.evaluation import on_canvas
 from training.data.images.reduced_jpeg import Fit
-from training.data.sample import Dataset
+from training.data.sample import Sample
 from training.export.contract.tensors import GATES, ROUTER_PROBS, Arrays
 from training.models.mixture.routing import RoutingControls
 from training.progress import bar
@@ -22,6 +22,17 @@ from training.progress import bar
 ROUTING_FILE = "routing.npz"
 LEAST_LOG = -7.0  # smaller log-probabilities are noise: such an expert has a probability below 0.001
 SAME_WITHIN = 4.0  # standard deviations by which the routing of training images may differ by chance
+
+
+class Images(Protocol):
+    """Images with an index; a labelled data set is one, too."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int, fit: Fit | None = None) -> Sample:
+        """Return an image, as Dataset.load does; its labels are not used."""
+        ...
+
 
 Run = Callable[[NDArray[np.uint8], RoutingControls], Arrays]
 """A function that runs one model input, (H, W, 3), and returns the outputs of a batch of 1 by role."""
@@ -66,7 +77,7 @@ class Graph:
 
 
 def measure_routing(
-    graph: Graph, measured: tuple[str, Dataset], training: tuple[str, Dataset] | None, count: int
+    graph: Graph, measured: tuple[str, Images], training: tuple[str, Images] | None, count: int
 ) -> RoutingFile:
     """Return the routing of up to `count` images, evenly spread over the data.
 
@@ -117,7 +128,7 @@ def _contrasts(log_probs: NDArray[np.floating]) -> NDArray[np.float64]:
     return centred[..., :-1].reshape(len(log_probs), -1)
 
 
-def _routed(graph: Graph, dataset: Dataset, count: int) -> tuple[NDArray[np.float16], NDArray[np.uint64]]:
+def _routed(graph: Graph, dataset: Images, count: int) -> tuple[NDArray[np.float16], NDArray[np.uint64]]:
     """Return log_probs and sets of up to `count` images at every setting; see RoutingFile."""
     rows = [list(row) for row in zip(*_runs(graph, dataset, count), strict=True)]
     log_probs = np.array([[probs for probs, _ in row] for row in rows], dtype=np.float16)
@@ -126,7 +137,7 @@ def _routed(graph: Graph, dataset: Dataset, count: int) -> tuple[NDArray[np.floa
 
 
 def _runs(
-    graph: Graph, dataset: Dataset, count: int
+    graph: Graph, dataset: Images, count: int
 ) -> Iterator[list[tuple[NDArray[np.float32], NDArray[np.uint64]]]]:
     """Yield for each image the routing at each setting: log-probabilities (L, E) and chosen sets (L,)."""
     indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)

@@ -157,3 +157,25 @@ def test_memory_is_bounded_by_the_rate(clock):
         clock.sleep(0.5)
         takes(allowance)
     assert len(allowance._granted) == 4
+
+
+def test_several_requests_are_counted_at_once_or_not_at_all(clock):
+    allowance = clock.allowance(quota=10)
+    allowance.take_more(9)
+    with pytest.raises(QuotaExceeded, match="this one counts as up to 2"):
+        allowance.take_more(2)
+    allowance.take_more(1)
+    assert not takes(allowance)
+    allowance.give_back(3)
+    assert [takes(allowance) for _ in range(4)] == [True] * 3 + [False]
+
+
+def test_several_requests_of_a_new_day_are_counted_from_0(clock):
+    allowance = clock.allowance(quota=10)
+    allowance.take_more(10)
+    clock.sleep(DAY_S)
+    allowance.take_more(10)
+
+
+def test_a_key_without_a_quota_may_take_any_number(clock):
+    clock.allowance(rate=1).take_more(10**9)

@@ -1,0 +1,215 @@
+"""Explain the route of one image: run the graph on copies of the image with hidden cells."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.artifact.manifest import Manifest
+from service.errors import ExplanationTooSlow
+from service.explain.attribution import (
+    Masks,
+    effects,
+    halves,
+    log_odds,
+    plan,
+    random_cells,
+    single_cells,
+    strongest,
+)
+from service.explain.explanation import Explanation, LayerExplanation
+from service.explain.grid import Grid, Region, box_in_image, mean_fill
+from service.pipeline.preprocess import Placed
+from service.request import Number, RequestContext
+from service.traffic.routes import Route, ServedVersion
+from service.traffic.turns import Lane
+from service.types import ExpertActivation, RawOutputs
+
+SIDES = (8, 6, 4)
+"""Cells along the longer side of the image: the most for which the time suffices."""
+MARKED = 0.25  # share of the cells that are hidden to check a map
+_DRAWS = 4  # of random cells, to compare with
+_MOST_BATCH = 8  # images in one run; larger batches would hold up other requests
+_USABLE = 0.8  # share of the time that is left that a plan may need; the rest is for slower runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """An image that was answered, and what is necessary to run its graph again."""
+
+    version: ServedVersion
+    placed: Placed
+    experts: Sequence[ExpertActivation]  # of the answer
+    controls: Mapping[str, Number]
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return the manifest of the version."""
+        return self.version.manifest
+
+    @cached_property
+    def region(self) -> Region:
+        """Return the part of the model input that shows the image."""
+        return Region.of(self.placed)
+
+    @cached_property
+    def fill(self) -> NDArray[np.uint8]:
+        """Return what replaces hidden cells."""
+        return mean_fill(self.placed.canvas, self.region)
+
+    @cached_property
+    def chosen(self) -> tuple[int, ...]:
+        """Return the most probable expert of each layer."""
+        return tuple(int(np.argmax(layer.probabilities)) for layer in self.experts)
+
+    @cached_property
+    def whole(self) -> NDArray[np.float64]:
+        """Return the log-odds of these experts for the whole image, (layers,)."""
+        pairs = zip(self.experts, self.chosen, strict=True)
+        return log_odds(np.array([layer.probabilities[expert] for layer, expert in pairs]))
+
+
+class _Hide:
+    """A job: the falls of the log-odds when the cells of some masks are hidden, one mask for each image."""
+
+    def __init__(self, subject: Subject, grid: Grid, masks: Masks) -> None:
+        self._subject, self._grid, self._masks = subject, grid, masks
+
+    def prepare(self) -> Mapping[str, NDArray[Any]]:
+        subject = self._subject
+        canvases = [self._grid.hide(subject.placed.canvas, mask, subject.fill) for mask in self._masks]
+        return subject.manifest.feed(np.concatenate(canvases), subject.controls)
+
+    def finish(self, outputs: RawOutputs, infer_s: float) -> NDArray[np.float64]:
+        subject = self._subject
+        rows = [layer.row for layer in subject.manifest.mixture]
+        probabilities = subject.manifest.read(outputs, "router_probs")[:, rows, subject.chosen]  # (B, layers)
+        return subject.whole - log_odds(probabilities)
+
+
+class _Runs:
+    """The runs for one explanation. Each run waits for its own turn, so other requests come in between."""
+
+    def __init__(self, route: Route, subject: Subject, context: RequestContext) -> None:
+        self._route, self._subject, self._context = route, subject, context
+        # A lane of its own, because its turns are shorter than those of other requests, and must not change
+        # the predictions for these.
+        self._lane = Lane("low", f"{route.model} explained", large=False)
+        self._batch = batch_size(subject.manifest)
+        self._began = perf_counter()
+        self._last_s = 0.0
+        self.images = 0
+
+    @property
+    def image_s(self) -> float:
+        """Return the seconds for an image, with the wait for its turn: the mean, or the last if longer."""
+        return max(self._last_s, (perf_counter() - self._began) / max(1, self.images))
+
+    def enough_for(self, images: int) -> bool:
+        """Return whether the time that is left is enough for so many images."""
+        return images * self.image_s <= _USABLE * self._context.left_s()
+
+    async def falls(self, grid: Grid, masks: Masks, *, spare: int | None = None) -> NDArray[np.float64]:
+        """Return the falls for each mask, (N, layers).
+
+        If `spare` is given, and there is not enough time for so many images afterwards, leave out the last
+        masks.
+        """
+        parts = [np.zeros((0, len(self._subject.experts)))]
+        for start in range(0, len(masks), self._batch):
+            if spare is not None and not self.enough_for(self._batch + spare):
+                break
+            part = masks[start : start + self._batch]
+            missing = self._batch - len(part)  # the graph may take full batches only
+            whole = np.concatenate([part, *[part[-1:]] * missing])
+            parts.append((await self._run(grid, whole))[: len(part)])
+        return np.concatenate(parts)
+
+    async def _run(self, grid: Grid, masks: Masks) -> NDArray[np.float64]:
+        # Not `route.turn`: the wait of these runs must not make the service run fewer experts for others.
+        began = perf_counter()
+        async with self._route.turns.take(self._lane, self._context):
+            job = _Hide(self._subject, grid, masks)
+            falls = await self._route.run(self._subject.version, job, self._context, movable=False)
+        self.images += len(masks)
+        self._last_s = (perf_counter() - began) / len(masks)
+        return falls
+
+
+def batch_size(manifest: Manifest) -> int:
+    """Return the number of images in one run."""
+    return max((size for size in manifest.batch if size <= _MOST_BATCH), default=min(manifest.batch))
+
+
+def most_runs(manifest: Manifest) -> int:
+    """Return the largest number of images for which the graph runs to explain one image."""
+    square = Grid(Region(0, 0, 1, 1), SIDES[0], SIDES[0])
+    padding = 4 * (batch_size(manifest) - 1)  # in the last run of each group of masks
+    return 1 + len(plan(square)) + len(manifest.mixture) + _DRAWS + padding
+
+
+async def explain(route: Route, subject: Subject, context: RequestContext) -> Explanation:
+    """Return which regions of an image moved its routers.
+
+    The runs take turns with the lowest priority, one after the other. If the time is short, the grid is
+    coarser; if the runs become slower, fewer of the random halves are hidden.
+
+    Args:
+        route: the route that answered the image.
+        subject: the image and its answer.
+        context: id and deadline of the request.
+
+    Raises:
+        ExplanationTooSlow: the time that is left is too short even for the coarsest grid.
+        DeadlineExceeded: the runs were slower than expected, and the deadline passed.
+        BackendBusy, BackendUnavailable, BackendFailed: see `service.backends.protocol.Backend.run`.
+    """
+    began = perf_counter()
+    runs, checks = _Runs(route, subject, context), len(subject.experts) + _DRAWS
+    whole = await runs.falls(Grid(subject.region, 1, 1), np.ones((1, 1, 1), dtype=bool))
+    grid = affordable_grid(subject.region, checks, runs.image_s, context.left_s())
+    alone, random = single_cells(grid), halves(grid)
+    falls = [await runs.falls(grid, alone), await runs.falls(grid, random, spare=checks)]
+    masks = np.concatenate([alone, random])[: sum(map(len, falls))]
+    found = effects(masks, np.concatenate(falls))
+    marked = np.array([strongest(effect, MARKED) for effect in found])
+    marked_falls = np.diagonal(await runs.falls(grid, marked))
+    random_falls = (await runs.falls(grid, random_cells(grid, MARKED, _DRAWS))).mean(axis=0)
+    layers = tuple(
+        LayerExplanation(
+            layer=layer.layer,
+            expert=subject.chosen[i],
+            log_odds=float(subject.whole[i]),
+            effects=found[i],
+            marked_fall=float(marked_falls[i]),
+            random_fall=float(random_falls[i]),
+            whole_fall=float(whole[0, i]),
+        )
+        for i, layer in enumerate(subject.experts)
+    )
+    return Explanation(box_in_image(subject.placed), layers, runs.images, perf_counter() - began)
+
+
+def affordable_grid(region: Region, checks: int, image_s: float, left_s: float) -> Grid:
+    """Return the finest grid for which the time suffices.
+
+    Args:
+        region: the image in the model input.
+        checks: number of further images that are run after the masks.
+        image_s: seconds for each image.
+        left_s: seconds until the deadline.
+
+    Raises:
+        ExplanationTooSlow: the time is too short even for the coarsest grid.
+    """
+    needed_s = 0.0
+    for side in SIDES:
+        grid = Grid.fit(region, side)
+        needed_s = (len(plan(grid)) + checks) * image_s / _USABLE
+        if needed_s <= left_s:
+            return grid
+    raise ExplanationTooSlow(needed_s, left_s)

@@ -1,0 +1,206 @@
+"""The exporter's baseline of routing, and a service that compares its images with it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from service.artifact.repository import read_artifact
+from service.artifact.routing_file import read_routing
+from service.errors import ArtifactBroken
+from tests.builders import build_artifact, build_classifier, image_bytes
+from tests.integration.service.conftest import serve, wait_until_ready
+from training.errors import ConfigError
+from training.workflows.baseline import UnlabelledImages, measure_baseline
+
+TOKEN = "administrator-of-tests"
+WARM = ((200, 40, 30), (60, 190, 50))  # red and green; no blue
+
+
+def colours(rng, count):
+    """Return images of one colour each, encoded: red or green, with some variation."""
+    tints = np.array(WARM)[rng.integers(2, size=count)] + rng.normal(0, 12, (count, 3))
+    return [np.full((64, 64, 3), np.clip(tint, 0, 255), np.uint8) for tint in tints]
+
+
+def measured_artifact(folder, count=200):
+    """Build a tiny artifact with a baseline of `count` red and green images."""
+    rng = np.random.default_rng(0)
+    images = folder / "images"
+    images.mkdir()
+    for place, image in enumerate(colours(rng, count)):
+        (images / f"{place:03}.png").write_bytes(image_bytes(image))
+    tiny = build_artifact(folder / "repository")
+    measure_baseline(tiny.folder, ("colours", UnlabelledImages(images)), None, count)
+    return tiny
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return measured_artifact(tmp_path_factory.mktemp("measured"))
+
+
+@pytest.fixture
+def client(tiny):
+    with serve(repository=tiny.repository, admin_token=TOKEN) as served:
+        wait_until_ready(served)
+        yield served.client
+
+
+def ask(client, images, **params):
+    """Detect in every image; return the last answer's `moe`, with its warnings."""
+    for image in images:
+        answer = client.post("/detect", content=image_bytes(image), params=params)
+        assert answer.status_code == 200, answer.text
+    return answer.json()["moe"] | {"warnings": answer.json()["warnings"]}
+
+
+def until_watched(client, images):
+    """Answer images until the baseline has been read."""
+    while True:
+        ask(client, images[:1])
+        (version,) = client.get("/routing").json()["versions"]
+        if not version["not_compared"]:
+            return
+
+
+def swapped(images):
+    return [np.ascontiguousarray(image[..., ::-1]) for image in images]
+
+
+# ---- the file ------------------------------------------------------------------------------------------
+
+
+def test_the_service_reads_what_the_exporter_measured(tiny):
+    artifact = read_artifact(tiny.folder)
+    default, *others = read_routing(artifact.folder, artifact.manifest)
+    assert default.controls == {"top_k": 2, "weight_threshold": 0.0}
+    assert [each.controls["top_k"] for each in others] == [1, 3, 4]
+    assert default.log_probs.shape == (200, 2, 4)
+    red, green = (np.isclose(default.log_probs[:, 0].argmax(axis=1), each) for each in (0, 1))
+    assert (red | green).all()
+    assert all(bin(chosen).count("1") == 2 for chosen in default.sets[:, 0].tolist())
+
+
+def test_an_artifact_without_a_baseline_has_no_routing_file(tmp_path):
+    artifact = read_artifact(build_artifact(tmp_path).folder)
+    assert read_routing(artifact.folder, artifact.manifest) == ()
+
+
+def test_a_second_measurement_replaces_the_first_one(tmp_path):
+    tiny = measured_artifact(tmp_path, 120)
+    first = read_artifact(tiny.folder)
+    images = ("colours", UnlabelledImages(tmp_path / "images"))
+    measure_baseline(tiny.folder, images, None, 110)
+    second = read_artifact(tiny.folder)
+    assert second.sha256 != first.sha256
+    assert second.manifest.baseline.routing.images == 110
+    assert [path.suffix for path in tiny.folder.iterdir()].count(".npz") == 2  # golden.npz and this one
+    measure_baseline(tiny.folder, images, None, 120)
+    assert read_artifact(tiny.folder).manifest.baseline.routing.images == 120
+
+
+def test_an_altered_routing_file_is_refused(tmp_path):
+    tiny = measured_artifact(tmp_path, 120)
+    artifact = read_artifact(tiny.folder)
+    path = tiny.folder / artifact.manifest.baseline.routing.file
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ArtifactBroken, match="copy the model again"):
+        read_artifact(tiny.folder)
+    with pytest.raises(ArtifactBroken, match="copy the model again"):
+        read_routing(artifact.folder, artifact.manifest)
+
+
+def test_a_model_without_experts_has_no_routing_to_measure(tmp_path):
+    plain = build_classifier(tmp_path, experts=False)
+    with pytest.raises(ConfigError, match="no mixture layer"):
+        measure_baseline(plain.folder, ("none", []), None, 10)
+
+
+# ---- the service ---------------------------------------------------------------------------------------
+
+
+def test_swapped_channels_are_noticed_and_said_in_answers(client):
+    usual = colours(np.random.default_rng(1), 300)
+    until_watched(client, usual)
+    before = ask(client, usual)
+    assert before["routing"] == "normal"
+    assert "drift" not in before
+    after = ask(client, swapped(usual))
+    assert after["routing"] == "drifting"
+    assert after["drift"]["layer"] in {"backbone.p4", "backbone.p5", "path"}
+    assert after["drift"]["since"]
+    assert any("drifting" in warning for warning in after["warnings"])
+    metrics = client.get("/metrics").text
+    assert 'sparsight_routing_drifting{backend="openvino",model="tiny",version="1"} 1.0' in metrics
+    (version,) = client.get("/routing").json()["versions"]
+    assert version["state"] == "drifting"
+    assert [event["state"] for event in version["events"]] == ["drifting"]
+    assert ask(client, usual[:1])["routing"] == "drifting"
+
+
+def test_an_administrator_resets_the_routing(client):
+    usual = colours(np.random.default_rng(1), 200)
+    until_watched(client, usual)
+    assert ask(client, swapped(usual))["routing"] == "drifting"
+    assert client.post("/routing/reset").status_code == 401
+    assert client.post("/routing/reset", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 204
+    assert client.get("/routing").json() == {"versions": []}
+    assert ask(client, usual[:1])["routing"] == "normal"
+    assert (
+        'sparsight_routing_drifting{backend="openvino",model="tiny",version="1"} 0.0'
+        in client.get("/metrics").text
+    )
+
+
+def test_other_experts_on_request_are_compared_with_their_own_baseline(client):
+    usual = colours(np.random.default_rng(2), 300)
+    until_watched(client, usual)
+    for top_k in (1, 4, 1, 4):
+        assert ask(client, usual[:150], top_k=top_k)["routing"] == "normal"
+    (version,) = client.get("/routing").json()["versions"]
+    assert {setting["controls"]["top_k"] for setting in version["settings"]} >= {1, 4}
+
+
+def test_a_threshold_without_a_baseline_is_counted_and_not_compared(client):
+    usual = colours(np.random.default_rng(2), 150)
+    until_watched(client, usual)
+    assert ask(client, swapped(usual), weight_threshold=0.4)["routing"] == "normal"
+    (version,) = client.get("/routing").json()["versions"]
+    assert version["unjudged"] >= 150
+
+
+def test_lines_for_a_table_have_one_layer_each(client):
+    usual = colours(np.random.default_rng(2), 30)
+    until_watched(client, usual)
+    ask(client, usual)
+    answer = client.get("/routing", params={"format": "jsonl"})
+    assert answer.headers["content-type"].startswith("application/jsonl")
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line["layer"] for line in lines] == ["backbone.p4", "backbone.p5", "path"]
+    assert {line["model"] for line in lines} == {"tiny"}
+    experts = lines[0]["experts"]
+    assert sum(each["share"] for each in experts) == pytest.approx(2.0)
+    assert sum(each["baseline_share"] for each in experts) == pytest.approx(2.0)
+    together = np.array(lines[0]["together"])
+    assert np.diag(together) == pytest.approx([each["share"] for each in experts])
+
+
+def test_an_artifact_without_a_baseline_is_served_and_says_why_nothing_is_compared(tmp_path):
+    tiny = build_artifact(tmp_path)
+    with serve(repository=tiny.repository) as served:
+        wait_until_ready(served)
+        why = ""
+        while "python -m training baseline" not in why:
+            assert ask(served.client, colours(np.random.default_rng(0), 1))["routing"] == "normal"
+            (version,) = served.client.get("/routing").json()["versions"]
+            why = version["not_compared"]
+        assert version["judged"] == 0 < version["unjudged"]
+
+
+def test_an_alarm_of_a_setting_that_nobody_uses_any_more_is_forgotten(client, monkeypatch):
+    monkeypatch.setattr("service.routing.monitor._FORGOTTEN_AFTER", 100)
+    usual = colours(np.random.default_rng(3), 200)
+    until_watched(client, usual)
+    assert ask(client, swapped(usual), top_k=4)["routing"] == "drifting"
+    assert ask(client, usual[:150])["routing"] == "normal"
