@@ -3,7 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from service.types import Compute, ExpertActivation, Timings
 
@@ -33,7 +40,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # no *_created series
         self._children: dict[tuple[object, ...], Any] = {}  # by series and labels
         self.registry = registry
-        expert = ["model", "version", "layer", "expert"]
+        ProcessCollector(namespace="sparsight", registry=registry)  # processor time, memory, open files
         self._requests = Counter(
             "sparsight_requests_total", "Answered requests.", ["route", "code"], registry=registry
         )
@@ -57,9 +64,17 @@ class Metrics:
         self._declare_backend_series(registry)
         self._declare_access_series(registry)
         self._declare_connection_series(registry)
+        self._declare_model_series(registry)
+
+    def _declare_model_series(self, registry: CollectorRegistry) -> None:
+        expert = ["model", "version", "layer", "expert"]
         self._detections = Counter(
-            "sparsight_detections_total", "Reported detections.", ["model"], registry=registry
+            "sparsight_detections_total", "Reported detections.", ["model", "version"], registry=registry
         )
+        self._image_s = Histogram(
+            "sparsight_image_duration_seconds", "Time of one answered image, from decode to postprocess.",
+            ["model", "version", "backend"], buckets=BUCKETS_S, registry=registry,
+        )  # fmt: skip
         self._model_info = Gauge(
             "sparsight_model_info", "1 for each served model.", ["model", "version", "sha256", "routing"],
             registry=registry,
@@ -186,7 +201,7 @@ class Metrics:
     def declare_model(self, model: str, version: str, sha256: str, routing: str) -> None:
         """Export `sparsight_model_info` of a served model at 1, and the counters of the model at 0."""
         self._model_info.labels(model, version, sha256, routing).set(1)
-        self._detections.labels(model)
+        self._detections.labels(model, version)
         self._degraded.labels(model)
         for kind in ("used", "dense"):
             self._gflops.labels(kind)
@@ -302,11 +317,15 @@ class Metrics:
         ):
             self._child(self._stage_s, stage, backend).observe(seconds, exemplar)
 
+    def record_duration(self, model: str, version: str, backend: str, total_s: float) -> None:
+        """Record how long one image took in all its stages, in seconds."""
+        self._child(self._image_s, model, version, backend).observe(total_s)
+
     def record_image(
         self, model: str, version: str, detections: int, experts: Iterable[ExpertActivation], compute: Compute
     ) -> None:
         """Record the detections, chosen experts, weights, entropies and compute of one answered image."""
-        self._child(self._detections, model).inc(detections)
+        self._child(self._detections, model, version).inc(detections)
         for layer in experts:
             self._child(self._entropy_bits, model, layer.layer).observe(layer.entropy_bits)
             for expert, weight in zip(layer.active, layer.weights, strict=True):

@@ -51,15 +51,25 @@ def panels(board: dict) -> list[dict]:
 
 def alert_rules() -> list[dict]:
     """Return all alert rules of the project."""
-    groups = yaml.safe_load((PROMETHEUS_FOLDER / "alerts.yml").read_text())["groups"]
+    return _rules("alerts.yml")
+
+
+def recording_rules() -> list[dict]:
+    """Return all rules of the project that record a series."""
+    return _rules("rules.yml")
+
+
+def _rules(name: str) -> list[dict]:
+    groups = yaml.safe_load((PROMETHEUS_FOLDER / name).read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
-def filled_in(expression: str, *, interval: str = "1m", model: str = "tiny") -> str:
+def filled_in(expression: str, *, interval: str = "1m", span: str = "", **values: str) -> str:
     """Return a query with values in place of the dashboard's variables, as Grafana fills them in."""
-    values = {"$__rate_interval": interval, "$__range": interval, "$model": model, "$layer": ".+"}
-    for name, value in values.items():
-        expression = expression.replace(name, value)
+    chosen = {"__rate_interval": interval, "__range": span or interval, "model": "tiny", "layer": ".+",
+              "before": "1", "after": "1", **values}  # fmt: skip
+    for name, value in chosen.items():
+        expression = re.sub(rf"\${name}\b", value, expression)
     assert "$" not in expression, expression
     return expression
 

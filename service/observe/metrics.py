@@ -18,8 +18,9 @@ class MetricsObserver:
         """Record the stage times, detections, chosen experts and compute of an answered image."""
         manifest = image.version.manifest
         detections = task_of(manifest).count(image.result)
-        trace_id = image.context.trace_id
-        self._metrics.record_stages(image.version.backend_name, image.timings, trace_id)
+        backend, trace_id = image.version.backend_name, image.context.trace_id
+        self._metrics.record_stages(backend, image.timings, trace_id)
+        self._metrics.record_duration(manifest.name, manifest.version, backend, image.timings.total_s)
         self._metrics.record_image(manifest.name, manifest.version, detections, image.experts, image.compute)
         if image.degraded:
             self._metrics.degraded(manifest.name)

@@ -1,9 +1,10 @@
-"""Dashboards and alerts use only metric series that exist, and describe what they show."""
+"""Dashboards and rules read only metric series that exist, and dashboards describe what they show."""
 
 import json
 import re
 import shutil
 import subprocess
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.dashboards import (
     dashboard_queries,
     filled_in,
     panels,
+    recording_rules,
     series_in,
 )
 
@@ -41,16 +43,27 @@ TRITON_OWN = {
     "nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes", "nv_gpu_power_usage",
     "nv_pinned_memory_pool_used_bytes", "nv_pinned_memory_pool_total_bytes",
 }  # fmt: skip
-PANEL_TYPES = {"row", "timeseries", "stat", "barchart", "status-history", "state-timeline"}
+PANEL_TYPES = {"row", "timeseries", "stat", "barchart", "status-history", "state-timeline", "table"}
 UNITS = {"none", "s", "µs", "bytes", "percentunit", "reqps", "ops"}
 QUERIES = [pytest.param(query, id=query.place) for path in DASHBOARDS for query in dashboard_queries(path)]
-RULES = [pytest.param(rule, id=rule["alert"]) for rule in alert_rules()]
+ALL_RULES = (*alert_rules(), *recording_rules())
+RULES = [pytest.param(rule, id=rule.get("alert") or rule["record"]) for rule in ALL_RULES]
 
 
 def series_of_the_service():
     registry = CollectorRegistry()
     Metrics(registry)
+    yield from names_in(registry)
+    yield from expert_series()
+
+
+def expert_series():
+    registry = CollectorRegistry()
     ExpertMetrics(registry)
+    return set(names_in(registry))
+
+
+def names_in(registry):
     for family in registry.collect():
         match family.type:
             case "counter":
@@ -61,7 +74,8 @@ def series_of_the_service():
                 yield family.name
 
 
-KNOWN = {*series_of_the_service(), *TRITON_CUSTOM, *TRITON_OWN, *PROMETHEUS_OWN}
+RECORDED = {rule["record"] for rule in recording_rules()}
+KNOWN = {*series_of_the_service(), *TRITON_CUSTOM, *TRITON_OWN, *PROMETHEUS_OWN, *RECORDED}
 
 
 @pytest.fixture
@@ -70,6 +84,12 @@ def promtool():
     if path is None:
         pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
     return path
+
+
+def shown_on_dashboards():
+    """Return the names of the series that dashboards read."""
+    queries = (query for path in DASHBOARDS for query in dashboard_queries(path))
+    return {name for query in queries for name in series_in(query.expression)}
 
 
 def board(path):
@@ -101,20 +121,21 @@ def test_dashboards_read_series_that_exist(query):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_alerts_read_series_that_exist(rule):
+def test_rules_read_series_that_exist(rule):
     names = series_in(rule["expr"])
     assert names
     assert names <= KNOWN
 
 
+def test_every_recorded_series_is_read_by_an_alert_or_a_dashboard():
+    recorded = {rule["record"] for rule in recording_rules()}
+    read = {name for rule in alert_rules() for name in series_in(rule["expr"])} | shown_on_dashboards()
+    assert recorded <= read
+
+
 def test_every_series_of_the_service_is_on_a_dashboard_or_has_an_alert():
-    read = {
-        name
-        for path in DASHBOARDS
-        for query in dashboard_queries(path)
-        for name in series_in(query.expression)
-    }
-    read |= {name for rule in alert_rules() for name in series_in(rule["expr"])}
+    read = shown_on_dashboards()
+    read |= {name for rule in ALL_RULES for name in series_in(rule["expr"])}
     families = {re.sub("_(bucket|sum|count)$", "", name) for name in series_of_the_service()}
     assert families <= {re.sub("_(bucket|sum|count)$", "", name) for name in read}
 
@@ -123,47 +144,6 @@ def test_the_counters_of_triton_are_those_that_the_exported_models_count():
     exported = (ROOT / "model_repository").glob("*-nms/1/model.py")
     counted = {name for path in exported for name in re.findall(r"sparsight_triton_\w+", path.read_text())}
     assert counted == TRITON_CUSTOM
-
-
-# ---- alerts ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_an_alert_says_how_bad_it_is_and_what_to_do(rule):
-    assert rule["for"]
-    assert rule["labels"]["severity"] in {"critical", "warning"}
-    for annotation in ("summary", "runbook"):
-        assert rule["annotations"][annotation].endswith((".", "}}"))
-
-
-def test_every_alert_is_tested():
-    tests = yaml.safe_load((PROMETHEUS_FOLDER / "alerts_test.yml").read_text())["tests"]
-    fired = {
-        case["alertname"] for test in tests for case in test["alert_rule_test"] if case["exp_alerts"]
-    }  # fmt: skip
-    assert fired == {rule["alert"] for rule in alert_rules()}
-
-
-def test_every_file_that_an_alert_sends_you_to_exists():
-    for rule in alert_rules():
-        for path in re.findall(r"[\w/]+\.md", rule["annotations"]["runbook"]):
-            assert (ROOT / path).is_file(), rule["alert"]
-
-
-def test_alerts_fire_when_they_should(promtool):
-    done = subprocess.run(
-        [promtool, "test", "rules", "alerts_test.yml"],
-        cwd=PROMETHEUS_FOLDER, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_configuration_of_prometheus_is_valid(promtool):
-    done = subprocess.run(
-        [promtool, "check", "config", "prometheus.yml"],
-        cwd=PROMETHEUS_FOLDER, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_query_of_a_dashboard_parses(promtool, tmp_path):
@@ -177,6 +157,32 @@ def test_every_query_of_a_dashboard_parses(promtool, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_dashboards_are_what_their_python_files_write(tmp_path):
+    program = ROOT / "deploy" / "grafana" / "write_dashboards.py"
+    subprocess.run([sys.executable, program, "--into", tmp_path], check=True)
+    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert written == {path.name: path.read_text() for path in DASHBOARDS}
+
+
+def test_the_first_dashboard_that_grafana_shows_exists():
+    stack = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"]
+    first = Path(stack["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]).name
+    assert first in {path.name for path in DASHBOARDS}
+
+
+def test_links_from_an_alert_lead_to_dashboards_and_to_prometheus():
+    uids = {path.stem for path in DASHBOARDS}
+    links = [
+        link["url"]
+        for path in DASHBOARDS
+        for panel in panels(board(path))
+        for link in panel.get("fieldConfig", {}).get("defaults", {}).get("links", ())
+    ]
+    assert links
+    for url in links:
+        assert url.startswith("${prometheus}/alerts") or url.removeprefix("/d/") in uids
+
+
 # ---- the dashboards' form: Grafana itself is not here to read them -----------------------------------
 
 
@@ -185,11 +191,7 @@ def test_a_dashboard_is_addressed_by_its_file_name_and_cannot_be_edited(path):
     assert board(path)["uid"] == path.stem
     assert board(path)["id"] is None  # given by the Grafana that reads it
     assert board(path)["editable"] is False
-    assert {variable["name"] for variable in board(path)["templating"]["list"]} >= {
-        "datasource",
-        "model",
-        "layer",
-    }
+    assert {variable["name"] for variable in board(path)["templating"]["list"]} >= {"datasource", "model"}
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)

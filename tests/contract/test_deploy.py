@@ -70,7 +70,7 @@ def base_images(dockerfile):
 
 def test_without_a_profile_nothing_starts_and_with_one_the_whole_stack_does():
     started = {profile: set(compose(profile)["services"]) for profile in PROFILES}
-    watching = {"prometheus", "grafana"}
+    watching = {"prometheus", "alertmanager", "grafana"}
     assert started["cpu"] == {"gateway", "triton"} | watching
     assert started["gpu"] == {"gateway-gpu", "triton-gpu", "tensorrt-build"} | watching
     assert not compose("none")["services"]
@@ -198,6 +198,7 @@ def test_prometheus_scrapes_services_of_both_stacks_where_they_listen():
         "gateway": [f"gateway:{Settings.model_fields['port'].default}"],
         "triton": ["triton:8002"],  # tritonserver's default for metrics
         "prometheus": ["localhost:9090"],
+        "alertmanager": ["alertmanager:9093"],
     }
     gpu = compose("gpu")["services"]
     assert gpu["gateway-gpu"]["networks"]["default"]["aliases"] == ["gateway"]

@@ -128,7 +128,9 @@ def test_metrics_count_what_the_answers_reported(served):
     def grown(name):
         return after[name] - before.get(name, 0)
 
-    assert grown('sparsight_detections_total{model="tiny"}') == sum(len(a["predictions"]) for a in answers)
+    assert grown('sparsight_detections_total{model="tiny",version="1"}') == sum(
+        len(a["predictions"]) for a in answers
+    )
     for kind in ("used", "dense"):
         reported = sum(a["moe"]["gflops"][kind] for a in answers)
         assert grown(f'sparsight_compute_gflops_total{{kind="{kind}"}}') == pytest.approx(reported)

@@ -37,7 +37,7 @@ def test_of_a_classification_the_metrics_count_experts_and_no_detections(start, 
     running = start(repository=both)  # one of its own: nobody else has asked it
     assert running.detect(RED, model="colours").status_code == 200
     metrics = running.metrics()
-    assert metrics['sparsight_detections_total{model="colours"}'] == 0
+    assert metrics['sparsight_detections_total{model="colours",version="1"}'] == 0
     labels = 'expert="0",layer="backbone.p4",model="colours",version="1"'
     assert metrics[f"sparsight_expert_activations_total{{{labels}}}"] == 1
     assert metrics['sparsight_stage_duration_seconds_count{backend="openvino",stage="infer"}'] == 1

@@ -126,6 +126,9 @@ def test_the_metrics_are_the_first_observer(tiny):
             await service.detect_all([RED, b""], DetectParams(), [context("a"), context("b")])
 
     asyncio.run(ask())
-    assert metrics.registry.get_sample_value("sparsight_detections_total", {"model": "tiny"}) == 1
+    assert (
+        metrics.registry.get_sample_value("sparsight_detections_total", {"model": "tiny", "version": "1"})
+        == 1
+    )
     labels = {"reason": "empty-image"}
     assert metrics.registry.get_sample_value("sparsight_requests_rejected_total", labels) == 1

@@ -1,0 +1,1 @@
+"""Draws the dashboards from what a real Prometheus answers: `python -m tests.panels`."""
