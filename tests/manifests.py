@@ -16,7 +16,8 @@ def of_version_1(document):
     top_k, threshold = (defaults.get(name) for name in ("top_k", "weight_threshold"))
     batch = new.pop("batch")
     del new["graphs"]
-    new.pop("experts_report", None)  # earlier exporters wrote no report
+    new.pop("experts_report", None)  # earlier exporters wrote no report, and did not store single images
+    (new.get("baseline") or {}).pop("routing", None)
     gates = {"absolute": 0.0}
     boxes = tolerance["boxes_xyxy"]
     scores = tolerance["scores" if "scores" in tolerance else "class_scores"]

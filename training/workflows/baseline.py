@@ -14,6 +14,8 @@ from training.data_config import DataConfig
 from training.errors import ConfigError, DatasetError
 from training.export.artifact.routing_file import ROUTING_FILE, Graph, Images, measure_routing
 from training.export.artifact.stored_manifest import check_manifest
+from training.export.targets.triton_options import TritonOptions
+from training.export.triton.config import write_all_configs
 from training.files import sha256_of, write_atomically
 from training.predict.open import MANIFEST_FILE, open_artifact
 from training.workflows.dataset_config import data_name
@@ -76,7 +78,6 @@ def measure_baseline(folder: Path, measured: NamedImages, training: NamedImages 
     if not model.experts:
         raise ConfigError(f"{folder}: this model has no mixture layer, so there is no routing to measure")
     path = folder / MANIFEST_FILE
-    old_sha256 = sha256_of(path)
     manifest = json.loads(path.read_text(encoding="utf-8"))
     if manifest.get("schema_version") != 2:
         raise ConfigError(f"{path} is of an older schema: export the model again")
@@ -92,15 +93,8 @@ def measure_baseline(folder: Path, measured: NamedImages, training: NamedImages 
     manifest["files"] = dict(sorted({**kept, file: sha256_of(folder / file)}.items()))
     check_manifest(manifest, str(path))
     write_atomically(path, json.dumps(manifest, indent=2) + "\n")
-    _name_in_triton_files(folder.parent, old_sha256, sha256_of(path))
+    # Triton's files hold the manifest.
+    write_all_configs(folder.parent.parent, TritonOptions(), name=manifest["name"])
     for each in old:
         (folder / each).unlink(missing_ok=True)
     log.info(f"{folder}: the baseline is now {routing.sets.shape[1]} images of {routing.data}")
-
-
-def _name_in_triton_files(model: Path, old: str, new: str) -> None:
-    """Replace the manifest's sha256 in Triton's files for a model, and keep all their other settings."""
-    for config in model.parent.glob(f"{model.name}*/config.pbtxt"):
-        text = config.read_text(encoding="utf-8")
-        if old in text:
-            write_atomically(config, text.replace(old, new))
