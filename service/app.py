@@ -15,6 +15,7 @@ from service.access.gate import Gate
 from service.errors import BACKEND_ERRORS, ServiceError, slug_of
 from service.expert_metrics import ExpertMetrics
 from service.metrics import Metrics
+from service.novel.keeper import Keeper
 from service.observe.metrics import MetricsObserver
 from service.pipeline.decode import silence_decoders
 from service.rest.handlers import add_problem_handlers, not_found
@@ -23,6 +24,7 @@ from service.rest.images import router as images_router
 from service.rest.middleware.ports import without_operators
 from service.rest.middleware.security import SecurityHeaders
 from service.rest.middleware.wrap import wrap
+from service.rest.novel import router as novel_router
 from service.rest.problems import STATUS
 from service.rest.routes import detect_router, router
 from service.rest.routing import router as routing_router
@@ -36,6 +38,8 @@ from service.ui.docs import router as docs_router
 from service.ui.page import router as page_router
 
 log = logging.getLogger(__name__)
+
+_ROUTERS = (detect_router, router, routing_router, novel_router, images_router, page_router, docs_router)
 
 Outcome = Models | ServiceError
 """The result of loading: the models, or the error that stopped loading."""
@@ -63,20 +67,22 @@ def create_app(
             loaded, or with the error because of which they cannot be loaded.
     """
     registry = registry or CollectorRegistry()
-    metrics, experts = Metrics(registry), ExpertMetrics(registry)
-    monitor = RoutingMonitor(settings.repository, experts)
+    metrics, experts = _metrics(registry, settings), ExpertMetrics(registry)
+    keeper = None if settings.novel.folder is None else Keeper(settings, experts)
+    monitor = RoutingMonitor(settings.repository, experts, None if keeper is None else keeper.ranked)
     service = DetectService(settings, metrics, (MetricsObserver(metrics), monitor), monitor.verdict)
     gate = Gate(settings, metrics)
-    metrics.declare_reasons(slug_of(error) for error in STATUS)
-    for name in settings.backends:
-        metrics.declare_backend(name, map(slug_of, BACKEND_ERRORS))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         silence_decoders()
+        if keeper is not None:
+            await keeper.open()
         tasks = [asyncio.create_task(_keep_models(service, on_loaded)), asyncio.create_task(gate.watch())]
         yield
         await service.close()
+        if keeper is not None:
+            await keeper.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -92,14 +98,14 @@ def create_app(
         # Off, since a redirect repeats the Host header, whose value is whatever the caller wrote.
         redirect_slashes=False,
     )
-    app.state.service, app.state.gate, app.state.routing = service, gate, monitor
+    app.state.service, app.state.gate = service, gate
+    app.state.routing, app.state.novel = monitor, keeper
     app.state.fetcher = _fetcher(settings, metrics)
-    routers = (detect_router, router, routing_router, images_router, page_router, docs_router)
-    for included in routers:
+    for included in _ROUTERS:
         app.include_router(included)
     add_problem_handlers(app)
     app.openapi = describe_keys(app)  # type: ignore[method-assign]
-    routes = chain(app.routes, *(included.routes for included in routers))
+    routes = chain(app.routes, *(included.routes for included in _ROUTERS))
     paths = {path for route in routes if (path := getattr(route, "path", None))}
     # Around the whole stack, so that answers to defects also get an id and CORS headers.
     security = SecurityHeaders(settings)
@@ -107,6 +113,14 @@ def create_app(
     app.middleware_stack, app.state.doorstep = wrap(stack, service, gate, paths, security, not_found)
     app.state.head_answers = HeadAnswers(metrics, security)
     return app
+
+
+def _metrics(registry: CollectorRegistry, settings: Settings) -> Metrics:
+    metrics = Metrics(registry)
+    metrics.declare_reasons(slug_of(error) for error in STATUS)
+    for name in settings.backends:
+        metrics.declare_backend(name, map(slug_of, BACKEND_ERRORS))
+    return metrics
 
 
 def _fetcher(settings: Settings, metrics: Metrics) -> object | None:

@@ -176,6 +176,20 @@ class UnknownVersion(ServiceError):
         super().__init__(f"there is no version {version!r} of model {name!r}; {there_is}")
 
 
+class NovelOff(ServiceError):
+    """The service keeps no novel images, because no folder is set."""
+
+    def __init__(self) -> None:
+        super().__init__("no novel images are kept here; set SPARSIGHT_NOVEL__FOLDER to a folder")
+
+
+class UnknownImage(ServiceError):
+    """No novel image with this id is kept."""
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(f"there is no image {image_id[:40]!r}; GET /novel lists the ids")
+
+
 class NoExample(ServiceError):
     """The files of a served model are not on this machine, so there is no example image."""
 

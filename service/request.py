@@ -55,6 +55,7 @@ class RequestContext:
     priority: Priority = "normal"
     traceparent: str | None = None  # W3C trace context, as the caller sent it
     caller: str | None = None  # address of the caller; None if the transport does not know it
+    may_keep: bool = True  # whether the image may be kept for labelling, if the service does this
 
     @classmethod
     def within(
@@ -66,6 +67,7 @@ class RequestContext:
         priority: Priority = "normal",
         traceparent: str | None = None,
         caller: str | None = None,
+        may_keep: bool = True,
     ) -> Self:
         """Return a context whose deadline is `allowed_s` seconds from now."""
         return cls(
@@ -76,6 +78,7 @@ class RequestContext:
             priority=priority,
             traceparent=traceparent,
             caller=caller,
+            may_keep=may_keep,
         )
 
     def left_s(self) -> float:

@@ -18,6 +18,8 @@ STATUS: Mapping[type[errors.ServiceError], HTTPStatus] = {
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
     errors.UnknownVersion: HTTPStatus.NOT_FOUND,
     errors.NoExample: HTTPStatus.NOT_FOUND,
+    errors.NovelOff: HTTPStatus.NOT_FOUND,
+    errors.UnknownImage: HTTPStatus.NOT_FOUND,
     errors.BodyTimeout: HTTPStatus.REQUEST_TIMEOUT,
     errors.ReloadIncomplete: HTTPStatus.CONFLICT,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
