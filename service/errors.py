@@ -22,6 +22,10 @@ class AccessFileInvalid(SettingsInvalid):
     """A file that the access settings name cannot be used, for example because it is missing."""
 
 
+class ExportRefused(SettingsInvalid):
+    """Kept images cannot be exported as asked, for example because there are none."""
+
+
 # ---- the artifact on disk -------------------------------------------------------------------
 
 
