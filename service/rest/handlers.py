@@ -28,7 +28,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def on_invalid_query(request: Request, error: RequestValidationError) -> Response:
         service_of(request).metrics.rejected(slug_of(errors.InvalidParameter))
-        faults = [_fault(detail) for detail in error.errors()]
+        faults = [_fault(detail, request) for detail in error.errors()]
         sentence = "; ".join(fault.detail for fault in faults)
         described = problem(
             slug_of(errors.InvalidParameter),
@@ -95,9 +95,12 @@ def _response(described: Problem, headers: Mapping[str, str] | None = None) -> R
     return Response(body, described.status, headers, media_type=MEDIA_TYPE)
 
 
-def _fault(detail: Mapping[str, Any]) -> ParameterFault:
+def _fault(detail: Mapping[str, Any], request: Request) -> ParameterFault:
     name = str(detail["loc"][-1])
-    description = (DetectQuery.model_fields[name].description or detail["msg"]).rstrip(".")
+    # The routes of detection read their parameters themselves, so only those of other routes are declared.
+    declared = {field.alias: field.field_info for field in request.scope["route"].dependant.query_params}
+    field = declared.get(name) or DetectQuery.model_fields[name]
+    description = (field.description or detail["msg"]).rstrip(".")
     return ParameterFault(
         parameter=name, detail=f"{name}={str(detail['input'])[:40]} cannot be used: {description}"
     )

@@ -36,7 +36,9 @@ async def novel_route(
     order: Annotated[
         Literal["novel", "new"], Query(description="novel: the most novel first; new: the newest hour first.")
     ] = "novel",
-    limit: Annotated[int, Query(ge=1, le=10_000, description="Most images in the answer.")] = 100,
+    limit: Annotated[
+        int, Query(ge=1, le=10_000, description="Most images in the answer: a whole number from 1 to 10000.")
+    ] = 100,
 ) -> NovelImages:
     """Return the kept images with their scores, without their predictions."""
     records = await _keeper(request).records()
