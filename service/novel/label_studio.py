@@ -8,13 +8,16 @@ from xml.sax.saxutils import quoteattr
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from service.novel.record import Record
-from service.pipeline.rle import decode_rle
+from service.pipeline.masks import Mask
+from service.pipeline.rle import decode_rle, polygons
 
 IMAGES = Path("images")
 """Folder of the images."""
 
+_OUTLINE_PX = 1.0  # that a proposed outline may differ from its mask
 _TAGS = {
     "detect": "RectangleLabels",
     "obb": "RectangleLabels",
@@ -114,15 +117,23 @@ def _percent(x: float, y: float, record: Record) -> dict[str, float]:
     return {"x": 100 * x / record.width, "y": 100 * y / record.height}
 
 
-def _outline(mask: Any, record: Record) -> np.ndarray[Any, Any] | None:
+def _outline(mask: Any, record: Record) -> NDArray[Any] | None:
     """Return the outline (points, 2) of a mask's largest part; holes are lost. None without a mask."""
     match mask:
         case {"counts": counts}:
-            filled = decode_rle(counts, (record.height, record.width)).astype(np.uint8)
-            rings = cv2.findContours(filled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+            rings = polygons(_runs(decode_rle(counts, (record.height, record.width))))
         case {"polygon": lists}:
-            rings = [np.array(ring, dtype=np.float32)[:, None] for ring in lists]
+            rings = [np.array(ring, dtype=np.int32) for ring in lists]
         case _:
             return None
-    rings = [ring for ring in rings if len(ring) >= 3]
-    return max(rings, key=cv2.contourArea)[:, 0] if rings else None
+    if not rings:
+        return None
+    # The outline goes along the edges of pixels, in steps; a person who corrects it wants fewer points.
+    return cv2.approxPolyDP(max(rings, key=cv2.contourArea), _OUTLINE_PX, closed=True)[:, 0]
+
+
+def _runs(filled: NDArray[np.bool_]) -> Mask:
+    """Return the vertical runs of a mask (H, W)."""
+    edges = np.diff(np.pad(filled.T, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    columns, starts = np.nonzero(edges == 1)
+    return Mask(columns, starts, np.nonzero(edges == -1)[1])
