@@ -47,6 +47,8 @@ PROBLEMS: Mapping[str, type[ClientError]] = {
     "unknown-model": NotServed,
     "unknown-version": NotServed,
     "no-example": NotServed,
+    "novel-off": NotServed,
+    "unknown-image": NotServed,
     "rate-exceeded": LimitReached,
     "quota-exceeded": LimitReached,
     "overloaded": Busy,
