@@ -48,6 +48,8 @@ PROBLEMS: Mapping[str, type[ClientError]] = {
     "unknown-version": NotServed,
     "no-example": NotServed,
     "no-report": NotServed,
+    "novel-off": NotServed,
+    "unknown-image": NotServed,
     "rate-exceeded": LimitReached,
     "quota-exceeded": LimitReached,
     "overloaded": Busy,

@@ -22,6 +22,7 @@ from service.descriptors import connections_of, raise_limit
 from service.errors import ServiceError, SettingsInvalid
 from service.logs import log_to_stderr, write_to_stderr
 from service.memory import limit_arenas, skip_imports
+from service.novel.commands import add_novel_commands, run_novel_command
 from service.server.server import server_of
 from service.settings import ENV_PREFIX, Settings
 
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if args.command == "keys":
             print(run_command(args, _say), end="\n" if args.verb != "revoke" else "")
+            return 0
+        if args.command == "novel":
+            print(run_novel_command(args, _say), end="\n" if args.verb == "list" else "")
             return 0
         return _serve(_read_settings())
     except SettingsInvalid as error:
@@ -209,6 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="start the server; this is the default command")
     add_commands(commands)
+    add_novel_commands(commands)
     openapi = commands.add_parser("openapi", help="write openapi.json, the description of the HTTP API")
     openapi.add_argument("--output", type=Path, default=OPENAPI_FILE, help="file (default: %(default)s)")
     return parser

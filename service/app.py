@@ -22,6 +22,7 @@ from service.rest.images import router as images_router
 from service.rest.middleware.ports import without_operators
 from service.rest.middleware.security import SecurityHeaders
 from service.rest.middleware.wrap import wrap
+from service.rest.novel import router as novel_router
 from service.rest.problems import STATUS
 from service.rest.routes import detect_router, router
 from service.rest.routing import router as routing_router
@@ -36,7 +37,10 @@ from service.watchers import Watchers
 
 log = logging.getLogger(__name__)
 
-_ROUTERS = (detect_router, router, routing_router, audits_router, images_router, page_router, docs_router)
+_ROUTERS = (
+    *(detect_router, router, routing_router, audits_router, novel_router),
+    *(images_router, page_router, docs_router),
+)
 
 Outcome = Models | ServiceError
 """The result of loading: the models, or the error that stopped loading."""
@@ -65,15 +69,14 @@ def create_app(
     """
     watchers = Watchers.of(settings, registry or CollectorRegistry())
     metrics = watchers.metrics
+    _declare(metrics, settings)
     service = DetectService(settings, metrics, watchers.observers, watchers.routing.verdict)
     gate = Gate(settings, metrics)
-    metrics.declare_reasons(slug_of(error) for error in STATUS)
-    for name in settings.backends:
-        metrics.declare_backend(name, map(slug_of, BACKEND_ERRORS))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         silence_decoders()
+        await watchers.open()
         tasks = [asyncio.create_task(_keep_models(service, on_loaded)), asyncio.create_task(gate.watch())]
         tasks.append(asyncio.create_task(watchers.auditor.run(service.models)))
         yield
@@ -96,6 +99,7 @@ def create_app(
     )
     app.state.service, app.state.gate = service, gate
     app.state.routing, app.state.auditor = watchers.routing, watchers.auditor
+    app.state.novel = watchers.keeper
     app.state.fetcher = _fetcher(settings, metrics)
     for included in _ROUTERS:
         app.include_router(included)
@@ -110,6 +114,13 @@ def create_app(
     app.middleware_stack, app.state.doorstep = wrapped
     app.state.head_answers = HeadAnswers(metrics, security)
     return app
+
+
+def _declare(metrics: Metrics, settings: Settings) -> None:
+    """Export the series of refusals and of backends at 0, before the first request."""
+    metrics.declare_reasons(slug_of(error) for error in STATUS)
+    for name in settings.backends:
+        metrics.declare_backend(name, map(slug_of, BACKEND_ERRORS))
 
 
 def _fetcher(settings: Settings, metrics: Metrics) -> object | None:

@@ -22,6 +22,10 @@ class AccessFileInvalid(SettingsInvalid):
     """A file that the access settings name cannot be used, for example because it is missing."""
 
 
+class ExportRefused(SettingsInvalid):
+    """Kept images cannot be exported as asked, for example because there are none."""
+
+
 # ---- the artifact on disk -------------------------------------------------------------------
 
 
@@ -176,6 +180,20 @@ class UnknownVersion(ServiceError):
         super().__init__(f"there is no version {version!r} of model {name!r}; {there_is}")
 
 
+class NovelOff(ServiceError):
+    """The service keeps no novel images, because no folder is set."""
+
+    def __init__(self) -> None:
+        super().__init__("no novel images are kept here; set SPARSIGHT_NOVEL__FOLDER to a folder")
+
+
+class UnknownImage(ServiceError):
+    """No novel image with this id is kept."""
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(f"there is no image {image_id[:40]!r}; GET /novel lists the ids")
+
+
 class NoExample(ServiceError):
     """The files of a served model are not on this machine, so there is no example image."""
 
@@ -204,81 +222,6 @@ class BackendNotOffered(ServiceError):
     def __init__(self, name: str, offered: tuple[str, ...]) -> None:
         choices = ", ".join(("auto", *offered))
         super().__init__(f"backend {name!r} is not among SPARSIGHT_BACKENDS here; use one of: {choices}")
-
-
-class AdminOff(ServiceError):
-    """The routes for administrators are switched off."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "this route is off, because SPARSIGHT_ADMIN_TOKEN is not set; set it and start the service again,"
-            " or send the process a SIGHUP to load new models"
-        )
-
-
-class Unauthorized(ServiceError):
-    """The request has no valid key or token.
-
-    Args:
-        sentence: the message for the caller.
-        why: the reason in one word, for the operator's log: missing, unclear, unknown, expired, revoked, …
-        key: name and id of the key, if the key is known but no longer valid.
-    """
-
-    def __init__(self, sentence: str, why: str, key: tuple[str, str] | None = None) -> None:
-        super().__init__(sentence)
-        self.why = why
-        self.key = key
-
-
-class Forbidden(ServiceError):
-    """The key of the request is valid, but its scopes do not allow the use of the path."""
-
-    why = "scope"
-
-    def __init__(self, route: str | None, scope: str, key: tuple[str, str]) -> None:
-        super().__init__(
-            f"this key may not use {route}; use one that has the scope {scope!r}"
-            if route
-            else "there is no such address, or this key may not use it; /openapi.json lists the addresses"
-        )
-        self.key = key
-
-
-class RateExceeded(ServiceError):
-    """The key of the request has already used its allowed number of requests in one second."""
-
-    why = "rate"
-
-    def __init__(self, rate: int, until_s: float) -> None:
-        self.retry_after_s = max(1, math.ceil(until_s))
-        super().__init__(
-            f"this key may send {rate:,} requests in a second; try again in {self.retry_after_s} s"
-        )
-
-
-class QuotaExceeded(ServiceError):
-    """The key of the request has too few of its allowed requests left on this day.
-
-    Args:
-        quota: requests that the key may send on a day.
-        until_s: seconds until the next day begins.
-        count: as how many requests this request counts.
-    """
-
-    why = "quota"
-
-    def __init__(self, quota: int, until_s: float, count: int = 1) -> None:
-        self.retry_after_s = max(1, math.ceil(until_s))
-        counts = "" if count == 1 else f", and this one counts as up to {count:,}"
-        super().__init__(
-            f"this key may send {quota:,} requests a day{counts}; the next day begins at midnight UTC,"
-            f" in {self.retry_after_s} s"
-        )
-
-
-ACCESS_ERRORS = (Unauthorized, Forbidden, RateExceeded, QuotaExceeded)
-"""The errors for a caller that may not use the service, or not now."""
 
 
 # ---- serving --------------------------------------------------------------------------------

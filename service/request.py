@@ -62,6 +62,7 @@ class RequestContext:
     tracestate: str | None = None
     step: Step | None = None  # to which the steps of this request are added; None if it is not traced
     caller: str | None = None  # address of the caller; None if the transport does not know it
+    may_keep: bool = True  # whether the image may be kept for labelling, if the service does this
 
     @classmethod
     def within(
@@ -75,6 +76,7 @@ class RequestContext:
         tracestate: str | None = None,
         step: Step | None = None,
         caller: str | None = None,
+        may_keep: bool = True,
     ) -> Self:
         """Return a context whose deadline is `allowed_s` seconds from now."""
         return cls(
@@ -87,6 +89,7 @@ class RequestContext:
             tracestate=tracestate,
             step=step,
             caller=caller,
+            may_keep=may_keep,
         )
 
     @property

@@ -179,6 +179,23 @@ class AuditSettings(BaseModel, extra="forbid", frozen=True):
     ] = True
 
 
+class NovelSettings(BaseModel, extra="forbid", frozen=True):
+    """The folder in which novel images are kept for labelling, and its limits; without a folder, none are."""
+
+    folder: Annotated[
+        Path | None,
+        Field(description="Folder for novel images, of this process alone. If unset, no image is kept."),
+    ] = None
+    images: Annotated[
+        int, Field(ge=1, le=10_000, description="Most images in the folder; the least novel ones go.")
+    ] = 1000
+    bytes: Annotated[int, Field(ge=1, description="Most bytes in the folder, likewise.")] = 1_000_000_000
+    share: Annotated[
+        float,
+        Field(gt=0, le=1, description="Share of the images that counts as novel: the most novel of late."),
+    ] = 0.05
+
+
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
@@ -354,6 +371,7 @@ class Settings(BaseSettings):
     breaker: BreakerSettings = BreakerSettings()
     brownout: BrownoutSettings = BrownoutSettings()
     audit: AuditSettings = AuditSettings()
+    novel: NovelSettings = NovelSettings()
 
     @model_validator(mode="after")
     def _lists_make_sense(self) -> Self:

@@ -1,4 +1,4 @@
-"""Build everything that watches answered images: metrics, drift, audits and traces."""
+"""Build everything that watches answered images: metrics, drift, novel images, audits and traces."""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from service.audits.auditor import Auditor
 from service.expert_metrics import ExpertMetrics
 from service.metrics import Metrics
+from service.novel.keeper import Keeper
 from service.observe.metrics import MetricsObserver
 from service.observe.protocol import Observer
 from service.routing.monitor import RoutingMonitor
@@ -24,6 +25,7 @@ class Watchers:
 
     metrics: Metrics
     routing: RoutingMonitor
+    keeper: Keeper | None  # None: no novel images are kept
     auditor: Auditor
     tracer: Tracer | None  # None: tracing is off
 
@@ -35,12 +37,9 @@ class Watchers:
             SettingsInvalid: tracing cannot be started.
         """
         metrics, experts = Metrics(registry), ExpertMetrics(registry)
-        return cls(
-            metrics,
-            RoutingMonitor(settings.repository, experts),
-            Auditor(settings, experts),
-            start_tracing(settings),
-        )
+        keeper = None if settings.novel.folder is None else Keeper(settings, experts)
+        routing = RoutingMonitor(settings.repository, experts, None if keeper is None else keeper.ranked)
+        return cls(metrics, routing, keeper, Auditor(settings, experts), start_tracing(settings))
 
     @property
     def observers(self) -> tuple[Observer, ...]:
@@ -49,7 +48,14 @@ class Watchers:
         traced = () if self.tracer is None else (TracingObserver(),)
         return (MetricsObserver(self.metrics), self.routing, *audited, *traced)
 
+    async def open(self) -> None:
+        """Read the folder of novel images."""
+        if self.keeper is not None:
+            await self.keeper.open()
+
     async def close(self) -> None:
-        """Send the traces that are not yet sent."""
+        """Write the novel images and send the traces that are left."""
+        if self.keeper is not None:
+            await self.keeper.close()
         if self.tracer is not None:
             await asyncio.to_thread(self.tracer.close)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from service.access.keys import Key
-from service.errors import QuotaExceeded, RateExceeded
+from service.access_errors import QuotaExceeded, RateExceeded
 
 _SECOND = 1.0
 DAY_S = 86400

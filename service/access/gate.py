@@ -14,7 +14,8 @@ from service.access.allowance import Allowance
 from service.access.audit import Audit
 from service.access.keys import OTHERS, Key, hash_of, read_keys
 from service.access.table import Place, Scope, rule_on
-from service.errors import AccessFileInvalid, Forbidden, Unauthorized
+from service.access_errors import Forbidden, Unauthorized
+from service.errors import AccessFileInvalid
 from service.metrics import Metrics
 from service.settings import Settings
 

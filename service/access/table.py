@@ -49,6 +49,9 @@ RULES: Mapping[str, Rule] = {
     "/metrics": _METRICS,
     "/routing": _METRICS,
     "/routing/reset": _ADMIN,
+    # Images of callers, so nobody but the operator sees them.
+    "/novel": _ADMIN,
+    "/novel/{image_id}": _ADMIN,
     # For the probes of an orchestrator, which have no key; without one, /readyz gives no reasons.
     "/healthz": _PROBE,
     "/readyz": _PROBE,

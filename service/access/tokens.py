@@ -10,7 +10,8 @@ import jwt
 
 from service.access.keys import read_file
 from service.access.table import SCOPES, Scope
-from service.errors import AccessFileInvalid, Unauthorized
+from service.access_errors import Unauthorized
+from service.errors import AccessFileInvalid
 
 # Only those with a private and a public key: with a shared secret, whoever can check tokens can make them.
 _ALGORITHMS = ("ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")

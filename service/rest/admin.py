@@ -7,7 +7,7 @@ import secrets
 
 from fastapi import Request
 
-from service.errors import AdminOff, Unauthorized
+from service.access_errors import AdminOff, Unauthorized
 from service.rest.middleware.access import caller_of
 from service.settings import Settings
 

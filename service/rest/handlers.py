@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from service import errors
+from service import access_errors, errors
 from service.errors import slug_of
 from service.rest.problems import MEDIA_TYPE, problem, to_problem
 from service.rest.query import DetectQuery
@@ -29,7 +29,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def on_invalid_query(request: Request, error: RequestValidationError) -> Response:
         service_of(request).metrics.rejected(slug_of(errors.InvalidParameter))
-        faults = [_fault(detail) for detail in error.errors()]
+        faults = [_fault(detail, request) for detail in error.errors()]
         sentence = "; ".join(fault.detail for fault in faults)
         described = problem(
             slug_of(errors.InvalidParameter),
@@ -81,7 +81,7 @@ async def _on_service_error(request: Request, error: errors.ServiceError) -> Res
     note_error(request.scope["state"], error)
     retry_after_s = getattr(error, "retry_after_s", None)
     headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-    if isinstance(error, errors.Unauthorized):
+    if isinstance(error, access_errors.Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     return _response(to_problem(error, request.state.request_id), headers)
 
@@ -98,9 +98,12 @@ def _response(described: Problem, headers: Mapping[str, str] | None = None) -> R
     return Response(body, described.status, headers, media_type=MEDIA_TYPE)
 
 
-def _fault(detail: Mapping[str, Any]) -> ParameterFault:
+def _fault(detail: Mapping[str, Any], request: Request) -> ParameterFault:
     name = str(detail["loc"][-1])
-    description = (DetectQuery.model_fields[name].description or detail["msg"]).rstrip(".")
+    # The routes of detection read their parameters themselves, so only those of other routes are declared.
+    declared = {field.alias: field.field_info for field in request.scope["route"].dependant.query_params}
+    field = declared.get(name) or DetectQuery.model_fields[name]
+    description = (field.description or detail["msg"]).rstrip(".")
     return ParameterFault(
         parameter=name, detail=f"{name}={str(detail['input'])[:40]} cannot be used: {description}"
     )

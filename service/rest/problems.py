@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
-from service import errors
+from service import access_errors, errors
 from service.errors import slug_of
 from service.rest.wire import ParameterFault, Problem
 
@@ -12,13 +12,15 @@ _TYPE_PREFIX = "urn:sparsight:problem:"
 
 STATUS: Mapping[type[errors.ServiceError], HTTPStatus] = {
     errors.MalformedForm: HTTPStatus.BAD_REQUEST,
-    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
-    errors.AdminOff: HTTPStatus.FORBIDDEN,
-    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    access_errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    access_errors.AdminOff: HTTPStatus.FORBIDDEN,
+    access_errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
     errors.UnknownVersion: HTTPStatus.NOT_FOUND,
     errors.NoExample: HTTPStatus.NOT_FOUND,
     errors.NoReport: HTTPStatus.NOT_FOUND,
+    errors.NovelOff: HTTPStatus.NOT_FOUND,
+    errors.UnknownImage: HTTPStatus.NOT_FOUND,
     errors.BodyTimeout: HTTPStatus.REQUEST_TIMEOUT,
     errors.ReloadIncomplete: HTTPStatus.CONFLICT,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -34,8 +36,8 @@ STATUS: Mapping[type[errors.ServiceError], HTTPStatus] = {
     errors.FetchFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidParameter: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.BackendNotOffered: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.RateExceeded: HTTPStatus.TOO_MANY_REQUESTS,
-    errors.QuotaExceeded: HTTPStatus.TOO_MANY_REQUESTS,
+    access_errors.RateExceeded: HTTPStatus.TOO_MANY_REQUESTS,
+    access_errors.QuotaExceeded: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
     errors.BackendBusy: HTTPStatus.TOO_MANY_REQUESTS,
     errors.BackendFailed: HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -190,6 +190,13 @@ class DetectQuery(BaseModel):
         bool,
         Field(description="Whether the answer to one image is a list, too: true, false."),
     ] = False
+    keep: Annotated[
+        bool,
+        Field(
+            description="Whether the service may keep the image for labelling, if its operator has set this"
+            " up: true, false."
+        ),
+    ] = True
     format: Annotated[
         FormatName,
         Field(
@@ -257,6 +264,7 @@ class DetectQuery(BaseModel):
             tracestate=tracestate,
             step=step,
             caller=None if request.client is None else request.client.host,
+            may_keep=self.keep,
         )
 
     def check_names(self, manifest: Manifest) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from service.errors import ArtifactBroken, ServiceError
 from service.expert_metrics import ExpertMetrics
 from service.observe.protocol import Answered
 from service.request import Number, RequestContext
-from service.routing.reference import Layers, Reference
+from service.routing.reference import Layers, Reference, RoutedImage
 from service.routing.statistics import diversity, jain
 from service.routing.watch import PATH, SPAN, STEP, Alarm, Watch
 from service.traffic.routes import ServedVersion
@@ -38,6 +38,16 @@ class Event:
     state: Literal["normal", "drifting"]
     controls: Mapping[str, Number]
     alarm: Alarm | None  # what was found; None at the end of a drift
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """An answered image whose routing was compared with a baseline."""
+
+    image: Answered
+    routed: RoutedImage
+    rank: float  # among the baseline's images; see Reference.rank
+    reference: Reference
 
 
 @dataclass
@@ -75,10 +85,19 @@ class RoutingMonitor:
     neither a caller who asks for other experts nor a brownout looks like drift.
     """
 
-    def __init__(self, repository: Path, metrics: ExpertMetrics) -> None:
-        """Begin without versions; baselines are read from the artifacts in `repository`."""
+    def __init__(
+        self, repository: Path, metrics: ExpertMetrics, on_ranked: Callable[[Ranked], None] | None = None
+    ) -> None:
+        """Begin without versions.
+
+        Args:
+            repository: baselines are read from the artifacts in it.
+            metrics: the series about experts.
+            on_ranked: is called for every image that was compared with a baseline, unless a router gave NaN.
+        """
         self._repository = repository
         self._metrics = metrics
+        self._on_ranked = on_ranked
         self._watched: dict[tuple[str, str], WatchedVersion] = {}  # by backend and sha256 of the manifest
         self._reading: set[asyncio.Task[None]] = set()
 
@@ -118,7 +137,9 @@ class RoutingMonitor:
         routed = watched.layers.image(image.experts)
         if not routed.is_finite:
             self._metrics.not_a_number.labels(*labels).inc()
-        watch.add(routed)
+        rank = watch.add(routed)
+        if self._on_ranked is not None and routed.is_finite:
+            self._on_ranked(Ranked(image, routed, rank, watch.reference))
         if watch.count % STEP == 0 or not routed.is_finite:
             self._look(watched, watch)
 

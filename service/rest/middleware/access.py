@@ -7,7 +7,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.gate import Caller, Gate
 from service.access.table import rule_of
-from service.errors import ACCESS_ERRORS, ServiceError, Unauthorized
+from service.access_errors import ACCESS_ERRORS, Unauthorized
+from service.errors import ServiceError
 from service.metrics import Metrics
 from service.rest.middleware.ports import port_of
 from service.rest.middleware.refusal import Refusal

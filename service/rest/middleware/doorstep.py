@@ -9,7 +9,8 @@ app, which refuses them in the same way.
 from time import perf_counter
 
 from service.access.gate import Gate
-from service.errors import Forbidden, Overloaded, Unauthorized
+from service.access_errors import Forbidden, Unauthorized
+from service.errors import Overloaded
 from service.rest.middleware.door import IMAGE_PATHS, TOO_MANY, Door, Patience
 from service.rest.middleware.recorder import RequestRecorder, request_id_of
 from service.rest.middleware.refusal import RawHeaders

@@ -2,7 +2,8 @@
 
 import json
 
-from service.errors import ServiceError, Unauthorized, slug_of
+from service.access_errors import Unauthorized
+from service.errors import ServiceError, slug_of
 from service.rest.problems import MEDIA_TYPE, STATUS, problem
 
 REFUSALS = {401, 403, 429}

@@ -7,7 +7,7 @@ import pytest
 
 from service.access.allowance import DAY_S, Allowance
 from service.access.keys import Key
-from service.errors import QuotaExceeded, RateExceeded
+from service.access_errors import QuotaExceeded, RateExceeded
 
 MIDNIGHT = 20_000 * DAY_S
 

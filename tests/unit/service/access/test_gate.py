@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from service.access.gate import Gate
 from service.access.keys import Key, as_text, hash_of, new_key
-from service.errors import AccessFileInvalid, Forbidden, RateExceeded, Unauthorized
+from service.access_errors import Forbidden, RateExceeded, Unauthorized
+from service.errors import AccessFileInvalid
 from service.guard_settings import AccessSettings
 from service.metrics import Metrics
 from service.settings import Settings

@@ -9,7 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from service.access.tokens import Tokens
-from service.errors import AccessFileInvalid, Unauthorized
+from service.access_errors import Unauthorized
+from service.errors import AccessFileInvalid
 
 ISSUER, AUDIENCE = "https://login.example", "gateway"
 RSA = rsa.generate_private_key(65537, 2048)

@@ -1,13 +1,14 @@
 """Every failure that can reach a caller has a status and a stable type."""
 
-from service import errors
+from service import access_errors, errors
 from service.rest.problems import STATUS, slug_of, to_problem
 
 NEVER_ANSWERED = {errors.SettingsInvalid, errors.ArtifactError}  # raised before anything is served
 
 
 def test_every_failure_of_a_request_is_in_the_table():
-    every = {one for one in vars(errors).values() if isinstance(one, type)} - {errors.ServiceError}
+    named = [*vars(errors).values(), *vars(access_errors).values()]
+    every = {one for one in named if isinstance(one, type)} - {errors.ServiceError}
     for error in every:
         assert (error in STATUS) != issubclass(error, tuple(NEVER_ANSWERED)), error
 
