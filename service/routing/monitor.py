@@ -193,10 +193,15 @@ class RoutingMonitor:
         state: Literal["normal", "drifting"] = "drifting" if alarm else "normal"
         event = Event(datetime.now(UTC), state, watch.reference.controls, alarm)
         watched.events = [*watched.events, event][-_EVENTS_KEPT:]
-        found = {} if alarm is None else {"layer": alarm.layer, "test": alarm.test}
-        facts = {"model": watched.manifest.name, "version": watched.manifest.version}
-        level = logging.WARNING if alarm else logging.INFO
-        log.log(level, f"routing_{state}", extra={**facts, "backend": watched.version.backend_name, **found})
+        facts = {
+            "model": watched.manifest.name,
+            "version": watched.manifest.version,
+            "backend": watched.version.backend_name,
+        }
+        if alarm is None:
+            log.info("routing_normal", extra=facts)
+        else:
+            log.warning("routing_drifting", extra={**facts, "layer": alarm.layer, "test": alarm.test})
 
     def _export(self, watched: WatchedVersion, watch: Watch) -> None:
         """Export what the last look found, of the setting that it looked at."""
