@@ -9,6 +9,7 @@ const DIFFERS = {
   dead: "an expert is not chosen any more",
   nan: "a router gave something that is not a number",
 };
+export const inWords = (layer) => (layer === "path" ? "all layers together" : layer);
 const LOOK = "Compare a recent image with an earlier one: colours, size, light and place. GET /routing shows every layer.";
 const REPLACE = "Use another version of the model, and report this one. GET /routing shows every layer.";
 
@@ -16,11 +17,10 @@ const REPLACE = "Use another version of the model, and report this one. GET /rou
 export function driftNote({ routing, drift }) {
   if (routing !== "drifting" || !drift) return null;
   const { layer, test, since } = drift;
-  const where = layer === "path" ? "all layers together" : layer;
   const time = new Date(since).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
   return element(
     "div", { class: "note drift" },
-    element("p", {}, `Recent images are routed unlike the baseline. In ${where}, ${DIFFERS[test] ?? "something differs"}, since `, element("time", { datetime: since }, time), "."),
+    element("p", {}, `Recent images are routed unlike the baseline. In ${inWords(layer)}, ${DIFFERS[test] ?? "something differs"}, since `, element("time", { datetime: since }, time), "."),
     element("p", {}, test === "nan" ? REPLACE : LOOK),
   );
 }

@@ -82,7 +82,10 @@ export function isConfirmed({ marked_fall: marked, random_fall: random, whole_fa
 }
 
 // Odds are easier to imagine than their logarithm.
-const timesOf = (fall) => `${Math.exp(-fall).toPrecision(2)} times`;
+function timesOf(fall) {
+  const times = Math.exp(-fall);
+  return times < 0.001 ? "less than 0.001 times" : `${Number(times.toPrecision(2))} times`;
+}
 
 // Return the meaning of the two colours: [{ key, text }].
 export function legendOf({ expert, effects }) {

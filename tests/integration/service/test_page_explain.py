@@ -209,12 +209,17 @@ FALLS = [
     ("{ marked_fall: 1, random_fall: 0.5, whole_fall: 1 }", "do not rely on it"),
     ("{ marked_fall: 1, random_fall: 0.49, whole_fall: 1 }", "So the map shows"),
     ("{ marked_fall: 1, random_fall: -0.5, whole_fall: 1 }", "hidden, 1.6 times as high. So the map shows"),
+    ("{ marked_fall: Math.log(1000), random_fall: 0, whole_fall: 1 }", "become 0.001 times as high"),
+    ("{ marked_fall: 6.91, random_fall: -5, whole_fall: 1 }", "less than 0.001 times as high; if a random"),
+    ("{ marked_fall: 6.91, random_fall: -5, whole_fall: 1 }", "hidden, 150 times as high"),  # e⁵ is 148
     ("{ marked_fall: 1, random_fall: 0, whole_fall: 0 }", "mean colour alone leads to this expert"),
 ]
 
 
 @pytest.mark.parametrize(("falls", "words"), FALLS)
-def test_a_map_is_relied_on_if_the_marked_quarter_moves_more_than_twice_a_random_one(page, falls, words):
+def test_a_map_is_confirmed_if_its_marked_quarter_moves_the_router_more_than_twice_a_random_one(
+    page, falls, words
+):
     layer = f"{{ layer: 'a', expert: 2, effects: [[1, 0], [0, 0]], ...{falls} }}"
     assert words in in_words(page, layer)
 
