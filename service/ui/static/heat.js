@@ -84,7 +84,8 @@ export function isConfirmed({ marked_fall: marked, random_fall: random, whole_fa
 // Odds are easier to imagine than their logarithm.
 function timesOf(fall) {
   const times = Math.exp(-fall);
-  return times < 0.001 ? "less than 0.001 times" : `${Number(times.toPrecision(2))} times`;
+  if (times < 0.001) return "less than 0.001 times";
+  return `${times < 99.5 ? times.toPrecision(2) : Math.round(times)} times`;
 }
 
 // Return the meaning of the two colours: [{ key, text }].

@@ -85,8 +85,8 @@ function serviceCharts(history, { shares, expected, isLatest }) {
   }));
   return [
     latency,
-    ...(drift.length ? [lineChart({ title: "Drift from the baseline", unit: "bit", digits: 2, lines: drift })] : []),
-    ...(use.length ? [element("h3", {}, "Share of images that chose an expert; in brackets, and as a mark, its share at export")] : []),
+    ...(drift.length ? [lineChart({ title: "Drift; at 1 bit, nothing is as at export", unit: "bit", digits: 2, lines: drift, most: 1 })] : []),
+    ...(use.length ? [element("h3", {}, `Share of images${isLatest ? " with the default settings" : ""} that chose an expert; in brackets, and as a mark, its share at export`)] : []),
     ...use,
   ];
 }

@@ -54,7 +54,7 @@ def test_an_answer_says_that_the_routing_drifts_and_what_to_do_and_the_charts_sh
     page.find_element("css selector", "#live summary").click()
     wait_for(page, lambda: "Routing differs from the baseline." in text_of(page, "live-note"))
     titles = [one.text for one in page.find_elements("css selector", "#live-charts figcaption")]
-    assert any(title.startswith("Drift from the baseline") for title in titles)
+    assert any(title.startswith("Drift; at 1 bit, nothing is as at export") for title in titles)
     assert "backbone.p4, latest images" in titles
     assert "path" not in text_of(page, "live-charts")  # a word of the metrics, which a reader does not know
     assert page.get_log("browser") == []

@@ -102,7 +102,7 @@ def test_the_numbers_are_those_of_the_answer(page, running, corner):
     (layer, _) = answer.json()["explanation"]["layers"]
     effects = np.array(layer["effects"])
     words, legend = text_of(page, "map-words"), text_of(page, "map-legend")
-    assert f"become {np.exp(-layer['marked_fall']):.2g} times as high" in words
+    assert f"become {np.exp(-layer['marked_fall']):#.2g} times as high" in words
     assert f"up to +{effects.max():.2f}" in legend
     assert f"down to −{abs(min(0, effects.min())):.2f}" in legend.replace("+0.00", "−0.00")
 
@@ -209,9 +209,9 @@ FALLS = [
     ("{ marked_fall: 1, random_fall: 0.5, whole_fall: 1 }", "do not rely on it"),
     ("{ marked_fall: 1, random_fall: 0.49, whole_fall: 1 }", "So the map shows"),
     ("{ marked_fall: 1, random_fall: -0.5, whole_fall: 1 }", "hidden, 1.6 times as high. So the map shows"),
-    ("{ marked_fall: Math.log(1000), random_fall: 0, whole_fall: 1 }", "become 0.001 times as high"),
+    ("{ marked_fall: Math.log(1000), random_fall: 0, whole_fall: 1 }", "become 0.0010 times as high"),
     ("{ marked_fall: 6.91, random_fall: -5, whole_fall: 1 }", "less than 0.001 times as high; if a random"),
-    ("{ marked_fall: 6.91, random_fall: -5, whole_fall: 1 }", "hidden, 150 times as high"),  # e⁵ is 148
+    ("{ marked_fall: 6.91, random_fall: -5, whole_fall: 1 }", "hidden, 148 times as high"),  # e⁵ is 148
     ("{ marked_fall: 1, random_fall: 0, whole_fall: 0 }", "mean colour alone leads to this expert"),
 ]
 
