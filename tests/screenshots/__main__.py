@@ -122,7 +122,7 @@ def requests_running(url: str, drawings: list[Path]) -> Iterator[None]:
 
 
 def write(browser: Chrome, path: Path, *selectors: str) -> None:
-    """Write the part of the page that holds the elements as a PNG, with 256 colours if it were too large otherwise.
+    """Write the part of the page that holds the elements as a PNG; if it is too large, with 256 colours.
 
     Raises:
         ValueError: the file would be larger than MOST_BYTES.
