@@ -40,7 +40,7 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        serve(repository=REPOSITORY, default_model="starter") as served,
+        serve(repository=REPOSITORY, default_model="starter", explain=True) as served,
     ):
         ready = wait_until_ready(served)
         assert ready.status_code == 200, ready.text
@@ -61,6 +61,10 @@ def take_all(browser: Chrome, url: str, drawings: list[Path], output: Path) -> N
         wait_for(browser, lambda: "found" in browser.find_element("id", "summary").text)
     wait_for(browser, lambda: browser.find_elements("css selector", ".serves"))
     write(browser, output / "answer.png", "header", "#experts-card")
+    browser.find_element("id", "explain").click()
+    wait_for(browser, lambda: browser.find_element("id", "map").is_displayed())
+    write(browser, output / "map.png", "#drop", "#map-words")
+    Select(browser.find_element("id", "map-layer")).select_by_value("")
     browser.find_element("css selector", f"[data-layer='{LAYER}'] li:nth-child({EXPERT + 1}) button").click()
     wait_for(browser, lambda: browser.find_elements("css selector", ".thumbnails canvas"))
     browser.execute_async_script("setTimeout(arguments[0], 1000)")  # the thumbnails are decoded one by one
@@ -76,6 +80,7 @@ def take_all(browser: Chrome, url: str, drawings: list[Path], output: Path) -> N
     browser.find_element("css selector", "#live summary").click()
     browser.find_element("css selector", ".expert button[aria-expanded=true]").click()
     Select(browser.find_element("id", "theme")).select_by_value("dark")
+    Select(browser.find_element("id", "map-layer")).select_by_value("backbone.p4")
     resize(browser, PHONE)
     browser.execute_async_script(
         "document.activeElement.blur(); scrollTo(0, 0); setTimeout(arguments[0], 500)"
@@ -117,7 +122,7 @@ def requests_running(url: str, drawings: list[Path]) -> Iterator[None]:
 
 
 def write(browser: Chrome, path: Path, *selectors: str) -> None:
-    """Write the part of the page that holds the elements as a PNG of 256 colours.
+    """Write the part of the page that holds the elements as a PNG; if it is too large, with 256 colours.
 
     Raises:
         ValueError: the file would be larger than MOST_BYTES.
@@ -131,13 +136,15 @@ def write(browser: Chrome, path: Path, *selectors: str) -> None:
         return [left + scrollX, top + scrollY, right - left, bottom - top];
     """
     x, y, width, height = browser.execute_script(script, selectors)
-    if "header" in selectors:  # a part of the page, with its margin; otherwise a card alone
+    if {"header", "#drop"} & set(selectors):  # a part of the page, with its margin; otherwise a card alone
         x, width, height = x - MARGIN, width + 2 * MARGIN, height + MARGIN
     clip = {"x": x, "y": y, "width": width, "height": height, "scale": 1}
     shot = {"format": "png", "clip": clip, "captureBeyondViewport": True}
     taken = browser.execute_cdp_cmd("Page.captureScreenshot", shot)["data"]
     image = Image.open(io.BytesIO(base64.b64decode(taken))).convert("RGB")
-    image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.save(path, optimize=True)
+    if path.stat().st_size > MOST_BYTES:
+        image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise ValueError(f"{path} has {size:,} bytes; at most {MOST_BYTES:,} are allowed")

@@ -4,6 +4,7 @@ import { cameraProblem, startCamera } from "/ui/camera.js";
 import { comparison } from "/ui/compare.js";
 import { boxAt, computeRows, drawImage, drawnImage, element, predictionRow, timingBar, timingRows } from "/ui/draw.js";
 import { expertsCard } from "/ui/experts.js";
+import { explanations } from "/ui/explain.js";
 import { hasKey, keyed, unasked } from "/ui/keyed.js";
 import { liveCharts } from "/ui/live.js";
 import { seenImages } from "/ui/seen.js";
@@ -12,6 +13,7 @@ import { chooseTheme } from "/ui/theme.js";
 
 const CLASSES_SHOWN = 20;
 const MOST_IMAGES = 32;
+const EXPLAIN = "&explain=route&timeout_ms=300000"; // the service answers sooner if it can
 
 const byId = (id) => document.getElementById(id);
 const state = {
@@ -39,6 +41,21 @@ const compared = comparison(
   },
   { ask: (topK) => ask(state.shot.file, undefined, topK), pixels: () => ({ bitmap: state.bitmap, skeleton: skeleton() }) },
 );
+const explained = explanations(
+  {
+    offer: byId("explain-offer"),
+    button: byId("explain"),
+    busy: byId("explain-busy"),
+    seconds: byId("explain-seconds"),
+    stop: byId("explain-stop"),
+    note: byId("explain-note"),
+    chosen: byId("map"),
+    select: byId("map-layer"),
+    legend: byId("map-legend"),
+    words: byId("map-words"),
+  },
+  { ask: (signal) => ask(state.shot.file, signal, undefined, EXPLAIN), redraw: () => draw() },
+);
 const live = liveCharts(
   { panel: byId("live"), place: byId("live-charts"), note: byId("live-note") },
   { read: () => unasked("/metrics"), modelOf: () => state.model },
@@ -61,7 +78,7 @@ async function start() {
   byId("model-choice").addEventListener("change", (event) => { useModel(event.target.value); askAll(); });
   byId("example").addEventListener("click", chooseExample);
   byId("save-json").addEventListener("click", () => save(JSON.stringify(state.shot.answer, null, 2), "application/json", "json"));
-  byId("save-image").addEventListener("click", async () => save(await drawnImage(state.bitmap, state.shot.answer, skeleton()), "image/png", "drawn.png"));
+  byId("save-image").addEventListener("click", async () => save(await drawnImage(state.bitmap, state.shot.answer, skeleton(), explained.map()), "image/png", "drawn.png"));
   byId("camera").addEventListener("click", () => (state.camera ? stopCamera() : useCamera()));
   window.addEventListener("resize", () => { draw(); compared.redraw(); });
   chooseTheme(byId("theme"));
@@ -231,11 +248,12 @@ async function askAll() {
   }
 }
 
-async function ask(file, signal, topK) {
+// further: more parameters of the request.
+async function ask(file, signal, topK, further = "") {
   try {
-    const response = await keyed(`/detect${query(true, topK)}`, { method: "POST", body: file, signal });
+    const response = await keyed(`/detect${query(true, topK)}${further}`, { method: "POST", body: file, signal });
     const body = await response.json();
-    if (response.ok) live.answered(body);
+    if (response.ok && !further) live.answered(body); // an explanation takes longer than an answer
     return response.ok ? { answer: body } : { sentence: body.detail };
   } catch (error) {
     return { sentence: `The service does not answer: ${error.message}` };
@@ -251,7 +269,7 @@ function heat(hot) {
 }
 
 function draw() {
-  if (state.bitmap) drawImage(byId("image"), state.bitmap, state.shot.answer, skeleton(), [state.hot]);
+  if (state.bitmap) drawImage(byId("image"), state.bitmap, state.shot.answer, skeleton(), [state.hot], explained.map());
 }
 
 // Show the current image with its answer, or why there is none.
@@ -265,6 +283,7 @@ function render() {
   byId("save").hidden = !answer;
   byId("save-image").hidden = !bitmap;
   markStrip(state.shots, shot);
+  explained.show(state.camera ? null : answer); // the camera's answers change all the time
   draw();
   if (answer) showAnswer(answer);
   else if (sentence) showProblem(sentence);
@@ -338,6 +357,7 @@ function tellCamera(rate) {
   }
   state.camera = null;
   if (state.shot && !state.shots.length) state.shots = [state.shot]; // the last frame is an image like any other
+  explained.show(state.shot?.answer ?? null);
   byId("summary").removeAttribute("aria-live");
   byId("camera").textContent = "Use the camera";
   byId("camera-note").textContent = "The camera is off.";

@@ -15,13 +15,14 @@ export function svg(name, attributes, ...children) {
 
 // Return a figure with one line for each series; null in a series is a gap.
 // lines: [{ name, values }], all values from left to right, at the same distances. unit: follows each number.
-export function lineChart({ title, unit, digits, lines }) {
+// most: the value at the upper edge; without it, the largest value is there.
+export function lineChart({ title, unit, digits, lines, most = null }) {
   const known = lines.flatMap((line) => line.values).filter((value) => value !== null);
-  const top = Math.max(...known, Number.EPSILON);
+  const top = most ?? Math.max(...known, Number.EPSILON);
   const words = lines.map((line) => `${line.name} ${inWords(line.values.findLast((value) => value !== null), unit, digits)}`);
   return element(
     "figure", { class: "chart" },
-    element("figcaption", {}, title, element("span", {}, known.length ? `up to ${inWords(top, unit, digits)}` : "")),
+    element("figcaption", {}, title, element("span", {}, known.length ? `0 to ${inWords(top, unit, digits)}` : "")),
     svg(
       "svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": `${title}: now ${words.join(", ")}` },
       ...lines.map((line, i) => svg("path", { d: pathOf(line.values, top), class: `line line-${i}` })),

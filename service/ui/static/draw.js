@@ -1,6 +1,7 @@
 // Draw an answer, and build HTML elements for it. This file uses no network.
 // Class and layer names come from models, so they are inserted as text only, never as HTML.
 
+import { drawMap } from "/ui/heat.js";
 import { classColour, drawObject, isInside, tagColour, topCorner } from "/ui/shapes.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -15,7 +16,8 @@ export function element(name, attributes = {}, ...children) {
 
 // The canvas has the resolution of the screen, not of the image, so that lines and letters stay sharp.
 // skeleton: pairs of keypoints that a line joins. hot: the positions of the predictions to highlight.
-export function drawImage(canvas, bitmap, answer, skeleton, hot) {
+// map: { grid, effects } to draw over the image, or null.
+export function drawImage(canvas, bitmap, answer, skeleton, hot, map = null) {
   canvas.hidden = false;
   const { width, height } = bitmap;
   const scale = Math.min(canvas.parentElement.clientWidth / width, (0.78 * window.innerHeight) / height, 8);
@@ -24,21 +26,23 @@ export function drawImage(canvas, bitmap, answer, skeleton, hot) {
   canvas.style.height = `${height * scale}px`;
   canvas.width = Math.round(width * scale * unit);
   canvas.height = Math.round(height * scale * unit);
-  paint(canvas, bitmap, answer, skeleton, hot, unit);
+  paint(canvas, bitmap, answer, { skeleton, hot, map, unit });
 }
 
 // Return the image with its objects as a PNG, at the image's own size.
-export function drawnImage(bitmap, answer, skeleton) {
+export function drawnImage(bitmap, answer, skeleton, map = null) {
   const canvas = element("canvas", { width: bitmap.width, height: bitmap.height });
-  paint(canvas, bitmap, answer, skeleton, [], Math.max(1, Math.min(bitmap.width, bitmap.height) / 600));
+  const unit = Math.max(1, Math.min(bitmap.width, bitmap.height) / 600);
+  paint(canvas, bitmap, answer, { skeleton, hot: [], map, unit });
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
 
-function paint(canvas, bitmap, answer, skeleton, hot, unit) {
+function paint(canvas, bitmap, answer, { skeleton, hot, map, unit }) {
   const context = canvas.getContext("2d");
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height); // a map over the image belongs here, below the boxes
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   if (!answer) return;
   const scale = canvas.width / answer.image.width; // the bitmap may be a smaller preview
+  if (map) drawMap(context, map.grid, map.effects, scale); // below the boxes
   // Draw the most confident object last, so that it is on top. Draw all names after all objects, so that no line
   // crosses a name.
   const objects = answer.predictions.map((prediction, i) => ({ ...prediction, hot: hot.includes(i) })).filter(hasBox).reverse();

@@ -3,6 +3,7 @@
 
 import { percent, shareRow } from "/ui/charts.js";
 import { bars, element } from "/ui/draw.js";
+import { driftNote } from "/ui/drift.js";
 import { thumbnails } from "/ui/seen.js";
 
 const CLEARLY = 1.25; // a group is named if its images choose the expert at least this often, compared with all images
@@ -12,7 +13,7 @@ const TITLES = { origin: "Data sets", density: "Labelled objects per image", cla
 
 // layer: one of an answer. idle: the word for experts that were not chosen: a sparse graph skips them, a dense one
 // computes them. open: the experts of this layer become buttons that call open(expert).
-// marked: experts to highlight. A map over the image for one layer can be asked for from its row: data-layer names it.
+// marked: experts to highlight.
 export function layerRow(layer, idle, open = null, marked = []) {
   const items = Array.from({ length: layer.experts }, (_, expert) => expertItem(layer, expert, idle, open));
   for (const expert of marked) items[expert].classList.add("only");
@@ -59,7 +60,7 @@ export function expertsCard(place, seen) {
       row.append(element("div", { class: "expert-detail", hidden: "" }));
       return row;
     });
-    place.replaceChildren(...rows, element("p", { class: "quiet" }, noteOf(answer, report, reason)));
+    place.replaceChildren(...[driftNote(answer.moe)].filter(Boolean), ...rows, element("p", { class: "quiet" }, noteOf(answer, report, reason)));
     mark(place, answer, opened, report, seen);
     if (focused >= 0) place.querySelectorAll("button")[focused]?.focus();
   };

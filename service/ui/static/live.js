@@ -2,6 +2,7 @@
 
 import { lineChart, shareChart } from "/ui/charts.js";
 import { element } from "/ui/draw.js";
+import { inWords } from "/ui/drift.js";
 import { samplesOf, snapshotOf, quantileMs } from "/ui/metrics.js";
 
 const EVERY_MS = 2000;
@@ -76,7 +77,7 @@ function serviceCharts(history, { shares, expected, isLatest }) {
     title: "Latency of all requests to /detect", unit: "ms", digits: 0,
     lines: [{ name: "half are faster than", values: history.median }, { name: "95% are faster than", values: history.slow }],
   });
-  const drift = Object.entries(history.drift).map(([name, values]) => ({ name, values }));
+  const drift = Object.entries(history.drift).map(([layer, values]) => ({ name: inWords(layer), values }));
   const when = isLatest ? "latest images" : "since the start";
   const use = Object.keys(shares ?? {}).map((layer) => shareChart({
     title: `${layer}, ${when}`,
@@ -84,8 +85,8 @@ function serviceCharts(history, { shares, expected, isLatest }) {
   }));
   return [
     latency,
-    ...(drift.length ? [lineChart({ title: "Drift from the baseline", unit: "bit", digits: 2, lines: drift })] : []),
-    ...(use.length ? [element("h3", {}, "Share of images that chose an expert; in brackets, and as a mark, its share at export")] : []),
+    ...(drift.length ? [lineChart({ title: "Drift; at 1 bit, nothing is as at export", unit: "bit", digits: 2, lines: drift, most: 1 })] : []),
+    ...(use.length ? [element("h3", {}, `Share of images${isLatest ? " with the default settings" : ""} that chose an expert; in brackets, and as a mark, its share at export`)] : []),
     ...use,
   ];
 }

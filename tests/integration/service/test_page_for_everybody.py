@@ -21,7 +21,7 @@ AXE = (files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
     built = build_artifact(tmp_path_factory.mktemp("reported"), report=tiny_report())
-    with serve(repository=built.repository) as running:
+    with serve(repository=built.repository, explain=True) as running:
         assert wait_until_ready(running).status_code == 200
         yield running
 
@@ -50,11 +50,13 @@ def resize(browser, size):
 
 
 def open_everything(page, folder):
-    """Show an answer, what an expert serves, a comparison and the charts."""
+    """Show an answer, what moved a router, what an expert serves, a comparison and the charts."""
     path = folder / "red.png"
     path.write_bytes(image_bytes(golden_image()))
     send(page, path)
     wait_for(page, lambda: text_of(page, "summary") == "1 object found.")
+    page.find_element("id", "explain").click()
+    wait_for(page, lambda: page.find_element("id", "map-legend").is_displayed())
     page.find_element("css selector", "#layers button").click()
     for panel in ("compare", "live"):
         page.execute_script("document.getElementById(arguments[0]).open = true", panel)
@@ -143,8 +145,17 @@ def test_every_control_is_reached_with_the_tab_key_and_shows_that_it_is(page, tm
 def test_what_changes_is_told_to_a_screen_reader(page, tmp_path):
     open_everything(page, tmp_path)
     told = page.find_elements("css selector", "[role=status], [role=alert], [aria-live=polite]")
-    assert {one.get_attribute("id") for one in told} >= {"summary", "problem", "model", "compare-words"}
+    assert {one.get_attribute("id") for one in told} >= {
+        "summary",
+        "problem",
+        "model",
+        "compare-words",
+        "explain-note",
+        "map-words",
+    }
     assert page.find_element("id", "image").accessible_name == "1 object found."
+    described = page.find_element("id", page.find_element("id", "image").get_attribute("aria-describedby"))
+    assert "part of the image speaks most for expert" in described.text
     open_expert = page.find_element("css selector", "#layers button[aria-expanded=true]")
     assert open_expert.accessible_name == "expert 0 ran with weight 83%; what it serves"
 

@@ -185,3 +185,11 @@ def test_a_gap_in_a_series_is_a_gap_in_its_line(page):
     )
     assert 'aria-label="T: now a 4.0 bit"' in drawn
     assert 'd="M0.0 59.0h0.01M200.0 40.0h0.01L300.0 2.0"' in drawn  # 4 is at the top, 2 px below the edge
+
+
+def test_drift_of_half_a_bit_is_drawn_at_half_the_height(page):
+    lines = "[{ name: 'a', values: [0.25, 0.5] }]"
+    chart = f"{{ title: 'T', unit: 'bit', digits: 1, lines: {lines}, most: 1 }}"
+    drawn = calculate(page, "charts", f"module.lineChart({chart}).outerHTML")
+    assert 'd="M0.0 59.0h0.01L300.0 40.0"' in drawn
+    assert "0 to 1.0 bit" in drawn
