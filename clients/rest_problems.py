@@ -58,6 +58,7 @@ PROBLEMS: Mapping[str, type[ClientError]] = {
     "backend-unavailable": Unavailable,
     "out-of-resources": Unavailable,
     "deadline-exceeded": DeadlineExceeded,
+    "explanation-too-slow": DeadlineExceeded,
     "backend-failed": ServerFailed,
     "internal": ServerFailed,
 }

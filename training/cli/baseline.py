@@ -13,6 +13,7 @@ from training.cli.flags import UsageError, read
 from training.cli.values import positive
 from training.data_config import Reading
 
+FLAGS = ("--quiet",)
 EXAMPLES = """
 examples:
   python -m training baseline model_repository/cells-openvino/1 --data bccd --split val

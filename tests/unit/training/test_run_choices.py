@@ -123,6 +123,7 @@ def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch
     assert trained == ["bf16", None]
 
 
+HAVE_NO_VALIDATION_SPLIT = ("evaluate", "compare", "inspect", "export", "baseline", "experts-report")
 TAKE_SPLITS = {
     "train": ["--run", "r"],
     "train-export": [],
@@ -133,6 +134,8 @@ TAKE_SPLITS = {
     "compare": ["m.safetensors", "n.safetensors"],
     "inspect": ["m.safetensors"],
     "export": ["m.safetensors", "--name", "m"],
+    "baseline": ["m-openvino/1"],
+    "experts-report": ["m.safetensors", "--artifact", "m-openvino"],
     "prune": ["m.safetensors", "--keep", "1", "--output", "n.safetensors"],
 }
 
@@ -149,7 +152,7 @@ def test_these_commands_take_a_recipe_and_splits():
 def test_a_recipe_with_splits_of_its_own_takes_no_others(
     capsys, monkeypatch, tmp_path, command, recipe, split
 ):
-    if split == "--val-split" and command in ("evaluate", "compare", "inspect", "export"):
+    if split == "--val-split" and command in HAVE_NO_VALIDATION_SPLIT:
         split = "--split"  # all that they have
     monkeypatch.chdir(tmp_path)
     argv = [command, *TAKE_SPLITS[command], "--recipe", recipe, "--data", str(tmp_path)]
@@ -160,7 +163,7 @@ def test_a_recipe_with_splits_of_its_own_takes_no_others(
 
 
 @pytest.mark.parametrize(
-    "command", sorted(TAKE_SPLITS.keys() - {"compare", "evaluate", "inspect"})
+    "command", sorted(TAKE_SPLITS.keys() - {"compare", "evaluate", "inspect", "experts-report"})
 )  # these take the folder of the run
 def test_without_a_folder_there_is_no_split_to_choose(capsys, monkeypatch, tmp_path, command):
     monkeypatch.chdir(tmp_path)

@@ -28,7 +28,7 @@ OF_A_RUN = (
 )
 OF_AN_EXPORT = (
     "--name --repository --target --precision --execution --calibration --weight-threshold --choose-on "
-    "--unproved --last --metric-prefix --attribution --quiet"
+    "--baseline-images --unproved --last --metric-prefix --attribution --quiet"
 )
 MEASURED = f"{OF_DATA} --top-k --weight-threshold --json --quiet"
 # What can be written after each command: scripts of others rely on it.
@@ -47,6 +47,8 @@ FLAGS = {
     "prune": "checkpoint --output --keep --min-share --top-k --val-split --no-latency --json --quiet "
     f"{OF_DATA}",
     "halve": "checkpoint --output",
+    "baseline": f"artifact --folder --images --training-split --quiet {OF_DATA}",
+    "experts-report": f"checkpoint --artifact --quiet {OF_DATA}",
     "exports": "--repository --json",
     "triton-config": "--repository --name --instances --max-queue --queue-timeout --threads --device "
     "--max-batch --batch-delay --pin-threads --upgrade-manifests",
