@@ -10,8 +10,8 @@ class AdminOff(ServiceError):
 
     def __init__(self) -> None:
         super().__init__(
-            "this route is off, because SPARSIGHT_ADMIN_TOKEN is not set; set it and start the service again,"
-            " or send the process a SIGHUP to load new models"
+            "this address is for administrators, and SPARSIGHT_ADMIN_TOKEN is not set; set it and start the"
+            " service again. To load new models, a SIGHUP to the process is enough"
         )
 
 

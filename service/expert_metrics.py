@@ -28,6 +28,12 @@ class ExpertMetrics:
         self._declare_audits(registry)
         self._declare_novel(registry)
 
+    def forget_routing(self) -> None:
+        """Remove the figures of the latest images; the counters and `drifting` stay."""
+        gauges = [self.drift_bits, self.drift_pvalue, self.novelty, self.share, self.dead, self.hot]
+        for gauge in [*gauges, self.diversity, self.balance, self.entropy_outside]:
+            gauge.clear()
+
     def _declare_drift(self, registry: CollectorRegistry) -> None:
         # Routing compared with the manifest's baseline, over the latest images. The layer "path" stands for
         # the experts of all layers together.

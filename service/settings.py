@@ -352,7 +352,7 @@ class Settings(BaseSettings):
         Annotated[SecretStr, Field(min_length=16)] | None,
         BeforeValidator(lambda value: value or None),  # a variable that is set to "" counts as unset
         Field(
-            description="Secret for POST /models/reload and audits, at least 16 characters; off if unset.",
+            description="Secret for administrators, as for POST /models/reload; at least 16 characters.",
         ),
     ] = None
     log_format: Annotated[

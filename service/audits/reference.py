@@ -125,12 +125,18 @@ class References:
                 reasons.append(str(error))
                 continue
             chosen = candidate.manifest
-            facts = {"version": chosen.version, "target": chosen.target, "precision": chosen.precision}
+            facts: dict[str, str | bool] = {
+                "version": chosen.version,
+                "target": chosen.target,
+                "precision": chosen.precision,
+            }
+            reference = Reference(candidate, backend, candidate.is_served_by(preferred))
+            facts["same_files"] = reference.has_weights_of(manifest)
             log.info(
                 "audit_reference_opened",
                 extra={"model": manifest.name, "engine": candidate.engine, **facts},
             )
-            return Reference(candidate, backend, candidate.is_served_by(preferred))
+            return reference
         what = f"no artifact of model {manifest.name!r} in {self._settings.repository} can be the reference"
         export = f"python -m training export CHECKPOINT --name {manifest.name} --target onnx"
         why = "; ".join(reasons) or "none was exported from the checkpoint of the served version"

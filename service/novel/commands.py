@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from service.novel.export import ExportFormat, export
+from service.novel.export import ExportFormat, check_folder, export
 from service.novel.folder import read_records
 
 FOLDER = "SPARSIGHT_NOVEL__FOLDER"
@@ -21,6 +21,15 @@ examples:
       LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=$PWD/to_label, paste label_config.xml as the project's labelling
       interface, add a local storage for $PWD/to_label/images, and import tasks.json
 """
+_COLUMNS = """Show the images, the most novel first.
+
+  score       how novel the image is: its rarity + 1 - confidence
+  rank        share of the baseline's images whose routing is less unusual; 1: unlike all of them
+  confidence  that of the best prediction
+  why         rare-path: few known images are routed like this, and no prediction is confident;
+              disagreement: the routing is rare, although a prediction is confident;
+              unsure: only the confidence is low
+"""
 
 
 def add_novel_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,7 +43,12 @@ def add_novel_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    listed = verbs.add_parser("list", help="show the images, the most novel first")
+    listed = verbs.add_parser(
+        "list",
+        help="show the images, the most novel first",
+        description=_COLUMNS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     _add_folder(listed)
     exported = verbs.add_parser("export", help="copy the images into a new folder, in a label tool's format")
     _add_folder(exported)
@@ -63,6 +77,7 @@ def run_novel_command(args: argparse.Namespace, say: Callable[[str], None]) -> s
         OSError: a file cannot be read or written.
     """
     if args.verb == "list":
+        check_folder(args.folder)
         return _table(args.folder)
     count = export(
         args.folder, args.output, args.format, model=args.model, most=args.images, prefix=args.prefix

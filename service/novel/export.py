@@ -35,8 +35,7 @@ def export(
         ExportRefused: there are no images, or several models, or the output is in use.
         OSError: a file cannot be read or written.
     """
-    if not source.is_dir():
-        raise ExportRefused(f"there is no folder {source}; give that of SPARSIGHT_NOVEL__FOLDER")
+    check_folder(source)
     if output.exists() and any(output.iterdir()):
         raise ExportRefused(f"{output} is not empty; give a new folder")
     records = _chosen(read_records(source), source, model)
@@ -51,6 +50,12 @@ def export(
         case "label-studio":
             write_label_studio(output, copied, class_names, prefix)
     return len(copied)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ExportRefused if there is no such folder of kept images."""
+    if not folder.is_dir():
+        raise ExportRefused(f"there is no folder {folder}; give that of SPARSIGHT_NOVEL__FOLDER")
 
 
 def _chosen(records: Sequence[Record], source: Path, model: str | None) -> Sequence[Record]:

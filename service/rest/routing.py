@@ -115,7 +115,7 @@ async def routing_route(
     request: Request,
     format: Annotated[  # the name of the parameter
         Literal["json", "jsonl"],
-        Query(description="jsonl: one line for each layer of each setting, for a table."),
+        Query(description="json; or jsonl, with one line for each layer of each setting, for a table."),
     ] = "json",
 ) -> Any:
     """Return the use of every expert among the latest images, and whether it differs from the baseline."""

@@ -15,7 +15,7 @@ from service.errors import ArtifactBroken, ServiceError
 from service.expert_metrics import ExpertMetrics
 from service.observe.protocol import Answered
 from service.request import Number, RequestContext
-from service.routing.reference import Layers, Reference, RoutedImage
+from service.routing.reference import LEAST_IMAGES, Layers, Reference, RoutedImage
 from service.routing.statistics import diversity, jain
 from service.routing.watch import PATH, SPAN, STEP, Alarm, Watch
 from service.traffic.routes import ServedVersion
@@ -27,6 +27,7 @@ Controls = tuple[tuple[str, Number], ...]
 """A setting of the controls as a key: names and values, sorted by name."""
 _NORMAL = RoutingVerdict("normal")
 _FORGOTTEN_AFTER = 10 * SPAN  # images of a version, after which an alarm of an unused setting ends
+_NO_BASELINE = f"no baseline of at least {LEAST_IMAGES} images; see: python -m training baseline"
 _EVENTS_KEPT = 50  # of the history of one version
 
 
@@ -118,6 +119,7 @@ class RoutingMonitor:
             task.cancel()
         for watched in self._watched.values():
             self._export_state(watched, drifting=False)
+        self._metrics.forget_routing()
         self._watched.clear()
 
     def answered(self, image: Answered) -> None:
@@ -168,7 +170,7 @@ class RoutingMonitor:
             log.warning("routing_not_watched", extra={"model": watched.manifest.name, "why": str(error)})
             return
         if not references:
-            watched.why_unwatched = "the artifact has no measured routing; see: python -m training baseline"
+            watched.why_unwatched = _NO_BASELINE
             return
         watched.watches = {_key(each.controls): Watch(each, watched.layers) for each in references}
         watched.why_unwatched = ""
@@ -251,7 +253,9 @@ def _references(repository: Path, version: ServedVersion, layers: Layers) -> lis
         return []
     folder = repository / f"{manifest.name}-{manifest.target}" / manifest.version
     if hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest() != version.sha256:
-        raise ArtifactBroken(f"{folder} is not the artifact that {version.backend_name} serves")
+        raise ArtifactBroken(
+            f"{folder} has changed since {version.backend_name} loaded it; reload the models"
+        )
     rows = [layer.row for layer in manifest.mixture]
     measured = read_routing(folder, manifest)
     return [found for each in measured if (found := Reference.of(each, layers, rows)) is not None]

@@ -1,6 +1,7 @@
 """The exporter's baseline of routing, and a service that compares its images with it."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,10 +9,11 @@ import pytest
 from service.artifact.repository import read_artifact
 from service.artifact.routing_file import read_routing
 from service.errors import ArtifactBroken
+from service.routing import reference
 from tests.builders import build_artifact, build_classifier, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
-from training.errors import ConfigError
-from training.workflows.baseline import UnlabelledImages, measure_baseline
+from training.errors import CheckpointError, ConfigError
+from training.workflows.baseline import LEAST_IMAGES, UnlabelledImages, measure_baseline
 
 TOKEN = "administrator-of-tests"
 WARM = ((200, 40, 30), (60, 190, 50))  # red and green; no blue
@@ -100,6 +102,24 @@ def test_a_second_measurement_replaces_the_first_one(tmp_path):
     assert read_artifact(tiny.folder).manifest.baseline.routing.images == 120
 
 
+def test_a_baseline_that_shows_no_drift_is_refused_and_the_old_one_stays(tmp_path):
+    tiny = measured_artifact(tmp_path, LEAST_IMAGES)
+    first = read_artifact(tiny.folder)
+    images = ("colours", UnlabelledImages(tmp_path / "images"))
+    with pytest.raises(ConfigError, match="at least 100 images to show a drift, and these are 99"):
+        measure_baseline(tiny.folder, images, None, LEAST_IMAGES - 1)
+    assert read_artifact(tiny.folder).sha256 == first.sha256
+
+
+def test_the_exporter_and_the_service_agree_on_the_smallest_baseline():
+    assert LEAST_IMAGES == reference.LEAST_IMAGES
+
+
+def test_the_folder_above_a_version_is_not_an_artifact(tiny):
+    with pytest.raises(CheckpointError, match="name the folder of one version"):
+        measure_baseline(tiny.folder.parent, ("none", []), None, LEAST_IMAGES)
+
+
 def test_an_altered_routing_file_is_refused(tmp_path):
     tiny = measured_artifact(tmp_path, 120)
     artifact = read_artifact(tiny.folder)
@@ -143,14 +163,14 @@ def test_an_administrator_resets_the_routing(client):
     usual = colours(np.random.default_rng(1), 200)
     until_watched(client, usual)
     assert ask(client, swapped(usual))["routing"] == "drifting"
+    assert re.search("^sparsight_routing_drift_bits", client.get("/metrics").text, re.MULTILINE)
     assert client.post("/routing/reset").status_code == 401
     assert client.post("/routing/reset", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 204
     assert client.get("/routing").json() == {"versions": []}
     assert ask(client, usual[:1])["routing"] == "normal"
-    assert (
-        'sparsight_routing_drifting{backend="openvino",model="tiny",version="1"} 0.0'
-        in client.get("/metrics").text
-    )
+    metrics = client.get("/metrics").text
+    assert 'sparsight_routing_drifting{backend="openvino",model="tiny",version="1"} 0.0' in metrics
+    assert not re.search("^sparsight_(routing_drift_|routing_novelty|expert_share)", metrics, re.MULTILINE)
 
 
 def test_other_experts_on_request_are_compared_with_their_own_baseline(client):

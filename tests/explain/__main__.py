@@ -1,4 +1,4 @@
-"""Measures whether the maps of `explain=route` name the regions that moved a router.
+"""Measure whether the maps of `explain=route` name the regions that moved a router.
 
     SPARSIGHT_DATA=data .venv/bin/python -m tests.explain --images 15 --processes 2
 
@@ -37,11 +37,17 @@ _RESAMPLES = 10_000
 def main() -> int:
     """Measure, print the tables, and return 1 if the rule is not met."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m tests.explain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=15, help="of each dataset (default: %(default)s)")
-    parser.add_argument("--cells", type=int, default=8, help="along the longer side (default: %(default)s)")
-    parser.add_argument("--processes", type=int, default=1, help="with one thread each")
+    parser.add_argument(
+        "--images", type=int, default=15, help="images of each dataset (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--cells", type=int, default=8, help="cells along the longer side (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1, help="processes, with one thread each (default: %(default)s)"
+    )
     args = parser.parse_args()
     if args.images < 2:
         parser.error("--images must be at least 2, because maps of two images are compared")

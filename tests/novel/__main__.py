@@ -100,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example:\n  SPARSIGHT_DATA=data .venv/bin/python -m tests.novel",
     )
     parser.add_argument("--repository", type=Path, default=_ROOT / "model_repository")
-    parser.add_argument("--share", type=float, default=0.05, help="of planted images (default: %(default)s)")
+    parser.add_argument(
+        "--share", type=float, default=0.05, help="share of planted images (default: %(default)s)"
+    )
     parser.add_argument("--streams", type=int, default=1000, help="bootstrap draws (default: %(default)s)")
     parser.add_argument(
         "--folders", type=int, default=20, help="streams into a folder (default: %(default)s)"

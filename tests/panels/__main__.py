@@ -1,4 +1,4 @@
-"""Draws every row of every dashboard.
+"""Draw every row of every dashboard.
 
     SPARSIGHT_DATA=data .venv/bin/python -m tests.panels --into deploy/grafana/screenshots
 
@@ -26,12 +26,16 @@ from tests.panels.stack import SCRAPE_S, running
 def main(argv: Sequence[str] | None = None) -> int:
     """Write one PNG for each row, and print their names and sizes."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m tests.panels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--into", type=Path, required=True, help="folder for the images")
-    parser.add_argument("--phase-s", type=float, default=60, help="of each kind of traffic (default: 60)")
+    parser.add_argument(
+        "--phase-s", type=float, default=60, help="seconds of each kind of traffic (default: 60)"
+    )
     parser.add_argument("--prometheus", help="URL of a running Prometheus, to draw what it has")
-    parser.add_argument("--minutes", type=float, default=60, help="to draw, with --prometheus (default: 60)")
+    parser.add_argument(
+        "--minutes", type=float, default=60, help="minutes to draw, with --prometheus (default: 60)"
+    )
     parser.add_argument("--model", default="starter", help="value of the variable model (default: starter)")
     args = parser.parse_args(argv)
     args.into.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Prints the trace of one request as a tree, with milliseconds: `python -m tests.tracing`.
+"""Print the trace of one request as a tree, with milliseconds.
 
     python -m tests.tracing
     python -m tests.tracing --backends openvino --image photo.jpg --query 'top_k=1'
@@ -142,11 +142,17 @@ def _ask(url: str, query: str, image: bytes) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        "python -m tests.tracing", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = made.add_argument
-    add("--backends", default="triton,openvino", help="of the gateway (default: %(default)s)")
+    add(
+        "--backends",
+        default="triton,openvino",
+        help="backends of the gateway, preferred first (default: %(default)s)",
+    )
     add("--image", type=Path, help="image file (default: the example of the starter)")
-    add("--query", default="", help="of the request, as in top_k=1")
+    add("--query", default="", help="parameters of the request, as in top_k=1")
     return made
 
 

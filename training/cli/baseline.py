@@ -3,6 +3,7 @@
 The service compares the experts that its images choose with this baseline, and warns if they differ. An
 export measures the baseline, too. This command replaces it: with more images, with the images of another
 place, or in an artifact of an older version. The artifact gets a new sha256, and its graph stays the same.
+A running service uses the new baseline after it has reloaded the model: send its process a SIGHUP.
 """
 
 import argparse
@@ -30,7 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_measured_data(parser, "folder with the images", "none", "val")
     about = "folder with images without labels, instead of --data"
     parser.add_argument("--folder", type=Path, help=about)
-    count = "number of images; more images show smaller differences (default: %(default)s)"
+    count = "number of images, at least 100; more images show smaller differences (default: %(default)s)"
     parser.add_argument("--images", type=positive, default=500, metavar="N", help=count)
     split = "split of --data to fill up with (default: train)"
     parser.add_argument("--training-split", default="train", metavar="SPLIT", help=split)

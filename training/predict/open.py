@@ -163,6 +163,10 @@ def routings(outputs: Arrays, experts: Mapping[str, int]) -> dict[str, tuple[NDA
 def _manifest(folder: Path) -> Mapping[str, Any]:
     path = folder / MANIFEST_FILE
     try:
+        if not path.is_file():
+            raise CheckpointError(
+                f"{folder} has no {MANIFEST_FILE}; name the folder of one version, as NAME-TARGET/1"
+            )
         stored = StoredManifest(0, path.read_bytes())
         check_manifest(stored.document, str(path))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

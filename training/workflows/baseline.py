@@ -23,6 +23,9 @@ from training.workflows.dataset_config import data_name
 NamedImages = tuple[str, Images]
 """Images, and the name of their data for the manifest."""
 
+LEAST_IMAGES = 100
+"""Images that a baseline needs, because the service compares nothing with a smaller one."""
+
 log = logging.getLogger(__name__)
 
 
@@ -70,13 +73,18 @@ def measure_baseline(folder: Path, measured: NamedImages, training: NamedImages 
         count: number of images.
 
     Raises:
-        ConfigError: the model has no mixture layer, or this machine cannot run it.
+        ConfigError: there are too few images, the model has no mixture layer, or this machine cannot run it.
         CheckpointError: the artifact is damaged.
         DatasetError: an image cannot be read.
     """
     model = open_artifact(folder, None)
     if not model.experts:
         raise ConfigError(f"{folder}: this model has no mixture layer, so there is no routing to measure")
+    found = min(count, len(measured[1]) + (len(training[1]) if training else 0))
+    if found < LEAST_IMAGES:
+        raise ConfigError(
+            f"a baseline needs at least {LEAST_IMAGES} images to show a drift, and these are {found}"
+        )
     path = folder / MANIFEST_FILE
     manifest = json.loads(path.read_text(encoding="utf-8"))
     if manifest.get("schema_version") != 2:
@@ -97,4 +105,5 @@ def measure_baseline(folder: Path, measured: NamedImages, training: NamedImages 
     write_all_configs(folder.parent.parent, TritonOptions(), name=manifest["name"])
     for each in old:
         (folder / each).unlink(missing_ok=True)
-    log.info(f"{folder}: the baseline is now {routing.sets.shape[1]} images of {routing.data}")
+    images = routing.sets.shape[1]
+    log.info(f"{folder}: the baseline is now {images} images of {routing.data}; let the service reload it")

@@ -39,7 +39,7 @@ const compared = comparison(
     selects: [byId("compare-left"), byId("compare-right")],
     columns: [byId("compare-left-answer"), byId("compare-right-answer")],
   },
-  { ask: (topK) => ask(state.shot.file, undefined, topK), pixels: () => ({ bitmap: state.bitmap, skeleton: skeleton() }) },
+  { ask: (topK) => ask(state.shot.file, undefined, topK), pixels: () => ({ bitmap: state.bitmap, skeleton: skeleton(), moving: Boolean(state.camera) }) },
 );
 const explained = explanations(
   {
@@ -333,6 +333,7 @@ async function useCamera() {
   byId("summary").setAttribute("aria-live", "off");
   byId("camera").textContent = "Stop the camera";
   byId("camera-note").textContent = "The camera is on; each frame is sent to the service.";
+  compared.refresh();
 }
 
 function stopCamera() {

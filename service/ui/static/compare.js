@@ -32,7 +32,8 @@ function iou(one, other) {
 export const onlyIn = (one, other) => one.map((layer, i) => layer.active.filter((expert) => !other[i].active.includes(expert)));
 
 // panel: the <details>. selects: two <select> for the numbers. columns: two elements for the answers.
-// ask(topK): returns { answer } or { sentence } for the image that is shown. pixels(): its bitmap and the skeleton.
+// ask(topK): returns { answer } or { sentence } for the image that is shown. pixels(): its bitmap, the
+// skeleton, and whether they are moving, because a camera is on.
 export function comparison({ panel, selects, columns, words }, { ask, pixels }) {
   let turn = 0, answers = null;
   const isOpen = () => panel.open && !panel.hidden;
@@ -40,6 +41,7 @@ export function comparison({ panel, selects, columns, words }, { ask, pixels }) 
   async function refresh() {
     const mine = (turn += 1);
     answers = null;
+    if (isOpen() && pixels().moving) return clear("Stop the camera to compare its last frame.");
     if (!isOpen() || !pixels().bitmap) return clear(pixels().bitmap ? "" : "Choose an image first.");
     clear("Waiting for both answers…");
     const found = selects.map(() => []);

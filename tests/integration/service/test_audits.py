@@ -1,6 +1,7 @@
 """Audits over HTTP: who may read the evidence, what callers see of a quarantine, and how it ends."""
 
 import json
+import logging
 import time
 
 import pytest
@@ -114,7 +115,8 @@ def test_a_new_version_ends_a_quarantine(audited, tmp_path):
     assert (version["version"], version["state"], version["why"]) == ("3", "ready", "")
 
 
-def test_without_a_second_export_the_report_says_that_it_cannot_see_wrong_weights(start, tmp_path):
+def test_without_a_second_export_report_and_log_say_that_wrong_weights_stay_unseen(start, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     build_faulty(tmp_path)
     running = start(repository=tmp_path, audit={"share": 1}, admin_token=TOKEN)
     for number in range(20):
@@ -122,6 +124,8 @@ def test_without_a_second_export_the_report_says_that_it_cannot_see_wrong_weight
         time.sleep(0.02)
     (backend,) = report(running)["backends"]
     assert backend["reference"]["same_files"] is True
+    (opened,) = [one for one in caplog.records if one.message == "audit_reference_opened"]
+    assert opened.same_files is True
     assert backend["outcomes"]["disagrees"] == 0
     assert backend["outcomes"]["agrees"] > 0
 

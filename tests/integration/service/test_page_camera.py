@@ -120,3 +120,19 @@ def test_without_permission_the_page_says_so(tmp_path, served):
         sentence = "The browser does not let this page use a camera."
         wait_for(browser, lambda: text_of(browser, "camera-note") == sentence)
         assert text_of(browser, "camera") == "Use the camera"
+
+
+def test_the_comparison_waits_until_the_camera_is_stopped(page, tmp_path):
+    path = tmp_path / "red.png"
+    path.write_bytes(image_bytes(golden_image()))
+    page.find_element("id", "file").send_keys(str(path))
+    wait_for(page, lambda: text_of(page, "summary") == "1 object found.")
+    page.find_element("css selector", "#compare summary").click()
+    wait_for(page, lambda: page.find_elements("css selector", "#compare-right-answer .layer"))
+    page.find_element("id", "camera").click()
+    sentence = "Stop the camera to compare its last frame."
+    wait_for(page, lambda: text_of(page, "compare-words") == sentence)
+    wait_for(page, lambda: "frames per second" in text_of(page, "camera-note"))
+    assert text_of(page, "compare-right-answer") == ""  # not the boxes of another image
+    page.find_element("id", "camera").click()
+    wait_for(page, lambda: "found by both" in text_of(page, "compare-words"))

@@ -217,6 +217,8 @@ def test_the_command_lists_and_exports_without_a_running_service(folder, tmp_pat
     assert "exported 2 images" in capfd.readouterr().err
     assert main(["novel", "export", *source, *out]) == 2
     assert "not empty" in capfd.readouterr().err
+    assert main(["novel", "list", "--folder", str(tmp_path / "none")]) == 2
+    assert "there is no folder" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("images", ["0", "-1", "x"])
