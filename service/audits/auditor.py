@@ -54,6 +54,7 @@ class Auditor:
         self._references = References(settings)
         self._records: dict[tuple[str, str, str], Record] = {}  # by model, backend and sha256
         self._paces: dict[str, Pace] = {}  # by model
+        self._shown: set[tuple[str, str]] = set()  # models and backends with a gauge
         self._models: Models | None = None  # set while `run` runs
 
     @property
@@ -84,7 +85,7 @@ class Auditor:
             models: the served models, in which a backend that disagrees is quarantined.
         """
         self._models = models
-        models.on_change = self._follow
+        models.on_change.append(self._follow)
         self._follow()
         try:
             while True:
@@ -222,14 +223,18 @@ class Auditor:
     def _follow(self) -> None:
         """Export the series of the served versions, and forget the records of versions that are gone."""
         assert self._models is not None, "run() sets it"
-        kept = set()
+        kept, shown = set(), set()
         for name in self._models.names:
             for backend, route in self._models.routes(name).items():
                 self._metrics.quarantined.labels(name, backend).set(1 if route.is_quarantined else 0)
+                shown.add((name, backend))
                 kept |= {(name, backend, one.sha256) for one in route.versions.values()}
                 kept |= {(name, backend, sha256) for sha256 in route.quarantined}
                 for version in route.versions:
                     for outcome in get_args(AuditOutcome):
                         self._metrics.audited.labels(name, version, backend, outcome)
+        for gone in self._shown - shown:
+            self._metrics.quarantined.remove(*gone)
+        self._shown = shown
         for key in self._records.keys() - kept:
             del self._records[key]
