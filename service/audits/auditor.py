@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _PATIENCE_S = 10.0  # longest wait for a free turn; so a service under full load is still audited
 _LOOK_S = 0.02  # between looks for a free turn
 _ALLOWED_S = 30.0  # time limit of one replay
+_GONE = "the version is no longer served"
 
 
 class Auditor:
@@ -120,7 +121,7 @@ class Auditor:
     async def _audit(self, image: Answered, models: Models) -> None:
         version = image.version
         if not self._is_served(version, models):
-            self._count(self._record(version), "skipped", "the version is no longer served")
+            self._count(self._record(version), "skipped", _GONE)
             return
         routes = models.routes(version.manifest.name).values()
         preferred = next((route.current for route in routes if route.current is not None), version)
@@ -131,6 +132,9 @@ class Auditor:
             return
         if reference.candidate.is_served_by(version) and not reference.is_copy:
             return  # the answer is the reference's own
+        if not self._is_served(version, models):  # any more: opening the reference may take a minute
+            self._count(self._record(version), "skipped", _GONE)
+            return
         record = self._record(version)
         if record.decided:
             self._count(record, "skipped", "the decision is made: the backend disagrees")
@@ -154,7 +158,7 @@ class Auditor:
         finally:
             self._metrics.audit_s.inc(perf_counter() - began)
         if not self._is_served(image.version, models):
-            self._count(record, "skipped", "the version is no longer served")
+            self._count(record, "skipped", _GONE)
             return
         self._pace_of(image.version).audited(replayed.duration_s)
         outcome = record.add(replayed, image.context.request_id)

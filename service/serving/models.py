@@ -108,8 +108,7 @@ class Models:
             facts = {"backend": backend, "model": name, "version": after and after.manifest.version}
             log.info("version_in_force", extra=facts)
         self._note_quarantines()
-        for tell in self.on_change:
-            tell()
+        self._tell()
 
     def quarantine(self, name: str, backend: str, sha256: str, why: str) -> None:
         """Send no more requests to a version of a model on a backend; images that can move, move.
@@ -154,6 +153,7 @@ class Models:
         for name in self._routes.keys() - known:
             if not any(route.statuses for route in self._routes[name].values()):
                 del self._routes[name]
+        self._tell()
 
     def settle_default(self) -> None:
         """Choose the first model by name as the default if none is set; later models do not change it.
@@ -204,6 +204,10 @@ class Models:
         served = [(route, route.current) for route in routes if route.current is not None]
         stopped = [route.quarantined.get(current.sha256, "") for route, current in served]
         self.notes["audits"] = "; ".join(filter(None, stopped))
+
+    def _tell(self) -> None:
+        for tell in self.on_change:
+            tell()
 
     def _show_health(self, backend: str) -> None:
         up = any(routes[backend].healthy for routes in self._routes.values())
