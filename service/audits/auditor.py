@@ -92,6 +92,7 @@ class Auditor:
             while True:
                 image = await self._waiting.get()
                 try:
+                    await self._references.close_others(models.names)  # of models that were removed
                     await self._audit(image, models)
                 except Exception:
                     self._count(self._record(image.version), "failed", "a defect; the log has it")
