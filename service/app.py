@@ -71,6 +71,7 @@ def create_app(
     metrics = watchers.metrics
     _declare(metrics, settings)
     service = DetectService(settings, metrics, watchers.observers, watchers.routing.verdict)
+    service.models.on_change.append(lambda: watchers.routing.follow(service.models.known()))
     gate = Gate(settings, metrics)
 
     @asynccontextmanager
@@ -99,8 +100,7 @@ def create_app(
     )
     app.state.service, app.state.gate = service, gate
     app.state.routing, app.state.auditor = watchers.routing, watchers.auditor
-    app.state.novel = watchers.keeper
-    app.state.fetcher = _fetcher(settings, metrics)
+    app.state.novel, app.state.fetcher = watchers.keeper, _fetcher(settings, metrics)
     for included in _ROUTERS:
         app.include_router(included)
     add_problem_handlers(app)

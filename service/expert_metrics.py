@@ -28,11 +28,15 @@ class ExpertMetrics:
         self._declare_audits(registry)
         self._declare_novel(registry)
 
-    def forget_routing(self) -> None:
-        """Remove the figures of the latest images; the counters and `drifting` stay."""
-        gauges = [self.drift_bits, self.drift_pvalue, self.novelty, self.share, self.dead, self.hot]
-        for gauge in [*gauges, self.diversity, self.balance, self.entropy_outside]:
-            gauge.clear()
+    def forget_routing(self, model: str, version: str, backend: str) -> None:
+        """Remove the gauges of drift and of experts of a version; its counters stay."""
+        which = {"model": model, "version": version, "backend": backend}
+        gauges = (
+            *(self.drifting, self.drift_bits, self.drift_pvalue, self.novelty, self.share),
+            *(self.dead, self.hot, self.diversity, self.balance, self.entropy_outside),
+        )
+        for gauge in gauges:
+            gauge.remove_by_labels(which)
 
     def _declare_drift(self, registry: CollectorRegistry) -> None:
         # Routing compared with the manifest's baseline, over the latest images. The layer "path" stands for

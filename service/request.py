@@ -48,6 +48,13 @@ class ResolvedParams:
     bits: int | None = None  # that a file with 16 bits per value holds; None: the service's setting
 
 
+@dataclass(eq=False)
+class Tally:
+    """A number of images that grows while a request is served."""
+
+    images: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class RequestContext:
     """Id, deadline, trace and caller of a request."""
@@ -63,6 +70,7 @@ class RequestContext:
     step: Step | None = None  # to which the steps of this request are added; None if it is not traced
     caller: str | None = None  # address of the caller; None if the transport does not know it
     may_keep: bool = True  # whether the image may be kept for labelling, if the service does this
+    explained: Tally = field(default_factory=Tally)  # runs for an explanation, also for one that failed
 
     @classmethod
     def within(

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _PATIENCE_S = 10.0  # longest wait for a free turn; so a service under full load is still audited
 _LOOK_S = 0.02  # between looks for a free turn
 _ALLOWED_S = 30.0  # time limit of one replay
+_GONE = "the version is no longer served"
 
 
 class Auditor:
@@ -54,6 +55,7 @@ class Auditor:
         self._references = References(settings)
         self._records: dict[tuple[str, str, str], Record] = {}  # by model, backend and sha256
         self._paces: dict[str, Pace] = {}  # by model
+        self._shown: set[tuple[str, str]] = set()  # models and backends with a gauge
         self._models: Models | None = None  # set while `run` runs
 
     @property
@@ -84,12 +86,13 @@ class Auditor:
             models: the served models, in which a backend that disagrees is quarantined.
         """
         self._models = models
-        models.on_change = self._follow
+        models.on_change.append(self._follow)
         self._follow()
         try:
             while True:
                 image = await self._waiting.get()
                 try:
+                    await self._references.close_others(models.names)  # of models that were removed
                     await self._audit(image, models)
                 except Exception:
                     self._count(self._record(image.version), "failed", "a defect; the log has it")
@@ -119,7 +122,7 @@ class Auditor:
     async def _audit(self, image: Answered, models: Models) -> None:
         version = image.version
         if not self._is_served(version, models):
-            self._count(self._record(version), "skipped", "the version is no longer served")
+            self._count(self._record(version), "skipped", _GONE)
             return
         routes = models.routes(version.manifest.name).values()
         preferred = next((route.current for route in routes if route.current is not None), version)
@@ -130,6 +133,9 @@ class Auditor:
             return
         if reference.candidate.is_served_by(version) and not reference.is_copy:
             return  # the answer is the reference's own
+        if not self._is_served(version, models):  # any more: opening the reference may take a minute
+            self._count(self._record(version), "skipped", _GONE)
+            return
         record = self._record(version)
         if record.decided:
             self._count(record, "skipped", "the decision is made: the backend disagrees")
@@ -153,7 +159,7 @@ class Auditor:
         finally:
             self._metrics.audit_s.inc(perf_counter() - began)
         if not self._is_served(image.version, models):
-            self._count(record, "skipped", "the version is no longer served")
+            self._count(record, "skipped", _GONE)
             return
         self._pace_of(image.version).audited(replayed.duration_s)
         outcome = record.add(replayed, image.context.request_id)
@@ -222,14 +228,18 @@ class Auditor:
     def _follow(self) -> None:
         """Export the series of the served versions, and forget the records of versions that are gone."""
         assert self._models is not None, "run() sets it"
-        kept = set()
+        kept, shown = set(), set()
         for name in self._models.names:
             for backend, route in self._models.routes(name).items():
                 self._metrics.quarantined.labels(name, backend).set(1 if route.is_quarantined else 0)
+                shown.add((name, backend))
                 kept |= {(name, backend, one.sha256) for one in route.versions.values()}
                 kept |= {(name, backend, sha256) for sha256 in route.quarantined}
                 for version in route.versions:
                     for outcome in get_args(AuditOutcome):
                         self._metrics.audited.labels(name, version, backend, outcome)
+        for gone in self._shown - shown:
+            self._metrics.quarantined.remove(*gone)
+        self._shown = shown
         for key in self._records.keys() - kept:
             del self._records[key]

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -107,6 +107,12 @@ class References:
     def known(self, model: str) -> Reference | None:
         """Return the open reference of a model, if there is one."""
         return self._open[model][1] if model in self._open else None
+
+    async def close_others(self, models: Iterable[str]) -> None:
+        """Free the references of all models that are not among `models`."""
+        for name in self._open.keys() - set(models):
+            _, reference = self._open.pop(name)
+            await reference.backend.close()
 
     async def close(self) -> None:
         """Free all references."""

@@ -134,6 +134,7 @@ class _Runs:
         began = perf_counter()
         async with self._route.turns.take(self._lane, self._context):
             job = _Hide(self._subject, grid, masks)
+            self._context.explained.images += len(masks)
             falls = await self._route.run(self._subject.version, job, self._context, movable=False)
         self.images += len(masks)
         self._last_s = (perf_counter() - began) / len(masks)

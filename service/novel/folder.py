@@ -58,7 +58,7 @@ class Folder:
             self._sizes[record.id] = record.file_bytes + self._file(record.id, "json").stat().st_size
         for path in list(self._path.iterdir()):
             found = _OURS.fullmatch(path.name)
-            if found and (found["partial"] or found["id"] not in self._kept):
+            if found and _is_file(path) and (found["partial"] or found["id"] not in self._kept):
                 path.unlink(missing_ok=True)
                 log.info("novel_leftover_removed", extra={"file": path.name})
         for victim in self._victims(0, 0, None) or ():
@@ -108,9 +108,12 @@ class Folder:
             UnknownImage: it is not kept, or its file is gone.
         """
         try:
-            return self._file(self._record(image_id).id, "jpg").read_bytes()
+            path = self._file(self._record(image_id).id, "jpg")
+            if _is_file(path):
+                return path.read_bytes()
         except FileNotFoundError:
-            raise UnknownImage(image_id) from None
+            pass
+        raise UnknownImage(image_id)
 
     def delete(self, image_id: str) -> None:
         """Delete an image and its record.
@@ -176,18 +179,21 @@ class Folder:
 def read_records(folder: Path) -> list[Record]:
     """Return the records in a folder whose images are whole; leave out all others.
 
+    Links, pipes and other things with such a name are left out, too: they are not this service's.
+
     Raises:
         OSError: the folder cannot be read.
     """
     found = []
     for path in sorted(folder.iterdir()):
         match = _OURS.fullmatch(path.name)
-        if match is None or path.suffix != ".json":
+        image = path.with_suffix(".jpg")
+        if match is None or path.suffix != ".json" or not (_is_file(path) and _is_file(image)):
             continue
         try:
             record = Record.model_validate_json(path.read_bytes())
-            whole = path.with_suffix(".jpg").stat().st_size == record.file_bytes
-        except (ValidationError, FileNotFoundError):
+            whole = image.stat().st_size == record.file_bytes
+        except (ValidationError, OSError):  # one file must not hide the others, which count for the limits
             continue
         if whole and record.id == match["id"]:
             found.append(record)
@@ -197,10 +203,15 @@ def read_records(folder: Path) -> list[Record]:
 def _write(path: Path, content: bytes, second: float) -> Path:
     """Write a file beside its place, readable by its owner only; return where."""
     partial = _partial(path)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
     os.utime(partial, (second, second))
     return partial
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether a path is a file, and no link to one, which could lead out of the folder."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _partial(path: Path) -> Path:

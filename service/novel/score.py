@@ -19,8 +19,8 @@ from service.tasks.detect import Detections
 
 Why = Literal["rare-path", "disagreement", "unsure"]
 """What makes an image novel. `rare-path`: its path is rare, and no prediction is confident. `disagreement`:
-its path is rare, although a prediction is confident. `unsure`: its path is common, but no prediction is
-confident."""
+its path is rare, although a prediction is confident. `unsure`: its path is not rare, but its score is still
+higher than that of most images, mostly because the model is less confident."""
 
 _RARE = 0.95  # rank from which a path is rare
 _CONFIDENT = 0.5

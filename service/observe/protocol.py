@@ -32,7 +32,10 @@ class Answered:
 
 
 class Observer(Protocol):
-    """An observer of every image. It runs in the event loop, so it must be fast, and it must not raise."""
+    """An observer of every image. It runs in the event loop, so it must be fast.
+
+    If it raises, the log has the traceback, and the image is answered all the same.
+    """
 
     def answered(self, image: Answered) -> None:
         """Handle an image that was answered."""

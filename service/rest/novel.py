@@ -1,5 +1,7 @@
 """Define the routes that show and delete the novel images that are kept for labelling."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -7,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from service.errors import NovelOff
 from service.novel.keeper import Keeper
-from service.novel.record import Summary
+from service.novel.record import Record, Summary
 from service.rest.admin import check_admin
 from service.rest.describe import PROBLEMS, RELOAD
 from service.rest.service_of import service_of
@@ -28,6 +30,7 @@ class NovelImages(BaseModel):
 
 @router.get(
     "/novel",
+    response_model=NovelImages,
     responses=_RESPONSES,
     summary="The novel images that are kept for labelling. Needs the administrator's token.",
 )
@@ -39,12 +42,13 @@ async def novel_route(
     limit: Annotated[
         int, Query(ge=1, le=10_000, description="Most images in the answer: a whole number from 1 to 10000.")
     ] = 100,
-) -> NovelImages:
+) -> Response:
     """Return the kept images with their scores, without their predictions."""
     records = await _keeper(request).records()
     if order == "new":
         records.sort(key=lambda record: record.hour, reverse=True)  # equal hours stay in order of novelty
-    return NovelImages(total=len(records), images=[record.summary() for record in records[:limit]])
+    # In a thread, because the text of 10,000 records takes so long that other requests would notice.
+    return Response(await asyncio.to_thread(_text, records, limit), media_type="application/json")
 
 
 @router.get(
@@ -67,6 +71,11 @@ async def image_route(request: Request, image_id: str) -> Response:
 async def delete_route(request: Request, image_id: str) -> None:
     """Delete a kept image and its record."""
     await _keeper(request).delete(image_id)
+
+
+def _text(records: Sequence[Record], limit: int) -> str:
+    shown = [record.summary() for record in records[:limit]]
+    return NovelImages(total=len(records), images=shown).model_dump_json()
 
 
 def _keeper(request: Request) -> Keeper:

@@ -84,9 +84,9 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
     service, params = service_of(request), query.params()
     answer_format = format_of(query.format)
     refuse_repeated(request)
+    _check_one_image(query, several=several)
     if params.explain != "off":
         service.check_explain()
-    _check_one_image(query, several=several)
     # Wrong parameters are refused before the body is read. `detect` checks them again, because another
     # version of the model may answer by then.
     manifest = service.choose(params).manifest
@@ -102,9 +102,8 @@ async def _detect(request: Request, query: DetectQuery, *, several: bool) -> Res
         (data,), (file,) = images, upload.files
         if isinstance(data, ServiceError):
             raise data
-        with spend(request, params, manifest) as spent:
+        with spend(request, params, manifest, context):
             answered = await unless_caller_leaves(request, service.detect(data, params, context))
-            spent(answered)
         outcome = Outcome(context.request_id, file, answered)
         if answer_format.needs_drawing:
             with begin(context.step, "draw"):

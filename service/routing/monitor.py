@@ -100,6 +100,7 @@ class RoutingMonitor:
         self._metrics = metrics
         self._on_ranked = on_ranked
         self._watched: dict[tuple[str, str], WatchedVersion] = {}  # by backend and sha256 of the manifest
+        self._known: set[tuple[str, str]] | None = None  # None: every version may be watched
         self._reading: set[asyncio.Task[None]] = set()
 
     def __iter__(self) -> Iterator[WatchedVersion]:
@@ -118,16 +119,31 @@ class RoutingMonitor:
         for task in self._reading:
             task.cancel()
         for watched in self._watched.values():
+            self._metrics.forget_routing(*_labels(watched.version))
             self._export_state(watched, drifting=False)
-        self._metrics.forget_routing()
         self._watched.clear()
+
+    def follow(self, known: set[tuple[str, str]]) -> None:
+        """Forget all versions that no backend has any more, and do not watch their last answers.
+
+        Otherwise each reload would take memory, and a version that is gone could drift for ever.
+
+        Args:
+            known: the backend and the sha256 of each version that a backend has.
+        """
+        self._known = known
+        for key in self._watched.keys() - known:
+            self._metrics.forget_routing(*_labels(self._watched.pop(key).version))
 
     def answered(self, image: Answered) -> None:
         """Compare the routing of an answered image with the baseline for its controls."""
         version = image.version
         if not version.manifest.mixture or version.manifest.routing == "static":
             return
-        watched = self._watched.get((version.backend_name, version.sha256)) or self._begin(version)
+        key = (version.backend_name, version.sha256)
+        if self._known is not None and key not in self._known:
+            return
+        watched = self._watched.get(key) or self._begin(version)
         watch = watched.watches.get(_key(image.params.controls))
         labels = _labels(version)
         if watch is None:
@@ -169,6 +185,12 @@ class RoutingMonitor:
             watched.why_unwatched = str(error)
             log.warning("routing_not_watched", extra={"model": watched.manifest.name, "why": str(error)})
             return
+        except Exception:
+            watched.why_unwatched = "a defect in the gateway; its log has the reason"
+            log.exception("routing_not_watched", extra={"model": watched.manifest.name})
+            return
+        if self._watched.get((watched.version.backend_name, watched.version.sha256)) is not watched:
+            return  # the version is gone
         if not references:
             watched.why_unwatched = _NO_BASELINE
             return

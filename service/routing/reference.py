@@ -71,10 +71,10 @@ class Layers:
         """Return the routing of one image; `experts` has one entry for each layer, in order."""
         flat = np.array([p for layer in experts for p in layer.probabilities], dtype=np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.maximum(np.log(flat), _LEAST_LOG)
+            contrasts = self._to_contrasts @ np.maximum(np.log(flat), _LEAST_LOG)
         sets = [sum(1 << expert for expert in layer.active) for layer in experts]
         entropy = [layer.entropy_bits for layer in experts]
-        return RoutedImage(self._to_contrasts @ logs, np.array(sets, dtype=np.uint64), np.array(entropy))
+        return RoutedImage(contrasts, np.array(sets, dtype=np.uint64), np.array(entropy))
 
     def contrasts(self, log_probs: NDArray[np.floating], rows: Sequence[int]) -> NDArray[np.float64]:
         """Return contrasts (N, D) of log-probabilities (N, L, widest E); `rows` names each layer's row."""

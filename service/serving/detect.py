@@ -11,6 +11,7 @@ from service.backends.threads import Threads
 from service.errors import BackendUnavailable, InvalidParameter, NotReady, Overloaded, ServiceError
 from service.explain.runner import Subject, explain
 from service.metrics import Metrics
+from service.observe.observers import Observers
 from service.observe.protocol import Answered, Observer
 from service.pipeline.decode import decode
 from service.pipeline.encode import JPEG_MAX_PX, to_jpeg, to_preview
@@ -62,7 +63,7 @@ class DetectService:
         self.loading = "the models are being loaded"  # why there are no models; empty once they are loaded
         self.stopping = False
         self.read_again: Reload | None = None  # set while the models are open
-        self._observers = observers
+        self._observers = Observers(observers)
         self._judge = judge
         self._admission = Admission(settings.max_inflight, settings.max_inflight_bytes)
         self._explaining = False
@@ -170,8 +171,7 @@ class DetectService:
     async def _answer(self, data: bytes, params: DetectParams, context: RequestContext) -> Answered:
         with begin(context.step, "detect") as step:
             answered = await self._run(data, params, context.inside(step))
-            for observer in self._observers:
-                observer.answered(answered)
+            self._observers.answered(answered)
             return answered
 
     async def _run(self, data: bytes, params: DetectParams, context: RequestContext) -> Answered:
@@ -217,8 +217,7 @@ class DetectService:
                         raise data
                     return await self._answer(data, params, context)
                 except ServiceError as error:
-                    for observer in self._observers:
-                        observer.refused(error, context)
+                    self._observers.refused(error, context)
                     return error
 
         async with asyncio.TaskGroup() as group:

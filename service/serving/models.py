@@ -44,7 +44,7 @@ class Models:
         self.first_ready = asyncio.Event()  # set when a backend can first serve the default model
         self.broken: dict[str, Mapping[str, str]] = {}  # by backend and model, why a version is not served
         self.notes: dict[str, str] = {}  # warning for the operator, by backend; an empty text is no warning
-        self.on_change: Callable[[], None] = lambda: None  # called when served versions have changed
+        self.on_change: list[Callable[[], None]] = []  # called when served versions have changed
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,6 +84,11 @@ class Models:
         routes = [route for by_backend in self._routes.values() for route in by_backend.values()]
         return tuple(route.current for route in routes if route.current is not None)
 
+    def known(self) -> set[tuple[str, str]]:
+        """Return the backend and the sha256 of every version, also of those that cannot be served now."""
+        routes = [route for by_backend in self._routes.values() for route in by_backend.values()]
+        return {(route.backend_name, one.sha256) for route in routes for one in route.statuses}
+
     def put(
         self,
         backend: str,
@@ -103,7 +108,7 @@ class Models:
             facts = {"backend": backend, "model": name, "version": after and after.manifest.version}
             log.info("version_in_force", extra=facts)
         self._note_quarantines()
-        self.on_change()
+        self._tell()
 
     def quarantine(self, name: str, backend: str, sha256: str, why: str) -> None:
         """Send no more requests to a version of a model on a backend; images that can move, move.
@@ -148,6 +153,7 @@ class Models:
         for name in self._routes.keys() - known:
             if not any(route.statuses for route in self._routes[name].values()):
                 del self._routes[name]
+        self._tell()
 
     def settle_default(self) -> None:
         """Choose the first model by name as the default if none is set; later models do not change it.
@@ -198,6 +204,10 @@ class Models:
         served = [(route, route.current) for route in routes if route.current is not None]
         stopped = [route.quarantined.get(current.sha256, "") for route, current in served]
         self.notes["audits"] = "; ".join(filter(None, stopped))
+
+    def _tell(self) -> None:
+        for tell in self.on_change:
+            tell()
 
     def _show_health(self, backend: str) -> None:
         up = any(routes[backend].healthy for routes in self._routes.values())

@@ -5,6 +5,7 @@ https://opentelemetry.io/docs/specs/semconv/. The spans hold no text that a call
 that it may have chosen: no query, no file name, no address, no key.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter, time_ns
@@ -24,6 +25,7 @@ _TRACE_HEADERS = {b"traceparent": "traceparent", b"tracestate": "tracestate"}
 # The texts of these errors are the service's and its backends' own. Those of others may repeat a parameter.
 _TOLD = (*BACKEND_ERRORS, DeadlineExceeded, Overloaded)
 _PROPAGATOR = TraceContextTextMapPropagator()
+_REPEATING = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
 
 
 class GivenIds(RandomIdGenerator):
@@ -64,6 +66,8 @@ class SpanTracer:
             close: sends the spans that still wait.
         """
         self._close = close
+        for name in _REPEATING:  # they warn of each bad header of a caller, and repeat its text
+            logging.getLogger(name).setLevel(logging.ERROR)
         self._tracer = provider.get_tracer("sparsight", __version__)
         self._ids = ids
         self._scheme = scheme

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from service.errors import BackendFailed
+from service.explain.runner import _Runs
 from tests.builders import image_bytes
 from tests.integration.service.guards.test_access import (
     detect,
@@ -35,6 +37,22 @@ def test_the_quota_counts_the_request_and_its_runs(start_closed, keys, spare, co
         assert answer.json()["explanation"]["runs"] == RUNS
         codes = codes[1:]
     assert [detect(running, key).status_code for _ in codes] == codes
+
+
+def test_the_runs_of_an_explanation_that_failed_count(start_closed, keys, monkeypatch):  # noqa: F811
+    run = _Runs._run
+
+    async def failing(self, grid, masks):
+        if self.images >= 40:
+            raise BackendFailed("the engine failed")
+        return await run(self, grid, masks)
+
+    monkeypatch.setattr(_Runs, "_run", failing)
+    key = keys.new(quota=1 + RUNS + 41)
+    running = start_closed(explain=True)
+    assert slug(explain(running, key)) == "backend-failed"
+    assert explain(running, key).status_code == 500  # the rest is just enough
+    assert slug(explain(running, key)) == "quota-exceeded"
 
 
 def test_a_refused_explanation_gives_its_runs_back(start_closed, keys):  # noqa: F811

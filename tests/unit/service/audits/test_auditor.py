@@ -247,6 +247,49 @@ def test_an_image_that_waits_while_its_version_is_replaced_is_skipped(faulty):
     asyncio.run(go())
 
 
+def test_a_model_that_is_removed_while_its_reference_is_opened_is_skipped(tmp_path, caplog):
+    build_artifact(tmp_path, name="tiny")
+    build_artifact(tmp_path, name="zebra")
+
+    async def go():
+        async with auditing(tmp_path) as audited:
+            references = audited.auditor._references
+            of = references.of
+
+            async def slow(preferred):
+                reference = await of(preferred)
+                shutil.rmtree(tmp_path / "zebra-openvino")
+                await audited.service.reload()
+                return reference
+
+            references.of = slow
+            await audited.ask(RED, model="zebra")
+            assert audited.outcomes == {"skipped": 1}
+            gone = audited.value("sparsight_backend_quarantined", model="zebra", backend="openvino")
+            assert gone is None
+
+    asyncio.run(go())
+    assert "audit_failed" not in [line.msg for line in caplog.records]
+
+
+def test_the_reference_of_a_removed_model_is_closed_with_the_next_audit(tmp_path):
+    build_artifact(tmp_path, name="tiny")
+    build_artifact(tmp_path, name="zebra")
+
+    async def go():
+        async with auditing(tmp_path) as audited:
+            await audited.ask(RED, model="zebra")
+            assert audited.auditor.reference_of(audited.record)
+            shutil.rmtree(tmp_path / "zebra-openvino")
+            await audited.service.reload()
+            audited.asked = 0  # the record of the removed model is gone
+            await audited.ask(RED)
+            references = audited.auditor._references
+            assert (references.known("zebra"), references.known("tiny") is None) == (None, False)
+
+    asyncio.run(go())
+
+
 def test_every_series_begins_at_zero(sound):
     async def go():
         async with auditing(sound) as audited:

@@ -1,5 +1,6 @@
 """The folder of novel images stays within its limits, and survives restarts and full disks."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -103,6 +104,36 @@ def test_a_start_removes_what_was_half_written_and_leaves_other_files_alone(fold
     (path / "notes.txt").write_text("mine")
     assert numbers(folder()) == [1]
     assert names(kept) == [f"{1:016x}.jpg", f"{1:016x}.json", "notes.txt"]
+
+
+def test_what_others_have_put_into_the_folder_is_neither_read_nor_removed(folder, tmp_path):
+    kept = folder(images=2)
+    keep(kept, record(1))
+    path = kept._path
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"x" * len(JPEG))
+    (path / f"{2:016x}.jpg").symlink_to(secret)
+    (path / f"{2:016x}.json").write_text(record(2).model_dump_json())
+    os.mkfifo(path / f"{3:016x}.json")  # to read it would take for ever
+    (path / f"{3:016x}.jpg").write_bytes(JPEG)
+    (path / f"{4:016x}.json").mkdir()
+    (path / f"{5:016x}.jpg").mkdir()
+    again = folder(images=2)
+    assert numbers(again) == [1]
+    assert secret.exists()
+    assert {f"{3:016x}.json", f"{4:016x}.json", f"{5:016x}.jpg"} < set(names(again))
+    keep(again, record(6), record(7))
+    assert len(again) == 2
+
+
+def test_a_link_in_place_of_an_image_leads_to_nothing(folder, tmp_path):
+    kept = folder()
+    keep(kept, record(1))
+    (tmp_path / "secret").write_bytes(b"secret")
+    (kept._path / f"{1:016x}.jpg").unlink()
+    (kept._path / f"{1:016x}.jpg").symlink_to(tmp_path / "secret")
+    with pytest.raises(UnknownImage):
+        kept.image(f"{1:016x}")
 
 
 def test_a_deleted_image_is_gone_after_a_restart_too(folder):

@@ -79,6 +79,33 @@ def test_several_images_are_answered_in_order_and_what_is_refused_is_told_as_wel
     assert sorted(listener.heard) == [("a", 1), ("b", "UnsupportedImage"), ("c", 1)]
 
 
+class Defective(Listener):
+    """Raises whatever it is told."""
+
+    def answered(self, image):
+        raise OverflowError("a defect")
+
+    def refused(self, error, context):
+        raise OverflowError("a defect")
+
+
+def test_a_defective_observer_fails_no_request_and_its_defect_is_logged_once(tiny, caplog):
+    listener = Listener()
+
+    async def ask():
+        async with serving(tiny, Defective(), listener) as service:
+            one = await service.detect(RED, DetectParams(), context("a"))
+            several = [context("b"), context("c")]
+            return one, *await service.detect_all([RED, b"no image"], DetectParams(), several)
+
+    first, second, wrong = asyncio.run(ask())
+    assert len(first.result) == len(second.result) == 1
+    assert isinstance(wrong, UnsupportedImage)
+    assert sorted(listener.heard) == [("a", 1), ("b", 1), ("c", "UnsupportedImage")]
+    (logged,) = [record for record in caplog.records if record.msg == "observer_failed"]
+    assert (logged.observer, logged.exc_info[0]) == ("Defective", OverflowError)
+
+
 def test_a_request_too_many_is_refused_before_anything_is_done(tiny):
     async def ask():
         async with serving(tiny, max_inflight=1) as service:

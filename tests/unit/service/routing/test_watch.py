@@ -91,9 +91,11 @@ def test_an_expert_that_the_baseline_never_chose_is_not_dead(rng):
     assert 3 not in watch.dead[0]
 
 
-def test_a_router_that_gives_nan_raises_an_alarm_at_once(watch, rng):
+@pytest.mark.filterwarnings("error")  # a warning would be a line in the log that is no JSON
+@pytest.mark.parametrize("wrong", [(float("nan"),) * 4, (float("inf"), 0.0, 0.0, 0.0), (-1.0, 1.0, 1.0, 0.0)])
+def test_a_router_that_gives_nan_raises_an_alarm_at_once(watch, rng, wrong):
     image = activations(probabilities(rng, 1)[0])
-    broken = (replace(image[0], probabilities=(float("nan"),) * 4), image[1])
+    broken = (replace(image[0], probabilities=wrong), image[1])
     assert watch.add(LAYERS.image(broken)) == 1.0
     assert (watch.alarm.layer, watch.alarm.test) == (PATH, "nan")
     assert watch.count == 0  # it is no part of the window, whose mean would be NaN for ever

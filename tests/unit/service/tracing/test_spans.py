@@ -1,5 +1,7 @@
 """A request's steps become spans as OpenTelemetry's conventions ask."""
 
+import logging
+
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -54,6 +56,14 @@ def test_a_request_continues_the_trace_of_its_caller(traced):
 def test_a_header_that_is_no_traceparent_begins_a_new_trace(traced, sent):
     _, span = request(traced, headers=[(b"traceparent", sent)])
     assert span.parent is None
+
+
+@pytest.mark.parametrize("state", [b"my secret", b"a=1," * 5000])
+def test_the_log_repeats_no_header_of_a_caller(traced, caplog, state):
+    with caplog.at_level(logging.INFO):
+        trace, _ = request(traced, headers=[SENT[0], (b"tracestate", state)])
+    assert trace.trace_id == TRACE_ID
+    assert not caplog.records
 
 
 def test_the_span_of_a_request_has_the_attributes_of_an_http_server(traced):
