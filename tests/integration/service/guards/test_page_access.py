@@ -7,7 +7,7 @@ from service.guard_settings import AccessSettings
 from tests.browser import open_browser
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.conftest import serve
-from tests.integration.service.test_page import send, text_of, wait_for
+from tests.integration.service.page.driving import send, text_of, wait_for
 
 KEYS = {scope: new_key() for scope in ("detect", "metrics")}
 

@@ -3,18 +3,10 @@
 import pytest
 
 from service.guard_settings import AccessSettings
-from tests.browser import open_browser
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.integration.service.guards.test_page_access import KEYS, enter, keys_file
-from tests.integration.service.test_page import send, text_of, wait_for
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
-        driver.implicitly_wait(5)
-        yield driver
+from tests.integration.service.page.driving import send, text_of, wait_for
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser import open_browser
 from tests.builders import golden_image, image_bytes
-from tests.integration.service.test_page import text_of, wait_for
+from tests.integration.service.page.driving import text_of, wait_for
 
 FAKE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")  # and nobody is asked
 

@@ -9,7 +9,6 @@ import pytest
 from selenium.webdriver import ActionChains
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.browser import open_browser
 from tests.builders import image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.onnx_builders import build_constant
@@ -52,13 +51,6 @@ def served(tmp_path_factory):
     with serve(repository=repository, backends="onnx", default_model="obb") as running:
         assert wait_until_ready(running).status_code == 200, wait_until_ready(running).text
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
-        driver.implicitly_wait(5)
-        yield driver
 
 
 def wait_for(browser, condition):

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from tests.browser import open_browser
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.experts_reports import tiny_report
 from tests.integration.service.conftest import serve, wait_until_ready
-from tests.integration.service.test_page import send, text_of, wait_for
+from tests.integration.service.page.driving import open_page, send, text_of, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -19,18 +18,9 @@ def reported(tmp_path_factory):
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
-        driver.implicitly_wait(5)
-        yield driver
-
-
 @pytest.fixture
 def page(browser, reported):
-    browser.get(reported.url)
-    wait_for(browser, lambda: "tiny 1" in text_of(browser, "model"))
-    return browser
+    return open_page(browser, reported.url)
 
 
 def image_file(folder, name, image):

@@ -8,40 +8,13 @@ import numpy as np
 import pytest
 
 from service.access.table import RULES
-from tests.browser import open_browser
 from tests.builders import build_artifact, build_classifier, golden_image, image_bytes
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
-        driver.implicitly_wait(5)
-        yield driver
+from tests.integration.service.page.driving import open_page, send, text_of, wait_for
 
 
 @pytest.fixture
 def page(browser, served):
-    browser.get(served.url)
-    wait_for(browser, lambda: "tiny 1" in text_of(browser, "model"))
-    browser.get_log("browser")  # forget what other tests provoked
-    return browser
-
-
-def wait_for(browser, condition):
-    from selenium.common.exceptions import StaleElementReferenceException
-    from selenium.webdriver.support.wait import WebDriverWait
-
-    # The page may redraw an element between its being found and its being read.
-    wait = WebDriverWait(browser, 10, ignored_exceptions=[StaleElementReferenceException])
-    wait.until(lambda _: condition())
-
-
-def text_of(browser, name):
-    return browser.find_element("id", name).text
-
-
-def send(browser, path):
-    browser.find_element("id", "file").send_keys(str(path))
+    return open_page(browser, served.url)
 
 
 @pytest.fixture

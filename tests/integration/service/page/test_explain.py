@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from service.explain import runner
-from tests.browser import open_browser
 from tests.builders import build_artifact, build_classifier, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
-from tests.integration.service.test_page import send, text_of, wait_for
+from tests.integration.service.page.driving import open_page, send, text_of, wait_for
 
 GREY = 120
 
@@ -25,19 +24,9 @@ def running(tmp_path_factory):
         yield served
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
-        driver.implicitly_wait(5)
-        yield driver
-
-
 @pytest.fixture
 def page(browser, running):
-    browser.get(running.url)
-    wait_for(browser, lambda: "tiny 1" in text_of(browser, "model"))
-    browser.get_log("browser")
-    return browser
+    return open_page(browser, running.url)
 
 
 @pytest.fixture

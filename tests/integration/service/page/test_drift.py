@@ -7,8 +7,8 @@ from tests.browser import open_browser
 from tests.builders import image_bytes
 from tests.contract.test_routing_baseline import ask, colours, measured_artifact, swapped, until_watched
 from tests.integration.service.conftest import serve, wait_until_ready
-from tests.integration.service.test_page import send, text_of, wait_for
-from tests.integration.service.test_page_live import calculate
+from tests.integration.service.page.driving import open_page, send, text_of, wait_for
+from tests.integration.service.page.test_live import calculate
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, running):
-    browser.get(running.url)
-    wait_for(browser, lambda: "tiny 1" in text_of(browser, "model"))
-    return browser
+    return open_page(browser, running.url)
 
 
 def test_an_answer_says_that_the_routing_drifts_and_what_to_do_and_the_charts_show_it(

@@ -8,11 +8,10 @@ from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
-from tests.browser import open_browser
 from tests.builders import build_artifact, golden_image, image_bytes
 from tests.experts_reports import tiny_report
 from tests.integration.service.conftest import serve, wait_until_ready
-from tests.integration.service.test_page import send, text_of, wait_for
+from tests.integration.service.page.driving import send, text_of, wait_for
 
 WIDE, PHONE = (1280, 900), (375, 812)
 AXE = (files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
@@ -24,13 +23,6 @@ def reported(tmp_path_factory):
     with serve(repository=built.repository, explain=True) as running:
         assert wait_until_ready(running).status_code == 200
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
-        driver.implicitly_wait(5)
-        yield driver
 
 
 @pytest.fixture
