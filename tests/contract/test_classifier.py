@@ -95,7 +95,10 @@ def test_the_manifest_says_what_the_graph_of_a_classifier_takes_and_returns(repo
     assert manifest["parity"]["distinct_expert_sets"] > 3, "at top_k 1, 2 and 4 images must route differently"
     assert manifest["parity"]["skippable_experts"] == (EXPERTS if manifest["execution"] == "sparse" else 0)
     assert manifest["provenance"]["metrics"] == {"val_top1": 1.0, "val_top5": 1.0}
+    routing = manifest["baseline"].pop("routing")
     assert manifest["baseline"] == {"data": "generated scenes, seed 0", "images": 10}
+    assert (routing["data"], routing["images"]) == ("generated scenes, seed 0", 10)
+    assert [each["top_k"] for each in routing["settings"]] == [2, 1, 4]  # the default first
     assert manifest["execution"] == ("sparse" if target in ("openvino", "onnx") else "dense")
 
 
