@@ -10,7 +10,7 @@ from tests.integration.service.conftest import serve, wait_until_ready
 from tests.screenshots.__main__ import HERE, MOST_BYTES, REPOSITORY
 from tests.screenshots.drawing import draw_smear
 
-NAMES = ("answer", "compare", "experts", "live", "phone")
+NAMES = ("answer", "compare", "experts", "live", "map", "phone")
 
 
 @pytest.mark.parametrize("name", NAMES)
