@@ -101,9 +101,10 @@ def _response(described: Problem, headers: Mapping[str, str] | None = None) -> R
 def _fault(detail: Mapping[str, Any], request: Request) -> ParameterFault:
     name = str(detail["loc"][-1])
     # The routes of detection read their parameters themselves, so only those of other routes are declared.
-    declared = {field.alias: field.field_info for field in request.scope["route"].dependant.query_params}
-    field = declared.get(name) or DetectQuery.model_fields[name]
-    description = (field.description or detail["msg"]).rstrip(".")
+    route = request.scope.get("route")
+    declared = {} if route is None else {each.alias: each.field_info for each in route.dependant.query_params}
+    field = declared.get(name) or DetectQuery.model_fields.get(name)
+    description = ((field and field.description) or detail["msg"]).rstrip(".")
     return ParameterFault(
         parameter=name, detail=f"{name}={str(detail['input'])[:40]} cannot be used: {description}"
     )

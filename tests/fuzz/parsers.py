@@ -84,7 +84,7 @@ def check(data: bytes) -> Outcome:
                 _check_body(header, rest, packed=name == b"packed")
     except RequestValidationError as error:
         for detail in error.errors():
-            _check_text(_fault(detail).model_dump_json())
+            _check_text(_fault(detail, _request([])).model_dump_json())
         return "refused"
     except ServiceError as error:
         if type(error) not in STATUS:

@@ -22,7 +22,9 @@ def test_drift_prints_what_each_detector_notices_and_counts_false_alarms():
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    # 1: with a baseline of 100 images, small changes are not noticed, so the goal is missed.
+    assert done.returncode == 1, done.stdout + done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
     rows = {
         line.split("|")[1].strip(): line.split("|")[3].strip()
         for line in done.stdout.splitlines()
