@@ -95,4 +95,7 @@ RELOAD: dict[int | str, dict[str, Any]] = {
     409: {"description": "A model is broken; the other changes are made.", "content": _PROBLEM_CONTENT},
     503: PROBLEMS[503],
 }
+WRONG_PARAMETER: dict[int | str, dict[str, Any]] = {
+    422: {"description": "A parameter is invalid.", "content": _PROBLEM_CONTENT}
+}
 NOT_READY: dict[int | str, dict[str, Any]] = {503: PROBLEMS[503]}

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service import access_errors, errors
+from service.access.table import rule_of
 from service.errors import slug_of
 from service.rest.problems import MEDIA_TYPE, problem, to_problem
 from service.rest.query import DetectQuery
@@ -47,10 +48,8 @@ def add_problem_handlers(app: FastAPI) -> None:
             case HTTPStatus.NOT_FOUND:
                 return not_found(request)
             case HTTPStatus.METHOD_NOT_ALLOWED:
-                allowed = (error.headers or {}).get("Allow", "another method")
-                if allowed == "GET":
-                    allowed = "GET, HEAD"
-                    error.headers = {**(error.headers or {}), "Allow": allowed}
+                allowed = _allowed(request, (error.headers or {}).get("Allow", ""))
+                error.headers = {**(error.headers or {}), "Allow": allowed}
                 detail = f"{request.method} is not allowed at {path!r}; use {allowed}"
             case _:
                 detail = error.detail
@@ -96,6 +95,13 @@ async def _on_lack(request: Request, error: Exception) -> Response:
 def _response(described: Problem, headers: Mapping[str, str] | None = None) -> Response:
     body = described.model_dump_json(exclude_unset=True)
     return Response(body, described.status, headers, media_type=MEDIA_TYPE)
+
+
+def _allowed(request: Request, of_one_route: str) -> str:
+    """Return the methods of a path; `of_one_route` is what the router says, which knows only one route."""
+    described = request.app.openapi()["paths"].get(rule_of(request.url.path)[0], {})
+    methods = {each.upper() for each in described} | {each for each in of_one_route.split(", ") if each}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set()))) or "another method"
 
 
 def _fault(detail: Mapping[str, Any], request: Request) -> ParameterFault:

@@ -11,7 +11,7 @@ from service.errors import NovelOff
 from service.novel.keeper import Keeper
 from service.novel.record import Record, Summary
 from service.rest.admin import check_admin
-from service.rest.describe import PROBLEMS, RELOAD
+from service.rest.describe import PROBLEMS, RELOAD, WRONG_PARAMETER
 from service.rest.service_of import service_of
 
 router = APIRouter(tags=["operation"])
@@ -31,7 +31,7 @@ class NovelImages(BaseModel):
 @router.get(
     "/novel",
     response_model=NovelImages,
-    responses=_RESPONSES,
+    responses={**_RESPONSES, **WRONG_PARAMETER},
     summary="The novel images that are kept for labelling. Needs the administrator's token.",
 )
 async def novel_route(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.request import Number
 from service.rest.admin import check_admin
-from service.rest.describe import RELOAD
+from service.rest.describe import RELOAD, WRONG_PARAMETER
 from service.rest.service_of import service_of
 from service.routing.monitor import Event, RoutingMonitor, WatchedVersion
 from service.routing.reference import Layers
@@ -107,7 +107,7 @@ class RoutingReport(BaseModel):
 @router.get(
     "/routing",
     response_model=RoutingReport,
-    responses={200: {"content": {_JSONL: {}}}},
+    responses={200: {"content": {_JSONL: {}}}, **WRONG_PARAMETER},
     summary="How recent images are routed, beside the baseline.",
     tags=["operation"],
 )

@@ -35,6 +35,8 @@ def test_head_is_refused_where_get_is(served):
     answer = served.client.put("/healthz")
     assert "use GET, HEAD" in refused(answer, 405, "method-not-allowed")
     assert answer.headers["allow"] == "GET, HEAD"
+    answer = served.client.put("/novel/x")  # two routes have this address
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, HEAD")
 
 
 def test_other_origins_may_not_read_answers_by_default(served):
