@@ -32,7 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     about = "folder with images without labels, instead of --data"
     parser.add_argument("--folder", type=Path, help=about)
     count = "number of images, at least 100; more images show smaller differences (default: %(default)s)"
-    parser.add_argument("--images", type=positive, default=500, metavar="N", help=count)
+    parser.add_argument("--images", type=positive, default=300, metavar="N", help=count)
     split = "split of --data to fill up with (default: train)"
     parser.add_argument("--training-split", default="train", metavar="SPLIT", help=split)
 

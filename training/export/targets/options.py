@@ -23,7 +23,7 @@ class ExportOptions:
     default_top_k: int | None = None  # default of the control top_k; None: chosen, or as trained
     default_threshold: float | None = None  # default of the control weight_threshold; None: as above
     choice_images: int = 256  # number of training images on which the defaults are chosen; 0: as trained
-    baseline_images: int = 500  # number of images whose routing servers compare with; 0: none
+    baseline_images: int = 300  # number of images whose routing servers compare with; 0: none
     unproved: bool = False  # also release an artifact that proves nothing, marked as such
 
     def __post_init__(self) -> None:
