@@ -167,7 +167,8 @@ def this_build(image: str, settings: Mapping[str, str], artifact: Path = STARTER
 def build_of(commit: str, folder: Path, image: str, artifact: Path = STARTER) -> Service:
     """Return the service of a commit, unpacked into an empty folder.
 
-    It does not take SPARSIGHT_ settings from the environment: an older build may not know them.
+    If it serves the starter, it takes the starter of its commit, because an older build may refuse a newer
+    artifact. It does not take SPARSIGHT_ settings from the environment: an older build may not know them.
 
     Raises:
         RuntimeError: git does not know the commit.
@@ -176,6 +177,7 @@ def build_of(commit: str, folder: Path, image: str, artifact: Path = STARTER) ->
     if archive.returncode:
         raise RuntimeError(f"there is no build of {commit}: {archive.stderr.decode().strip()}")
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    artifact = folder / STARTER.relative_to(ROOT) if artifact == STARTER else artifact
     plain = {name: value for name, value in os.environ.items() if not name.startswith("SPARSIGHT_")}
     return _build(f"before ({commit[:12]})", folder, plain, image, artifact)
 
