@@ -169,8 +169,8 @@ class Reference:
 
     def _nearest(self, contrasts: NDArray[np.float64]) -> float:
         """Return the squared distance to the _NEIGHBOUR-th nearest image of the baseline."""
-        # |a - b|² = |a|² + |b|² - 2 ab: the product takes a tenth of the time of a - b. BLAS might start threads
-        # for it, which einsum does not.
+        # |a - b|² = |a|² + |b|² - 2 ab: the product takes a tenth of the time of a - b. einsum, because BLAS
+        # might start threads for it.
         scaled = (contrasts / self._scale).astype(np.float32)
         squares = self._norms - 2 * np.einsum("md,d->m", self._neighbours, scaled) + (scaled**2).sum()
         return float(np.partition(squares, _NEIGHBOUR - 1)[_NEIGHBOUR - 1])
