@@ -4,14 +4,14 @@ What a container runs has one definition, the chart. Tests that start several ga
 processes take commands, settings, probes and scaling queries from here.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.helm import ask_helm
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "deploy" / "helm" / "sparsight"
@@ -21,10 +21,6 @@ NAMESPACE = "prod"
 RELEASE = "sparsight"
 
 Object = dict[str, Any]
-
-
-class ChartRefused(Exception):
-    """Helm does not render the chart with these values; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -59,27 +55,13 @@ class ScalingQuery:
     threshold: float
 
 
-def why_no_helm() -> str | None:
-    """Return the reason why charts cannot be rendered, or None if they can."""
-    try:
-        import helm_python  # noqa: F401
-    except (ImportError, OSError) as error:  # no wheel for this platform
-        return f"helm-python-sdk is not usable: {error}; it comes with the dev extra"
-    return None
-
-
 def render_files(values: Mapping[str, Any], chart: Path = CHART) -> dict[str, str]:
     """Return the rendered templates by their path.
 
     Raises:
         ChartRefused: the values do not fit values.schema.json, contradict each other, or break a template.
     """
-    from helm_python import HelmError
-
-    try:
-        rendered = _load(chart).render(dict(values), name=RELEASE, namespace=NAMESPACE)
-    except HelmError as error:
-        raise ChartRefused(str(error)) from error
+    rendered = ask_helm("render", chart, values, name=RELEASE, namespace=NAMESPACE)
     return {name.partition("/templates/")[2]: text for name, text in rendered.items()}
 
 
@@ -90,13 +72,6 @@ def render(values: Mapping[str, Any] | None = None, chart: Path = CHART) -> list
         if name.endswith(".yaml"):
             objects += [each for each in yaml.safe_load_all(text) if each]
     return objects
-
-
-@cache
-def _load(chart: Path) -> Any:
-    from helm_python import Chart
-
-    return Chart.load(os.fspath(chart))
 
 
 def values_of(path: Path) -> Object:

@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image
 from tabulate import tabulate
 
-from tests.chart import why_no_helm
 from tests.cluster.haproxy import why_no_haproxy
 from tests.cluster.stack import MODEL, MODELS, start_cluster
 from tests.cluster.steps import VALUES, Outcome, kill_one_of_each, roll, scale, throughput, under_load
+from tests.helm import why_no_helm
 from tests.integration.monitoring.conftest import why_no_prometheus
 from tests.load.machine import describe_machine
 from tests.triton_server import why_no_triton

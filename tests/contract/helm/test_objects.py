@@ -12,15 +12,14 @@ from service.settings import Settings
 from tests.chart import (
     CHART,
     CI_VALUES,
-    ChartRefused,
     container,
     kserve_objects,
     render,
     render_files,
     values_of,
-    why_no_helm,
 )
 from tests.contract.test_deploy import environment_names
+from tests.helm import ChartRefused, ask_helm, why_no_helm
 from tests.kubernetes_objects import VERSIONS, UnknownKind, find_problem
 
 pytestmark = pytest.mark.skipif(why_no_helm() is not None, reason=str(why_no_helm()))
@@ -194,20 +193,16 @@ def test_the_service_accepts_what_the_chart_gives_it(objects, monkeypatch):
 
 
 def test_helm_lint_finds_nothing():
-    from helm_python import lint
-
     for path in CI_VALUES:
-        report = lint(str(CHART), values_of(path), strict=True)
+        report = ask_helm("lint", CHART, values_of(path))
         serious = [each for each in report["messages"] if each["severity"] > 1]
         assert serious == [], path.stem
         assert not report["errors"], path.stem
 
 
 def test_a_packaged_chart_is_complete(tmp_path):
-    from helm_python import Chart
-
     values = values_of(CHART / "ci" / "values-0.1.yaml")
-    package = Chart.load(str(CHART)).save(str(tmp_path))
+    package = ask_helm("package", CHART, to=str(tmp_path))
     assert render(values, tmp_path / package) == render(values)
 
 

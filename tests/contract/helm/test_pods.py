@@ -12,9 +12,9 @@ from tests.chart import (
     pod_specs,
     render,
     values_of,
-    why_no_helm,
 )
 from tests.contract.test_deploy import PINNED
+from tests.helm import why_no_helm
 
 pytestmark = pytest.mark.skipif(why_no_helm() is not None, reason=str(why_no_helm()))
 

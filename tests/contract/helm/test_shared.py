@@ -20,9 +20,9 @@ from tests.chart import (
     render,
     scaling_queries,
     values_of,
-    why_no_helm,
 )
 from tests.contract.test_deploy import compose
+from tests.helm import why_no_helm
 
 pytestmark = pytest.mark.skipif(why_no_helm() is not None, reason=str(why_no_helm()))
 

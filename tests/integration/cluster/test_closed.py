@@ -14,8 +14,9 @@ import trustme
 from service.access.keys import as_text
 from tests.access.running import keys_of_every_kind
 from tests.builders import build_artifact, golden_image, image_bytes
-from tests.chart import CHART, ROOT, Container, container, render, values_of, why_no_helm
+from tests.chart import CHART, ROOT, Container, container, render, values_of
 from tests.cluster.haproxy import free_port
+from tests.helm import why_no_helm
 
 pytestmark = pytest.mark.skipif(why_no_helm() is not None, reason=str(why_no_helm()))
 
