@@ -46,8 +46,8 @@ serve: $(VENV)/.serve ## serve the models in model_repository at http://127.0.0.
 	@HOST=$(HOST) PORT=$(PORT) SPARSIGHT_DEFAULT_MODEL=$${SPARSIGHT_DEFAULT_MODEL:-$(MODEL)} $(RUN) -m service
 
 # A file's tests stay together, in their order: some follow a server from version to version. Files run side by
-# side, so torch needs no threads of its own: they would only wait for one another. A process that dies ends the run with
-# the name of its test: if it were replaced, pytest-xdist 3.8 would wait for ever.
+# side, so torch needs no threads of its own: they would only wait for one another. If a process dies, the run
+# ends with the name of its test: if the process were replaced, pytest-xdist 3.8 could wait for ever.
 TESTS := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile --max-worker-restart=0
 
 test: $(VENV)/.dev $(TRITON)/.ready ## run the tests that take seconds, with all cores; ARGS="-k word" selects

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -17,6 +18,7 @@ import httpx
 from tests.integration.monitoring.conftest import Prometheus, start_prometheus
 from tests.integration.monitoring.direct_callers import ENSEMBLE, calling
 from tests.integration.service.conftest import Served, serve, wait_until_ready
+from tests.threads import in_threads
 from tests.triton_server import start_triton, why_no_triton
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,9 +109,7 @@ def _add_version_2(repository: Path) -> None:
 
 @contextmanager
 def _callers(url: str, count: int, images: Sequence[bytes], backends: Sequence[str]) -> Iterator[None]:
-    stop = threading.Event()
-
-    def call(first: int) -> None:
+    def call(first: int, stop: threading.Event) -> None:
         with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
             number = first
             while not stop.is_set():
@@ -117,12 +117,5 @@ def _callers(url: str, count: int, images: Sequence[bytes], backends: Sequence[s
                 client.post("/detect", params={"backend": backend}, content=images[number % len(images)])
                 number += count
 
-    threads = [threading.Thread(target=call, args=(first,)) for first in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
+    with in_threads([partial(call, first) for first in range(count)]):
         yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()

@@ -3,10 +3,13 @@
 import shutil
 import threading
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.threads import in_threads
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = "starter-openvino"
@@ -55,19 +58,11 @@ def ask_triton(url: str, model: str = ENSEMBLE, *, top_k: int = 2, columns: int 
 @contextmanager
 def calling(url: str, callers: int, *models: str):
     """Ask for each model from several threads, again and again, until the block ends."""
-    stop = threading.Event()
 
-    def call(model: str) -> None:
+    def call(model: str, stop: threading.Event) -> None:
         while not stop.is_set():
             if ask_triton(url, model):
                 stop.wait(0.02)
 
-    threads = [threading.Thread(target=call, args=(model,)) for model in models for _ in range(callers)]
-    for thread in threads:
-        thread.start()
-    try:
+    with in_threads([partial(call, model) for model in models for _ in range(callers)]):
         yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()

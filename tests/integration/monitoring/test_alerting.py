@@ -20,6 +20,7 @@ from tests.integration.monitoring.alertmanager import (
 from tests.integration.monitoring.conftest import start_prometheus, why_no_prometheus
 from tests.integration.monitoring.direct_callers import MODEL, copy_starter
 from tests.integration.service.conftest import serve, wait_until_ready
+from tests.threads import in_threads
 from tests.triton_server import ROOT, start_triton, why_no_triton
 
 WHY_NOT = why_no_prometheus() or why_no_alertmanager()
@@ -33,23 +34,15 @@ IMAGE = image_bytes(golden_image())
 @contextmanager
 def traffic(url, callers, **query):
     """Send images from several threads until the block ends."""
-    stop = threading.Event()
 
-    def send() -> None:
+    def send(stop: threading.Event) -> None:
         with httpx.Client(base_url=url, timeout=20, trust_env=False) as client:
             while not stop.is_set():
                 client.post("/detect", params=query, content=IMAGE)
                 stop.wait(0.02)
 
-    threads = [threading.Thread(target=send) for _ in range(callers)]
-    for thread in threads:
-        thread.start()
-    try:
+    with in_threads([send] * callers):
         yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
 @contextmanager
