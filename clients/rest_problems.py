@@ -42,6 +42,7 @@ PROBLEMS: Mapping[str, type[ClientError]] = {
     "unauthorized": KeyRefused,
     "forbidden": KeyRefused,
     "reload-incomplete": Refused,
+    "not-deleted": Refused,
     "invalid-parameter": BadParameter,
     "backend-not-offered": BadParameter,
     "unknown-model": NotServed,

@@ -194,6 +194,14 @@ class UnknownImage(ServiceError):
         super().__init__(f"there is no image {image_id[:40]!r}; GET /novel lists the ids")
 
 
+class NotDeleted(ServiceError):
+    """A novel image cannot be deleted, because its files cannot be removed."""
+
+    def __init__(self, image_id: str, why: str) -> None:
+        how = "let the service write to SPARSIGHT_NOVEL__FOLDER, and delete it again"
+        super().__init__(f"image {image_id!r} cannot be deleted: {why}; {how}")
+
+
 class NoExample(ServiceError):
     """The files of a served model are not on this machine, so there is no example image."""
 

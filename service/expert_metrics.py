@@ -1,5 +1,6 @@
 """Define the Prometheus series about experts over time: drift, novel images, and audits of backends."""
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -12,6 +13,15 @@ NovelOutcome = Literal["kept", "full"]
 _VERSION = ("model", "version", "backend")
 _LAYER = (*_VERSION, "layer")
 _EXPERT = (*_LAYER, "expert")
+
+
+@dataclass(frozen=True)
+class JudgedCounters:
+    """The counters of the images of one version."""
+
+    judged: Counter
+    unjudged: Counter
+    not_a_number: Counter
 
 
 class ExpertMetrics:
@@ -27,6 +37,13 @@ class ExpertMetrics:
         self._declare_layers(registry)
         self._declare_audits(registry)
         self._declare_novel(registry)
+
+    def counters(self, model: str, version: str, backend: str) -> JudgedCounters:
+        """Return the counters of the images of a version, first at 0."""
+        labels = (model, version, backend)
+        return JudgedCounters(
+            self.judged.labels(*labels), self.unjudged.labels(*labels), self.not_a_number.labels(*labels)
+        )
 
     def forget_routing(self, model: str, version: str, backend: str) -> None:
         """Remove the gauges of drift and of experts of a version; its counters stay."""

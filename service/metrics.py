@@ -1,5 +1,6 @@
 """Define every Prometheus series that the service exports; dashboards rely on the names of the series."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
@@ -8,11 +9,13 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     ProcessCollector,
     disable_created_metrics,
 )
+from prometheus_client.registry import Collector
 
-from service.types import Compute, ExpertActivation, Timings
+from service.types import ExpertActivation, Timings
 
 BUCKETS_S = (
     0.001, 0.002, 0.004, 0.006, 0.008, 0.012, 0.016, 0.025, 0.04,
@@ -28,7 +31,7 @@ RefusedConnection = Literal["malformed", "slow-head", "large-head", "too-many", 
 Series = TypeVar("Series", Counter, Histogram)
 
 
-class Metrics:
+class Metrics(Collector):
     """The Prometheus series of the service, and one method for each event that changes a series.
 
     The number of label values is bounded by the routes, the manifests and the problem types. No label holds
@@ -40,6 +43,8 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # no *_created series
         self._children: dict[tuple[object, ...], Any] = {}  # by series and labels
         self.registry = registry
+        self.before_reading: list[Callable[[], None]] = []  # called whenever the metrics are read
+        registry.register(self)  # before all series, so that `collect` comes first
         ProcessCollector(namespace="sparsight", registry=registry)  # processor time, memory, open files
         self._requests = Counter(
             "sparsight_requests_total", "Answered requests.", ["route", "code"], registry=registry
@@ -65,6 +70,12 @@ class Metrics:
         self._declare_access_series(registry)
         self._declare_connection_series(registry)
         self._declare_model_series(registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """Let the observers record what still waits, because the metrics are about to be read."""
+        for record in self.before_reading:
+            record()
+        return ()
 
     def _declare_model_series(self, registry: CollectorRegistry) -> None:
         expert = ["model", "version", "layer", "expert"]
@@ -321,19 +332,26 @@ class Metrics:
         """Record how long one image took in all its stages, in seconds."""
         self._child(self._image_s, model, version, backend).observe(total_s)
 
-    def record_image(
-        self, model: str, version: str, detections: int, experts: Iterable[ExpertActivation], compute: Compute
-    ) -> None:
-        """Record the detections, chosen experts, weights, entropies and compute of one answered image."""
+    def record_detections(self, model: str, version: str, detections: int) -> None:
+        """Count the detections of answered images."""
         self._child(self._detections, model, version).inc(detections)
-        for layer in experts:
+
+    def record_experts(self, model: str, version: str, layers: Iterable[ExpertActivation]) -> None:
+        """Record the chosen experts, weights and entropies of answered images, in all their layers."""
+        weights: defaultdict[tuple[str, int], list[float]] = defaultdict(list)  # by layer and expert
+        for layer in layers:
             self._child(self._entropy_bits, model, layer.layer).observe(layer.entropy_bits)
             for expert, weight in zip(layer.active, layer.weights, strict=True):
-                labels = (model, version, layer.layer, str(expert))
-                self._child(self._activations, *labels).inc()
-                self._child(self._gate_weight, *labels).inc(weight)
-        self._child(self._gflops, "used").inc(compute.used_gflops)
-        self._child(self._gflops, "dense").inc(compute.dense_gflops)
+                weights[layer.layer, expert].append(weight)
+        for (name, expert), found in weights.items():
+            labels = (model, version, name, str(expert))
+            self._child(self._activations, *labels).inc(len(found))
+            self._child(self._gate_weight, *labels).inc(sum(found))
+
+    def record_compute(self, used_gflops: float, dense_gflops: float) -> None:
+        """Record the compute of answered images, and what it would have been with every expert."""
+        self._child(self._gflops, "used").inc(used_gflops)
+        self._child(self._gflops, "dense").inc(dense_gflops)
 
     def _child(self, series: Series, *labels: str) -> Series:
         """Return `series.labels(*labels)`, kept from earlier calls: it is slow, and an image needs twenty."""

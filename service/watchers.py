@@ -39,6 +39,7 @@ class Watchers:
         metrics, experts = Metrics(registry), ExpertMetrics(registry)
         keeper = None if settings.novel.folder is None else Keeper(settings, experts)
         routing = RoutingMonitor(settings.repository, experts, None if keeper is None else keeper.ranked)
+        metrics.before_reading.append(routing.export)
         return cls(metrics, routing, keeper, Auditor(settings, experts), start_tracing(settings))
 
     @property

@@ -128,6 +128,20 @@ class Folder:
         self._file(image_id, "jpg").unlink(missing_ok=True)
         del self._kept[image_id], self._sizes[image_id]
 
+    def forget_removed(self) -> None:
+        """Forget the images of which somebody has removed a file, and remove the other file.
+
+        Raises:
+            OSError: the folder cannot be read or changed.
+        """
+        try:
+            there = {path.name for path in self._path.iterdir()}
+        except FileNotFoundError:
+            there = set()
+        gone = [one for one in self._kept if not {f"{one}.jpg", f"{one}.json"} <= there]
+        for image_id in gone:
+            self.delete(image_id)
+
     def _record(self, image_id: str) -> Record:
         if image_id not in self._kept:
             raise UnknownImage(image_id)

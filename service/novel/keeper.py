@@ -5,11 +5,12 @@ import logging
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 import numpy as np
 
-from service.errors import ServiceError
+from service.errors import NotDeleted, ServiceError
 from service.expert_metrics import ExpertMetrics
 from service.novel.folder import Folder
 from service.novel.latest import Latest
@@ -75,7 +76,7 @@ class Keeper:
 
     async def records(self) -> list[Record]:
         """Return what is kept, the most novel first."""
-        found = await self._run(lambda: list(self._folder))
+        found = await self._run(self._listed)
         return sorted(found, key=lambda record: (-record.score, record.id))
 
     async def image(self, image_id: str) -> bytes:
@@ -91,9 +92,12 @@ class Keeper:
 
         Raises:
             UnknownImage: it is not kept.
-            OSError: it cannot be deleted.
+            NotDeleted: its files cannot be removed.
         """
-        await self._run(lambda: self._folder.delete(image_id))
+        try:
+            await self._run(lambda: self._folder.delete(image_id))
+        except OSError as error:
+            raise NotDeleted(image_id, error.strerror or str(error)) from error
         self._metrics.novel_kept.set(len(self._folder))
 
     async def _run(self, work: Callable[[], T]) -> T:
@@ -104,11 +108,18 @@ class Keeper:
         if not writing.cancelled() and (error := writing.exception()) is not None:
             log.error("novel_not_kept", exc_info=error)
 
+    def _listed(self) -> list[Record]:
+        with suppress(OSError):  # what cannot be looked up is listed as before
+            self._folder.forget_removed()
+        self._metrics.novel_kept.set(len(self._folder))
+        return list(self._folder)
+
     def _keep(self, image: Answered, novelty: Novelty) -> None:
         """Write an image, in the thread, if the folder has room and nothing that is nearly the same."""
-        if self._folder.has_like(novelty, image.version.sha256):
-            return
         try:
+            self._folder.forget_removed()
+            if self._folder.has_like(novelty, image.version.sha256):
+                return
             kept = self._folder.has_room(novelty.score) and self._write(image, novelty)
         except (OSError, ServiceError) as error:
             kept = False

@@ -51,13 +51,13 @@ class Novelty:
 
 def novelty_of(ranked: Ranked) -> Novelty:
     """Return how novel an image is."""
-    image, routed, reference = ranked.image, ranked.routed, ranked.reference
+    image, reference = ranked.image, ranked.reference
     return Novelty(
         rank=ranked.rank,
-        rarity=reference.rarity(routed.contrasts),
-        path_share=reference.paths[path_of(routed.sets)] / reference.images,
+        rarity=reference.rarity(ranked.contrasts),
+        path_share=reference.paths[path_of(ranked.sets)] / reference.images,
         confidence=_confidence(image.result, image.params, image.version.manifest),
-        place=reference.place(routed.contrasts),
+        place=reference.place(ranked.contrasts),
     )
 
 

@@ -65,7 +65,7 @@ async def image_route(request: Request, image_id: str) -> Response:
 @router.delete(
     "/novel/{image_id}",
     status_code=204,
-    responses=_RESPONSES,
+    responses={**_RESPONSES, 409: {**RELOAD[409], "description": "The files cannot be removed."}},
     summary="Delete a kept image. Needs the administrator's token.",
 )
 async def delete_route(request: Request, image_id: str) -> None:

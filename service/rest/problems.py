@@ -23,6 +23,7 @@ STATUS: Mapping[type[errors.ServiceError], HTTPStatus] = {
     errors.UnknownImage: HTTPStatus.NOT_FOUND,
     errors.BodyTimeout: HTTPStatus.REQUEST_TIMEOUT,
     errors.ReloadIncomplete: HTTPStatus.CONFLICT,
+    errors.NotDeleted: HTTPStatus.CONFLICT,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.FormTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -9,13 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from service.artifact.manifest import Manifest
 from service.artifact.routing_file import read_routing
 from service.errors import ArtifactBroken, ServiceError
-from service.expert_metrics import ExpertMetrics
+from service.expert_metrics import ExpertMetrics, JudgedCounters
 from service.observe.protocol import Answered
 from service.request import Number, RequestContext
-from service.routing.reference import LEAST_IMAGES, Layers, Reference, RoutedImage
+from service.routing.reference import LEAST_IMAGES, Layers, Reference
 from service.routing.statistics import diversity, jain
 from service.routing.watch import PATH, SPAN, STEP, Alarm, Watch
 from service.traffic.routes import ServedVersion
@@ -46,8 +49,9 @@ class Ranked:
     """An answered image whose routing was compared with a baseline."""
 
     image: Answered
-    routed: RoutedImage
-    rank: float  # among the baseline's images; see Reference.rank
+    contrasts: NDArray[np.float64]  # (D,)
+    sets: NDArray[np.uint64]  # (L,)
+    rank: float  # among the baseline's images; see Reference.ranks
     reference: Reference
 
 
@@ -57,10 +61,12 @@ class WatchedVersion:
 
     version: ServedVersion
     layers: Layers
+    counters: JudgedCounters
     since: datetime
     why_unwatched: str = "the baseline is being read"  # empty once there is a baseline
     watches: dict[Controls, Watch] = field(default_factory=dict)
     looked_at: dict[Controls, int] = field(default_factory=dict)  # value of `judged` at a setting's last look
+    latest: Watch | None = None  # of the setting that was looked at last
     judged: int = 0
     unjudged: int = 0
     events: list[Event] = field(default_factory=list)
@@ -145,20 +151,18 @@ class RoutingMonitor:
             return
         watched = self._watched.get(key) or self._begin(version)
         watch = watched.watches.get(_key(image.params.controls))
-        labels = _labels(version)
         if watch is None:
             watched.unjudged += 1
-            self._metrics.unjudged.labels(*labels).inc()
+            watched.counters.unjudged.inc()
             return
         watched.judged += 1
-        self._metrics.judged.labels(*labels).inc()
-        routed = watched.layers.image(image.experts)
-        if not routed.is_finite:
-            self._metrics.not_a_number.labels(*labels).inc()
-        rank = watch.add(routed)
-        if self._on_ranked is not None and routed.is_finite:
-            self._on_ranked(Ranked(image, routed, rank, watch.reference))
-        if watch.count % STEP == 0 or not routed.is_finite:
+        watched.counters.judged.inc()
+        finite = watch.add(image.experts)
+        if not finite:
+            watched.counters.not_a_number.inc()
+        elif self._on_ranked is not None:
+            self._on_ranked(Ranked(image, *watch.window.latest, watch.reference))
+        if watch.count % STEP == 0 or not finite:
             self._look(watched, watch)
 
     def refused(self, error: ServiceError, context: RequestContext) -> None:
@@ -166,11 +170,9 @@ class RoutingMonitor:
 
     def _begin(self, version: ServedVersion) -> WatchedVersion:
         """Begin to watch a version, and read its baseline in a thread."""
-        watched = WatchedVersion(version, Layers.of(version.manifest), datetime.now(UTC))
+        counters = self._metrics.counters(*_labels(version))
+        watched = WatchedVersion(version, Layers.of(version.manifest), counters, datetime.now(UTC))
         self._watched[version.backend_name, version.sha256] = watched
-        labels = _labels(version)
-        for counter in (self._metrics.judged, self._metrics.unjudged, self._metrics.not_a_number):
-            counter.labels(*labels)
         task = asyncio.get_running_loop().create_task(self._read(watched))
         self._reading.add(task)
         task.add_done_callback(self._reading.discard)
@@ -201,6 +203,7 @@ class RoutingMonitor:
     def _look(self, watched: WatchedVersion, watch: Watch) -> None:
         """Record what the last look at a setting found."""
         watched.looked_at[_key(watch.reference.controls)] = watched.judged
+        watched.latest = watch
         # The clearest one, but a layer before the path, because it says more.
         alarm = min(watched.alarms, key=lambda each: (each.layer == PATH, each.pvalue), default=None)
         was = watched.verdict
@@ -211,7 +214,6 @@ class RoutingMonitor:
             watched.verdict = RoutingVerdict("drifting", alarm.layer, alarm.test, since)
         if watched.verdict.state != was.state:
             self._changed(watched, watch, alarm)
-        self._export(watched, watch)
 
     def _changed(self, watched: WatchedVersion, watch: Watch, alarm: Alarm | None) -> None:
         state: Literal["normal", "drifting"] = "drifting" if alarm else "normal"
@@ -227,13 +229,20 @@ class RoutingMonitor:
         else:
             log.warning("routing_drifting", extra={**facts, "layer": alarm.layer, "test": alarm.test})
 
-    def _export(self, watched: WatchedVersion, watch: Watch) -> None:
-        """Export what the last look found, of the setting that it looked at."""
+    def export(self) -> None:
+        """Export what the last looks found; call this whenever the metrics are about to be read."""
+        for watched in self._watched.values():
+            if watched.latest is not None:
+                labels = _labels(watched.version)
+                self._export_state(watched, drifting=watched.verdict.state == "drifting")
+                self._metrics.novelty.labels(*labels).set(watched.latest.window.novelty)
+            # The gauges of layers would jump between settings; GET /routing has them all.
+            default = _key(_defaults(watched.manifest))
+            if default in watched.looked_at:
+                self._export_layers(watched, watched.watches[default])
+
+    def _export_layers(self, watched: WatchedVersion, watch: Watch) -> None:
         metrics, labels = self._metrics, _labels(watched.version)
-        metrics.drifting.labels(*labels).set(watched.verdict.state == "drifting")
-        metrics.novelty.labels(*labels).set(watch.window.novelty)
-        if _key(watch.reference.controls) != _key(_defaults(watched.manifest)):
-            return  # the gauges below would jump between settings; GET /routing has them all
         for name, state in watch.states.items():
             metrics.drift_bits.labels(*labels, name).set(state.drift_bits)
             metrics.drift_pvalue.labels(*labels, name).set(state.pvalue)

@@ -27,18 +27,25 @@ _MOST_NEIGHBOURS = 1000  # images that novelty is computed with
 _SPREAD = 0.1  # added to each contrast's deviation when distances are computed
 
 
+Experts = Sequence[ExpertActivation]
+"""The experts of one image, for each layer in order."""
+
+
 @dataclass(frozen=True)
-class RoutedImage:
-    """The routing of one image, as numbers."""
+class RoutedImages:
+    """The routing of N images, as numbers; every router gave finite ones."""
 
-    contrasts: NDArray[np.float64]  # (D,)
-    sets: NDArray[np.uint64]  # (L,) bit e is set if expert e ran
-    entropy_bits: NDArray[np.float64]  # (L,)
+    contrasts: NDArray[np.float64]  # (N, D)
+    sets: NDArray[np.uint64]  # (N, L) bit e is set if expert e ran
+    entropy_bits: NDArray[np.float64]  # (N, L)
 
-    @property
-    def is_finite(self) -> bool:
-        """Return whether every router gave numbers, not NaN."""
-        return bool(np.isfinite(self.contrasts).all())
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.contrasts)
+
+    def at(self, places: NDArray[np.int64]) -> Self:
+        """Return the images at some places."""
+        return type(self)(self.contrasts[places], self.sets[places], self.entropy_bits[places])
 
 
 class Layers:
@@ -67,14 +74,14 @@ class Layers:
         rows = manifest.mixture
         return cls([row.layer for row in rows], [row.num_experts for row in rows])
 
-    def image(self, experts: Sequence[ExpertActivation]) -> RoutedImage:
-        """Return the routing of one image; `experts` has one entry for each layer, in order."""
-        flat = np.array([p for layer in experts for p in layer.probabilities], dtype=np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            contrasts = self._to_contrasts @ np.maximum(np.log(flat), _LEAST_LOG)
-        sets = [sum(1 << expert for expert in layer.active) for layer in experts]
-        entropy = [layer.entropy_bits for layer in experts]
-        return RoutedImage(contrasts, np.array(sets, dtype=np.uint64), np.array(entropy))
+    def images(self, images: Sequence[Experts]) -> RoutedImages:
+        """Return the routing of images; each has one entry for each layer, in order."""
+        flat = np.array([[p for layer in experts for p in layer.probabilities] for experts in images])
+        with np.errstate(divide="ignore"):
+            logs = np.maximum(np.log(flat), _LEAST_LOG)
+        sets = [[sum(1 << expert for expert in layer.active) for layer in experts] for experts in images]
+        entropy = [[layer.entropy_bits for layer in experts] for experts in images]
+        return RoutedImages(logs @ self._to_contrasts.T, np.array(sets, dtype=np.uint64), np.array(entropy))
 
     def contrasts(self, log_probs: NDArray[np.floating], rows: Sequence[int]) -> NDArray[np.float64]:
         """Return contrasts (N, D) of log-probabilities (N, L, widest E); `rows` names each layer's row."""
@@ -138,17 +145,17 @@ class Reference:
             _distances=_own_distances(neighbours),
         )
 
-    def rank(self, contrasts: NDArray[np.float64]) -> float:
-        """Return the share of the baseline's images that lie nearer to the others than an image does.
+    def ranks(self, contrasts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the share of the baseline's images that lie nearer to the others than each image does, (N,).
 
         Without drift, the ranks of images are uniform from 0 to 1. An image whose routing is unlike that of
         all images of the baseline has rank 1.
 
         Args:
-            contrasts: (D,) of the image.
+            contrasts: (N, D) of the images.
         """
-        nearest = self._nearest(contrasts)
-        return float(np.searchsorted(self._distances, nearest) / len(self._distances))
+        nearer = np.searchsorted(self._distances, self._nearest(contrasts))
+        return np.asarray(nearer / len(self._distances))
 
     def rarity(self, contrasts: NDArray[np.float64]) -> float:
         """Return how far an image (D,) lies from the baseline: 1 is as far as all but the farthest twentieth.
@@ -156,7 +163,7 @@ class Reference:
         Unlike the rank, the rarity still grows when an image lies farther away than every image of the
         baseline.
         """
-        return float(np.sqrt(max(0.0, self._nearest(contrasts)))) / self._far
+        return float(np.sqrt(max(0.0, self._nearest(contrasts[None])[0]))) / self._far
 
     def place(self, contrasts: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return coordinates (D,) of an image, in which a rarity of 1 is a distance of 1."""
@@ -167,13 +174,14 @@ class Reference:
         """Return the distance that all but the farthest twentieth of the baseline's images do not exceed."""
         return float(np.sqrt(max(self._distances[int(0.95 * (len(self._distances) - 1))], _LEAST_VARIANCE)))
 
-    def _nearest(self, contrasts: NDArray[np.float64]) -> float:
-        """Return the squared distance to the _NEIGHBOUR-th nearest image of the baseline."""
+    def _nearest(self, contrasts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the squared distance of each image (N, D) to its _NEIGHBOUR-th nearest of the baseline."""
         # |a - b|² = |a|² + |b|² - 2 ab: the product takes a tenth of the time of a - b. einsum, because BLAS
         # might start threads for it.
         scaled = (contrasts / self._scale).astype(np.float32)
-        squares = self._norms - 2 * np.einsum("md,d->m", self._neighbours, scaled) + (scaled**2).sum()
-        return float(np.partition(squares, _NEIGHBOUR - 1)[_NEIGHBOUR - 1])
+        squares = self._norms - 2 * np.einsum("md,nd->nm", self._neighbours, scaled)
+        nearest = np.partition(squares, _NEIGHBOUR - 1, axis=1)[:, _NEIGHBOUR - 1] + (scaled**2).sum(axis=1)
+        return np.asarray(nearest, dtype=np.float64)
 
 
 def path_of(sets: NDArray[np.uint64]) -> int:

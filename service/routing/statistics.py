@@ -136,9 +136,10 @@ class Cusum:
         self._limit = log(mean_run) / self._rate
         self._sum = 0.0
 
-    def add(self, value: float) -> None:
-        """Add a value."""
-        self._sum = max(0.0, self._sum + value - 0.5 - self._slack)
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Add values (N,), in order."""
+        for value in values.tolist():
+            self._sum = max(0.0, self._sum + value - 0.5 - self._slack)
 
     @property
     def exceeded(self) -> bool:

@@ -1,12 +1,12 @@
 """Decide whether the images that one version answers at one setting are routed as in its baseline."""
 
 from dataclasses import dataclass, field
-from math import ceil, log, sqrt
+from math import ceil, inf, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.routing.reference import Layers, Reference, RoutedImage, chosen_together
+from service.routing.reference import Experts, Layers, Reference, RoutedImages, chosen_together
 from service.routing.statistics import Cusum, counted, divergence_bits, g_test_p, hotelling_p, normal_sf2
 from service.routing.window import DecayingMean, Window
 from service.types import DriftTest
@@ -56,7 +56,9 @@ class LayerState:
 class Watch:
     """Compares the images of one version at one setting of its controls with the baseline.
 
-    An image is cheap to add. Every STEP images, the latest ones are tested; see `alarm` for the result.
+    An image is cheap to add: its experts wait, and are computed with those of other images when somebody asks
+    for a result, or when it is time for a look. The latest images are tested every STEP images; see `alarm`
+    for the result.
     """
 
     def __init__(self, reference: Reference, layers: Layers) -> None:
@@ -65,6 +67,7 @@ class Watch:
         names = (*layers.names, PATH)
         self.states = {name: LayerState() for name in names}
         self.alarm: Alarm | None = None  # in force: until SPAN images in a row raise none
+        self._waiting: list[Experts] = []  # fewer than STEP
         self._window = Window(SPAN, len(reference.mean), len(layers.names))
         self._decaying = DecayingMean(_MEMORY, len(reference.mean))
         slack = _SLACK + 3 * _RANK_DEVIATION / sqrt(reference.images)
@@ -77,32 +80,52 @@ class Watch:
     @property
     def count(self) -> int:
         """Return the number of images."""
-        return self._window.count
+        return self._window.count + len(self._waiting)
 
     @property
     def window(self) -> Window:
         """Return the latest images."""
+        self._take_waiting()
         return self._window
 
-    def add(self, image: RoutedImage) -> float:
-        """Add an image, and look at the latest images every STEP images; return the image's rank."""
-        if not image.is_finite:
+    def add(self, experts: Experts) -> bool:
+        """Add an image, and look at the latest images every STEP images.
+
+        Args:
+            experts: of the image, for each layer in order.
+
+        Returns:
+            Whether every router gave numbers, not NaN. If not, an alarm is raised, and the image is left out.
+        """
+        if not _is_finite(experts):
             self._raise(Alarm(PATH, "nan", 0.0))
-            return 1.0
-        rank = self.reference.rank(image.contrasts)
-        self._window.add(image, rank)
-        self._decaying.add(image.contrasts)
-        self._cusum.add(rank)
-        for unchosen, chosen in zip(self._unchosen, image.sets.tolist(), strict=True):
-            for expert in range(len(unchosen)):
-                unchosen[expert] = 0 if chosen >> expert & 1 else unchosen[expert] + 1
+            return False
+        self._waiting.append(experts)
+        if self.count % STEP == 0:
+            self._take_waiting()
+        return True
+
+    def add_all(self, images: RoutedImages) -> None:
+        """Add images whose routing is computed already: at most as many as are left until the next look."""
+        self._take_waiting()
+        ranks = self.reference.ranks(images.contrasts)
+        self._window.add(images, ranks)
+        self._decaying.add(images.contrasts)
+        self._cusum.add(ranks)
+        for unchosen, sets in zip(self._unchosen, images.sets.T, strict=True):
+            _count_unchosen(unchosen, sets)
         if self.count % STEP == 0:
             self._look()
-        return rank
+
+    def _take_waiting(self) -> None:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self.add_all(self.layers.images(waiting))
 
     @property
     def dead(self) -> tuple[tuple[int, ...], ...]:
         """Return the dead experts of each layer: not chosen for so long that chance does not explain it."""
+        self._take_waiting()
         return tuple(
             tuple(np.flatnonzero(unchosen >= limit).tolist())
             for unchosen, limit in zip(self._unchosen, self._dead_after, strict=True)
@@ -193,6 +216,19 @@ class Watch:
         mean, variance = self.reference.entropy_bits[place]
         deviation = sqrt(variance * (1 / SPAN + 1 / self.reference.images))
         return bool(deviation > 0 and normal_sf2((bits - mean) / deviation) < self._share_of_a_layer)
+
+
+def _is_finite(experts: Experts) -> bool:
+    """Return whether the probabilities of all routers are finite and not negative."""
+    # A sum with NaN is NaN; the smallest of some numbers and NaN may be a number.
+    return all(sum(layer.probabilities) < inf and min(layer.probabilities) >= 0 for layer in experts)
+
+
+def _count_unchosen(unchosen: NDArray[np.int64], sets: NDArray[np.uint64]) -> None:
+    """Count in (E,) how many of the latest images in a row did not choose an expert; add sets (N,)."""
+    bits = np.uint64(1) << np.arange(len(unchosen), dtype=np.uint64)
+    chosen = (sets[::-1, None] & bits) > 0  # (N, E), the latest image first
+    unchosen[:] = np.where(chosen.any(axis=0), chosen.argmax(axis=0), unchosen + len(sets))
 
 
 def _share(tests: int) -> float:

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from service.routing.reference import RoutedImage, path_of
+from service.routing.reference import RoutedImages, path_of
 
 # L mixture layers · D contrasts; see reference.py
 
@@ -23,13 +23,20 @@ class Window:
         self._ranks = np.zeros(span)
         self._paths = [0] * span
 
-    def add(self, image: RoutedImage, rank: float) -> None:
-        """Add an image in place of the oldest one."""
-        place = self.count % self.span
-        self._contrasts[place], self._sets[place] = image.contrasts, image.sets
-        self._entropy[place], self._ranks[place] = image.entropy_bits, rank
-        self._paths[place] = path_of(image.sets)
-        self.count += 1
+    def add(self, images: RoutedImages, ranks: NDArray[np.float64]) -> None:
+        """Add at most `span` images, each in place of the oldest one."""
+        places = np.arange(self.count, self.count + len(images)) % self.span
+        self._contrasts[places], self._sets[places] = images.contrasts, images.sets
+        self._entropy[places], self._ranks[places] = images.entropy_bits, ranks
+        for place, sets in zip(places.tolist(), images.sets, strict=True):
+            self._paths[place] = path_of(sets)
+        self.count += len(images)
+
+    @property
+    def latest(self) -> tuple[NDArray[np.float64], NDArray[np.uint64], float]:
+        """Return the contrasts (D,), sets (L,) and rank of the latest image; there must have been one."""
+        place = (self.count - 1) % self.span
+        return self._contrasts[place].copy(), self._sets[place].copy(), float(self._ranks[place])
 
     @property
     def filled(self) -> int:
@@ -73,11 +80,13 @@ class DecayingMean:
         self._sum = np.zeros(size)
         self._weights = self._squares = 0.0
 
-    def add(self, value: NDArray[np.float64]) -> None:
-        """Add the vector of an image."""
-        self._sum = self._sum * self._keep + value
-        self._weights = self._weights * self._keep + 1
-        self._squares = self._squares * self._keep**2 + 1
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Add the vectors of N images, (N, size)."""
+        weights = self._keep ** np.arange(len(values))[::-1]
+        kept = self._keep ** len(values)
+        self._sum = self._sum * kept + weights @ values
+        self._weights = self._weights * kept + weights.sum()
+        self._squares = self._squares * kept**2 + (weights**2).sum()
 
     @property
     def mean(self) -> NDArray[np.float64]:

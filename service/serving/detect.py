@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -273,13 +273,11 @@ class DetectService:
         resolved = resolve(params, manifest)
         facts = {"sparsight.backend": version.backend_name, "sparsight.version": manifest.version}
         with begin(context.step, "attempt", facts) as step:
-            async with AsyncExitStack() as turn:
-                with begin(step, "queue"):
-                    taking = choice.route.turn(image.size_bytes, context, movable=choice.movable)
-                    image.queue_s += await turn.enter_async_context(taking)
+            inside = context.inside(step)
+            async with choice.route.turn(image.size_bytes, inside, movable=choice.movable) as wait_s:
+                image.queue_s += wait_s
                 resolved, degraded = choice.route.brownout.lower(resolved, params, manifest)
                 job = Attempt(image, manifest, resolved, step)
-                inside = context.inside(step)
                 found = await choice.route.run(version, job, inside, movable=choice.movable)
         return Answered(
             version=version,

@@ -184,6 +184,9 @@ class Models:
             facts = {"backend": backend, "model": name}
             if state is State.OPEN:
                 route.abandon()
+            if (
+                state is State.OPEN and breaker.before is State.CLOSED
+            ):  # not at each failed probe of an outage
                 log.warning("breaker_opened", extra={**facts, "why": breaker.why})
             elif state is State.CLOSED:
                 log.info("breaker_closed", extra=facts)

@@ -36,6 +36,7 @@ class Breaker:
         self._changed_at = clock()
         self.last_success = clock()
         self.state = State.CLOSED
+        self.before = State.CLOSED  # state before the last change
         self.why = ""
 
     def begin(self) -> float:
@@ -92,7 +93,7 @@ class Breaker:
             self._change(State.OPEN, why)
 
     def _change(self, state: State, why: str) -> None:
-        self.state = state
+        self.before, self.state = self.state, state
         self.why = why
         self._changed_at = self._clock()
         self._on_change(state)

@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 
 from service.errors import BackendUnavailable
 from service.request import Priority, RequestContext
+from service.timeline import begin
 
 _SHARES: dict[Priority, int] = {"high": 8, "normal": 4, "low": 1}  # shares of the turns while all three wait
 _LARGE_BYTES = 1_000_000  # files of about this size take longer to decode than a small image takes in all
@@ -97,11 +98,12 @@ class Turns:
             BackendUnavailable: `turn_away` ended the wait; this happens only if `movable` is true.
         """
         began = perf_counter()
-        context.left_s()  # raises after the deadline
-        if self._free:  # while a turn is free, no image waits
-            self._free -= 1
-        else:
-            await self._wait(_Waiting(lane, movable), context)
+        with begin(context.step, "queue"):
+            context.left_s()  # raises after the deadline
+            if self._free:  # while a turn is free, no image waits
+                self._free -= 1
+            else:
+                await self._wait(_Waiting(lane, movable), context)
         started = perf_counter()
         self._on_wait_s(started - began)
         self._running[lane.kind] += 1

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.routing.reference import Layers, Reference
-from service.routing.watch import Watch
+from service.routing.watch import STEP, Watch
 from tests.drift.routed import Routed
 
 PART = 25_000  # images of one stream; each stream has a baseline of its own
@@ -56,8 +56,8 @@ def _watched(base: Routed, pool: Routed, layers: Layers, rng: np.random.Generato
     assert reference is not None, "the baseline has too few images"
     watch, images, alarms, alarmed = Watch(reference, layers), pool.images(layers), 0, False
     order: NDArray[np.int64] = rng.integers(0, len(pool), PART)
-    for place in order:
-        watch.add(images[place])
+    for start in range(0, PART, STEP):
+        watch.add_all(images.at(order[start : start + STEP]))
         alarms += watch.alarm is not None and not alarmed
         alarmed = watch.alarm is not None
     return Counted(PART, alarms)

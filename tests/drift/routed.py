@@ -15,7 +15,7 @@ from service.metrics import Metrics
 from service.observe.protocol import Answered
 from service.pipeline.decode import decode
 from service.request import DetectParams, RequestContext
-from service.routing.reference import Layers, RoutedImage
+from service.routing.reference import Layers, RoutedImages
 from service.serving.detect import DetectService
 from service.serving.open import open_models
 from service.settings import Settings
@@ -58,10 +58,10 @@ class Routed:
         """Return the routing as an artifact's baseline holds it."""
         return MeasuredRouting({}, self.log_probs, self.sets)
 
-    def images(self, layers: Layers) -> list[RoutedImage]:
-        """Return the routing of each image as the service compares it."""
+    def images(self, layers: Layers) -> RoutedImages:
+        """Return the routing of the images as the service compares it."""
         contrasts = layers.contrasts(self.log_probs, range(len(layers.names)))
-        return [RoutedImage(*each) for each in zip(contrasts, self.sets, self.entropy_bits, strict=True)]
+        return RoutedImages(contrasts, self.sets, self.entropy_bits)
 
 
 class Runner:

@@ -47,8 +47,8 @@ class Experts:
     def first_alarm(self, group: Routed, order: NDArray[np.int64]) -> int | None:
         """Return after how many images the first alarm came."""
         watch, images = Watch(self.reference, self.layers), group.images(self.layers)
-        for place in order:
-            watch.add(images[place])
+        for start in range(0, len(order), STEP):
+            watch.add_all(images.at(order[start : start + STEP]))
             if watch.alarm is not None:
                 return watch.count
         return None

@@ -74,8 +74,9 @@ def score(answers: Sequence[Answered], reference: Reference) -> list[Scored]:
 
 def _scored(image: Answered, reference: Reference) -> Scored:
     manifest = image.version.manifest
-    routed = Layers.of(manifest).image(image.experts)
-    novelty = novelty_of(Ranked(image, routed, reference.rank(routed.contrasts), reference))
+    routed = Layers.of(manifest).images([image.experts])
+    (rank,) = reference.ranks(routed.contrasts)
+    novelty = novelty_of(Ranked(image, routed.contrasts[0], routed.sets[0], rank, reference))
     scores = image.result.scores
     best = float(scores[0]) if len(scores) else 0.0
     reported = best if best >= manifest.task_settings.defaults.conf else 0.0

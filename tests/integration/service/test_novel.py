@@ -189,6 +189,31 @@ def test_only_an_administrator_sees_and_deletes_images(keeping):
     assert served.metrics()["sparsight_novel_images_kept"] == 0
 
 
+def test_images_that_were_removed_by_hand_are_not_listed(keeping, tmp_path):
+    served = keeping(share=1)
+    served.detect(novel_file(1))
+    first, second = wait_for(2, served)
+    (tmp_path / "novel" / f"{first['id']}.jpg").unlink()
+    assert listed(served) == {"total": 1, "images": [second]}
+    assert served.metrics()["sparsight_novel_images_kept"] == 1
+
+
+def test_an_image_whose_files_cannot_be_removed_is_a_problem_and_still_listed(keeping, tmp_path):
+    served = keeping()
+    served.detect(novel_file())
+    (kept,) = wait_for(1, served)
+    record = tmp_path / "novel" / f"{kept['id']}.json"
+    record.rename(tmp_path / "record.json")
+    record.mkdir()  # unlink refuses a folder, also for root
+    answer = served.client.delete(f"/novel/{kept['id']}", headers=ADMIN)
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (409, "not-deleted")
+    assert "SPARSIGHT_NOVEL__FOLDER" in answer.json()["detail"]
+    record.rmdir()
+    (tmp_path / "record.json").rename(record)
+    assert listed(served)["images"] == [kept]
+    assert served.client.delete(f"/novel/{kept['id']}", headers=ADMIN).status_code == 204
+
+
 @pytest.mark.parametrize("name", ["..%2F..%2Fetc%2Fpasswd", "%2e%2e", "0" * 16, "x"])
 def test_an_id_leads_to_no_other_file(keeping, name):
     assert keeping().client.get(f"/novel/{name}", headers=ADMIN).status_code == 404

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -156,6 +157,25 @@ def test_an_image_whose_file_somebody_removed_is_unknown(folder):
         kept.image(f"{1:016x}")
 
 
+@pytest.mark.parametrize("end", ["jpg", "json"])
+def test_an_image_of_which_a_file_was_removed_is_forgotten_with_its_other_file(folder, end):
+    kept = folder(images=2)
+    keep(kept, record(1, 5.0), record(2, 6.0))
+    (kept._path / f"{2:016x}.{end}").unlink()
+    kept.forget_removed()
+    assert numbers(kept) == [1]
+    assert names(kept) == [f"{1:016x}.jpg", f"{1:016x}.json"]
+    assert keep(kept, record(3, 1.0)) == [True]  # there is room again, also for a less novel image
+
+
+def test_a_folder_that_was_removed_has_no_images(folder):
+    kept = folder()
+    keep(kept, record(1), record(2))
+    shutil.rmtree(kept._path)
+    kept.forget_removed()
+    assert numbers(kept) == []
+
+
 def test_only_the_owner_can_read_the_files_and_their_times_say_no_more_than_the_hour(folder):
     kept = folder()
     keep(kept, record(1))
@@ -212,3 +232,39 @@ def test_a_full_disk_leaves_the_images_that_it_holds(tmp_path):
     command = in_namespace(f"mount -t tmpfs -o size=64k tmpfs {tmp_path}") + run
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "No space left on device True []\n", done.stderr
+
+
+READ_ONLY = """
+import asyncio, os, sys
+from pathlib import Path
+from prometheus_client import CollectorRegistry
+from service.errors import NotDeleted
+from service.expert_metrics import ExpertMetrics
+from service.novel.keeper import Keeper
+from service.settings import Settings
+from tests.unit.service.novel.conftest import keep, record
+from service.novel.folder import Folder
+
+async def main(path):
+    keep(Folder(path, 9, 10**9), record(1), record(2))
+    keeper = Keeper(Settings(novel={"folder": path}), ExpertMetrics(CollectorRegistry()))
+    await keeper.open()
+    os.system(f"mount -o remount,ro {path}")
+    try:
+        await keeper.delete(f"{1:016x}")
+    except NotDeleted as error:
+        print(error, len(await keeper.records()))
+    await keeper.close()
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def test_an_image_of_a_read_only_folder_cannot_be_deleted_and_stays(tmp_path):
+    run = [sys.executable, "-c", READ_ONLY, str(tmp_path)]
+    command = in_namespace(f"mount -t tmpfs tmpfs {tmp_path}") + run
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == (
+        f"image '{1:016x}' cannot be deleted: Read-only file system; let the service write to "
+        "SPARSIGHT_NOVEL__FOLDER, and delete it again 2\n"
+    ), done.stderr

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,3 +160,33 @@ def test_the_metrics_are_the_first_observer(tiny):
     )
     labels = {"reason": "empty-image"}
     assert metrics.registry.get_sample_value("sparsight_requests_rejected_total", labels) == 1
+
+
+def test_images_wait_to_be_recorded_but_whoever_reads_the_metrics_finds_all_of_them(tiny):
+    metrics = Metrics(CollectorRegistry())
+    observer = MetricsObserver(metrics)
+    value = metrics.registry.get_sample_value
+
+    async def ask():
+        async with serving(tiny, observer) as service:
+            return await service.detect(RED, DetectParams(), context("a"))
+
+    image = asyncio.run(ask())
+    of_version = {"model": "tiny", "version": "1", "backend": "openvino"}
+    assert len(observer._waiting) == 1
+    assert value("sparsight_image_duration_seconds_count", of_version) == 1
+    assert observer._waiting == []
+    for _ in range(60):
+        observer.answered(image)
+        assert len(observer._waiting) < 25
+    observer.answered(replace(image, degraded=True))
+    (layer, *_) = image.experts
+    expert = {"model": "tiny", "version": "1", "layer": layer.layer, "expert": str(layer.active[0])}
+    assert value("sparsight_expert_activations_total", expert) == 62
+    assert value("sparsight_expert_gate_weight_total", expert) == pytest.approx(62 * layer.weights[0])
+    assert value("sparsight_router_entropy_bits_count", {"model": "tiny", "layer": layer.layer}) == 62
+    assert value("sparsight_compute_gflops_total", {"kind": "used"}) == pytest.approx(
+        62 * image.compute.used_gflops
+    )
+    assert value("sparsight_stage_duration_seconds_count", {"stage": "infer", "backend": "openvino"}) == 62
+    assert value("sparsight_degraded_images_total", {"model": "tiny"}) == 1

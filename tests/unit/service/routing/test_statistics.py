@@ -85,10 +85,10 @@ def test_equal_shares_are_fully_diverse_and_one_expert_is_a_fourth_of_four():
 def test_a_cumulative_sum_notices_a_slow_rise_and_stays_quiet_without_one():
     rng, quiet, risen = np.random.default_rng(0), Cusum(0.1, 1e6), Cusum(0.1, 1e6)
     for _ in range(100_000):
-        quiet.add(rng.random())
+        quiet.add(rng.random(1))
         assert not quiet.exceeded
     for _count in range(1000):
-        risen.add(min(1.0, rng.random() + 0.2))
+        risen.add(np.minimum(1.0, rng.random(1) + 0.2))
         if risen.exceeded:
             break
     assert 20 < _count < 200
@@ -98,8 +98,8 @@ def test_the_limit_of_a_cumulative_sum_is_reached_as_rarely_as_promised():
     rng, alarms = np.random.default_rng(1), 0
     for _ in range(30):
         watch = Cusum(0.05, 2000)
-        for value in rng.random(2000):
-            watch.add(value)
+        for values in rng.random((2000, 1)):
+            watch.add(values)
             if watch.exceeded:
                 alarms += 1
                 break

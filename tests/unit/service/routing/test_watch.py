@@ -23,10 +23,16 @@ def watch(rng):
 def show(watch, images):
     """Add images until the first alarm; return after how many it came."""
     for image in images:
-        watch.add(LAYERS.image(activations(image)))
+        watch.add(activations(image))
         if watch.alarm is not None:
             return watch.count
     return None
+
+
+def rank_of(image, watch):
+    """Add an image; return its rank."""
+    assert watch.add(activations(image))
+    return watch.window.latest[2]
 
 
 def test_images_like_the_baseline_raise_no_alarm(watch, rng):
@@ -52,7 +58,7 @@ def test_an_alarm_names_the_layer_that_shows_it(watch, rng):
         for image, other in zip(probabilities(rng, SPAN), probabilities(rng, SPAN, 1.5), strict=True)
     ]
     for image in shifted:
-        watch.add(LAYERS.image(activations(image)))
+        watch.add(activations(image))
     assert watch.alarm.layer == "neck.p3"
     assert watch.states["neck.p3"].pvalue < 1 == watch.states["backbone.p4"].pvalue
 
@@ -61,7 +67,7 @@ def test_an_alarm_ends_after_as_many_images_as_the_window_holds(watch, rng):
     assert show(watch, probabilities(rng, SPAN, shift=3.0))
     for _ in range(40):
         for image in probabilities(rng, SPAN):
-            watch.add(LAYERS.image(activations(image)))
+            watch.add(activations(image))
         if watch.alarm is None:
             break
     # The decaying mean remembers the shift for a few thousand images.
@@ -79,7 +85,7 @@ def test_an_expert_that_is_never_chosen_again_is_dead(watch, rng):
         layers = [np.array(each) for each in image]
         layers[0][0] = 1e-4  # expert 0 of the first layer, which every second image should choose
         layers[0] /= layers[0].sum()
-        watch.add(LAYERS.image(activations(layers)))
+        watch.add(activations(layers))
     assert watch.dead[0] == (0,)
     assert watch.alarm is not None
 
@@ -96,18 +102,18 @@ def test_an_expert_that_the_baseline_never_chose_is_not_dead(rng):
 def test_a_router_that_gives_nan_raises_an_alarm_at_once(watch, rng, wrong):
     image = activations(probabilities(rng, 1)[0])
     broken = (replace(image[0], probabilities=wrong), image[1])
-    assert watch.add(LAYERS.image(broken)) == 1.0
+    assert not watch.add(broken)
     assert (watch.alarm.layer, watch.alarm.test) == (PATH, "nan")
     assert watch.count == 0  # it is no part of the window, whose mean would be NaN for ever
 
 
 def test_the_rank_of_an_image_unlike_all_others_is_1(watch, rng):
     far = [np.array([1e-3, 1e-3, 0.997, 1e-3]), np.array([1e-3, 0.001, 0.998])]
-    assert watch.add(LAYERS.image(activations(far))) == 1.0
+    assert rank_of(far, watch) == 1.0
 
 
 def test_ranks_of_images_like_the_baseline_are_uniform(watch, rng):
-    ranks = [watch.add(LAYERS.image(activations(image))) for image in probabilities(rng, 2000)]
+    ranks = [rank_of(image, watch) for image in probabilities(rng, 2000)]
     assert np.quantile(ranks, [0.25, 0.5, 0.75]) == pytest.approx([0.25, 0.5, 0.75], abs=0.08)
 
 

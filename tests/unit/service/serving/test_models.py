@@ -70,6 +70,24 @@ def test_a_backend_is_down_while_its_breaker_is_open(models, artifact, registry)
     assert models.why_not_ready() is None
 
 
+def test_an_outage_is_logged_once_however_many_probes_fail(models, artifact, caplog):
+    caplog.set_level("INFO")
+    put(models, artifact.manifest, "triton", "1")
+    breaker = models.routes("tiny")["triton"].breaker
+    for _ in range(2):
+        breaker.failed(breaker.begin(), "connection refused", at_once=True)
+        for _ in range(3):
+            breaker.probe_started()
+            breaker.probe_failed(breaker.begin(), "still refused")
+        breaker.probe_started()
+        breaker.probe_undecided()
+        breaker.probe_started()
+        breaker.probe_succeeded()
+    logged = [line for line in caplog.records if line.msg.startswith("breaker_")]
+    assert [line.msg for line in logged] == ["breaker_opened", "breaker_closed"] * 2
+    assert logged[0].why == "connection refused"
+
+
 def test_a_swap_changes_what_is_served_and_what_is_announced(models, artifact, registry):
     put(models, artifact.manifest, "triton", "1")
     put(models, artifact.manifest, "triton", "1", "2")
