@@ -124,6 +124,18 @@ class MixtureConfig(_Checked):
         return 1 if self.shared_kernel is None else 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class PathConfig(_Checked):
+    """Settings of a network that first chooses one path for each image, from a thumbnail."""
+
+    count: Annotated[int, _Limit("must be at least 2", lambda value: value >= 2)] = 8
+    pool: Annotated[int, _Limit("must divide 32", lambda value: value >= 1 and 32 % value == 0)] = 8
+    # Above: side of the square of pixels of the model input that is averaged to a pixel of the thumbnail.
+    width: Count = 16  # channels after the router's first convolution; the second has twice as many
+    hidden: Count = 32  # hidden width between the router's last layers
+    noise: NotNegative = 0.0  # standard deviation of normal noise on the logits, in training only
+
+
 STAGES = ("p2", "p3", "p4", "p5")  # of the backbone, by stride: 4, 8, 16, 32
 LEVELS = ("p3", "p4", "p5")  # of neck and head
 BACKBONE_PLACES = tuple(f"backbone.{stage}" for stage in STAGES)
@@ -157,6 +169,7 @@ class ModelConfig(_Checked):
     light: bool = False  # make box branches and the downsampling of p3 and p4 depthwise-separable
     plain_stages: tuple[str, ...] = ()  # places without a block of their own; the mixture there replaces it
     mixtures: Mapping[str, MixtureConfig] = field(default_factory=dict)  # by place, such as backbone.p4
+    paths: PathConfig | None = None  # None: every mixture layer has a router of its own
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -183,6 +196,7 @@ class ModelConfig(_Checked):
             (self.task == "pose") == (self.skeleton is not None),
             f"task={self.task!r} with {len(self.keypoints)} keypoints: pose needs some, others have none",
         )
+        _require(self.paths is None or bool(self.mixtures), "paths need mixture layers to lead through")
         for name in ("top_k", "weight_threshold"):
             values = {getattr(mixture, name) for mixture in self.mixtures.values()}
             _require(len(values) <= 1, f"mixtures disagree on {name}: {sorted(values)}; one control sets all")
@@ -264,6 +278,9 @@ class LossConfig(_Checked):
     information: NotNegative = 0.0  # weight of the bits that routing information lacks to information_bits
     information_bits: float = 1.0  # routing information per layer above which there is no loss
     coverage: NotNegative = 0.0  # weight of the distance of each layer's experts from equal shares
+    path_information: NotNegative = 0.0  # the same for the paths of a network that has them
+    path_bits: float = 2.0
+    path_coverage: NotNegative = 0.0
     label_smoothing: BelowOne = 0.0  # classification: share of the target spread evenly over all classes
     assign_top_k: Count = 10
     assign_alpha: float = 0.5
@@ -309,6 +326,7 @@ class TrainConfig(_Checked):
     deterministic: bool = False
     seed: int = 0
     top_ks: tuple[int, ...] = ()  # each image of a step draws its top_k from these; empty: the model's top_k
+    soft_paths: UpToOne = 0.5  # share of the run in which paths are mixed, less and less
     evaluate_every_epochs: Count = 10
     checkpoint_every_s: float = 120.0
     loader_workers: Annotated[int | None, _AT_LEAST_0] = None  # None: one less than the usable cores

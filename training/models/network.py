@@ -1,5 +1,6 @@
 """The base class of the networks of all tasks, with a backbone and controls over its experts."""
 
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from training.config import ModelConfig, Resize
 from training.models.backbone import Backbone, Maps
 from training.models.mixture.layer import Dispatch, MixtureLayer
+from training.models.mixture.path import PathRouter, choose_path
 from training.models.mixture.routing import Routing, RoutingControls
 
 PARTS = ("backbone", "neck", "head")  # the parts that may have mixtures, in the order in which they run
@@ -21,6 +23,7 @@ class Network(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.path_router = None if config.paths is None else PathRouter(config.paths)
         self.backbone = Backbone(config)
 
     def forward(
@@ -37,8 +40,24 @@ class Network(nn.Module):
         # The cast comes first, because TensorRT has no other operator for uint8. The permutation comes last,
         # so that engines with channels-last convolutions can skip it.
         pixels = (images.float() / 255).permute(0, 3, 1, 2)  # (B, 3, H, W), 0..1
+        path = None
+        if self.path_router is not None and controls.path is None:
+            path = self.choose_path(pixels, controls.softness)
+            controls = controls._replace(path=path.gate)
         maps, routings = self.backbone(pixels, controls, dispatch)
-        return self.predict(maps, routings, controls, dispatch)
+        predictions = self.predict(maps, routings, controls, dispatch)
+        return predictions if path is None else predictions._replace(path=path)
+
+    def choose_path(self, pixels: Tensor, softness: float = 0.0) -> Routing:
+        """Return the path of each image (B, 3, H, W), 0..1, as a routing over paths.
+
+        `softness` only matters in training. Like every router, it computes in float32.
+        """
+        assert self.path_router is not None
+        device = "cpu" if pixels.is_meta else pixels.device.type
+        full = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+        with full:
+            return choose_path(self.path_router(pixels.float()), softness if self.training else None)
 
     def predict(
         self, maps: Maps, routings: dict[str, Routing], controls: RoutingControls, dispatch: Dispatch | None

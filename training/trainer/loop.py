@@ -247,7 +247,7 @@ class Trainer:
             if time.monotonic() - self._saved_at > self.config.checkpoint_every_s:
                 self._save()
             lr = self._set_learning_rate(batches)
-            terms = _as_numbers(self._step(parts))
+            terms = _as_numbers(self._step(parts, batches))
             if not math.isfinite(terms["total"]):
                 raise TrainingError(
                     f"the loss of step {self.position.step + 1} is {terms['total']}; try a lower learning "
@@ -299,9 +299,11 @@ class Trainer:
             group["lr"] = lr
         return lr
 
-    def _step(self, parts: Sequence[Batch]) -> LossTerms:
+    def _step(self, parts: Sequence[Batch], batches: int) -> LossTerms:
+        soft_steps = self.config.soft_paths * batches * self.config.epochs
+        softness = max(0.0, 1 - self.position.step / soft_steps) if soft_steps else 0.0
         try:
-            return self.stepper.take(parts, self.position.step)
+            return self.stepper.take(parts, self.position.step, softness)
         except (MemoryError, RuntimeError) as error:
             if not _of_memory(error):
                 raise

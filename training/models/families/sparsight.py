@@ -1,11 +1,20 @@
-"""Our own family, in which mixture layers replace the blocks of the deep stages and the neck.
+"""Our own families, in which mixture layers replace the blocks of the deep stages and the neck.
 
-The experts are full convolutions.
+The experts are full convolutions. In `sparsight`, each layer chooses its experts from its own features. In
+`sparsight-path`, a router chooses a path through all layers before the network runs.
 """
 
 from dataclasses import replace
 
-from training.config import PLAIN_PLACES, TASKS, LossConfig, MixtureConfig, ModelConfig, RouterConfig
+from training.config import (
+    PLAIN_PLACES,
+    TASKS,
+    LossConfig,
+    MixtureConfig,
+    ModelConfig,
+    PathConfig,
+    RouterConfig,
+)
 from training.models.families.family import Family
 
 
@@ -38,4 +47,11 @@ SPARSIGHT = Family(
     losses=LossConfig(balance=0.0, information=0.5, coverage=0.1),
     # Images draw one expert, the default number (which is twice as likely), or all experts.
     trained_top_ks=lambda model: (1, model.top_k, model.top_k, model.allowed_top_k[-1]),
+)
+
+SPARSIGHT_PATH = replace(
+    SPARSIGHT,
+    name="sparsight-path",
+    configure=lambda config: replace(_configure(config), paths=PathConfig()),
+    losses=replace(SPARSIGHT.losses, path_information=0.5, path_coverage=0.1),
 )

@@ -24,6 +24,9 @@ class RoutingControls(NamedTuple):
 
     top_k: int | Tensor
     weight_threshold: float | Tensor = 0.0
+    # Only for networks with paths:
+    path: Tensor | None = None  # (B, P) weight of each path; None: the network's router chooses
+    softness: float = 0.0  # in training; see choose_path
 
 
 def choose_experts(logits: Tensor, controls: RoutingControls, epsilon: float = 0.0) -> Routing:
