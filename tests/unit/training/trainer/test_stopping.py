@@ -95,7 +95,9 @@ def test_warm_up_takes_at_most_a_third_of_a_short_run(tmp_path):
     trainer = trainer_in(tmp_path, config)
     rates = []
     take_step = trainer._step
-    trainer._step = lambda batch: (rates.append(trainer.optimizer.param_groups[0]["lr"]), take_step(batch))[1]
+    trainer._step = lambda *given: (rates.append(trainer.optimizer.param_groups[0]["lr"]), take_step(*given))[
+        1
+    ]
     trainer.run()
     lr = config.optimizer.lr
     assert rates[:3] == pytest.approx([lr / 2, lr, lr])
