@@ -205,8 +205,10 @@ class ModelConfig(_Checked):
 
     def _check_paths(self, paths: PathConfig) -> None:
         _require(bool(self.mixtures), "paths need mixture layers to lead through")
-        routers = [mixture.router for mixture in self.mixtures.values()]
-        _require(set(routers) <= {RouterConfig()}, "layers of a network with paths have no routers to set")
+        # The scores of a path are used as they are, in training and in exported graphs.
+        changed = [(each.router.temperature, each.router.noise) != (1, 0) for each in self.mixtures.values()]
+        learned = [mixture.router.learn_temperature for mixture in self.mixtures.values()]
+        _require(not any(changed + learned), "scores of paths have no temperature and no noise")
         side = min(self.input_hw) // paths.pool
         _require(side >= LEAST_THUMBNAIL, f"pool={paths.pool} leaves a thumbnail of only {side} pixels")
 

@@ -141,8 +141,8 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
         (
             lambda v: replace(PATHS, mixtures={"neck.p3": MixtureConfig(router=v)}),
             [RouterConfig()],
-            [RouterConfig(temperature=2.0), RouterConfig(kind="moments")],
-            "layers of a network with paths have no routers to set",
+            [RouterConfig(temperature=2.0), RouterConfig(learn_temperature=True), RouterConfig(noise=0.1)],
+            "scores of paths have no temperature and no noise",
         ),
         (lambda v: replace(TRAIN, soft_paths=v), [0.0, 1.0], [-0.1, 1.1], "soft_paths=.* must be in 0..1"),
         (lambda v: LossConfig(path_information=v), [0.0], [-0.1], "path_information=-0.1 must be at least 0"),

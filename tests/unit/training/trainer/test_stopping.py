@@ -46,7 +46,7 @@ def trainer_in(run_dir, config=CONFIG):
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
     trainer = trainer_in(tmp_path)
     nan, one = torch.tensor(float("nan")), torch.tensor(1.0)
-    trainer._step = lambda batch: LossTerms(nan, {"box": one}, one)
+    trainer._step = lambda *_: LossTerms(nan, {"box": one}, one)
     with pytest.raises(TrainingError, match="the loss of step 1 is nan; try a lower learning rate"):
         trainer.run()
 
