@@ -26,7 +26,11 @@ def classification_loss(
     images = total(logits.new_tensor(len(class_ids)))
     classes = total(own) / images
     routing = routing_loss(
-        predictions.routings, config, classes, lambda values: total(values.sum(dim=0)) / images
+        predictions.routings,
+        config,
+        classes,
+        lambda values: total(values.sum(dim=0)) / images,
+        predictions.path,
     )
     weighted = config.classes * classes + routing
     parts = {"classes": classes.detach(), "routing": routing.detach()}

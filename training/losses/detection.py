@@ -130,7 +130,11 @@ def assigned_loss(
     local = torch.stack([found.get(name, nothing) for name in names])
     parts = dict(zip(names, (total(local) / weight_sum).unbind(), strict=True))
     routing = routing_loss(
-        predictions.routings, config, parts["classes"], lambda values: total(values.sum(dim=0)) / images
+        predictions.routings,
+        config,
+        parts["classes"],
+        lambda values: total(values.sum(dim=0)) / images,
+        predictions.path,
     )
     weighted = routing.new_zeros(())
     for name, term in parts.items():

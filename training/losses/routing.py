@@ -114,12 +114,17 @@ def _entropy(probs: Tensor) -> Tensor:
 
 
 def routing_loss(
-    routings: Mapping[str, Routing], config: LossConfig, like: Tensor, mean: Mean = over_images
+    routings: Mapping[str, Routing],
+    config: LossConfig,
+    like: Tensor,
+    mean: Mean = over_images,
+    path: Routing | None = None,
 ) -> Tensor:
     """Return the weighted sum of all routing losses; return 0 if the model has no mixture layers.
 
     Diversity, information and coverage losses are means over layers. The other losses are sums over layers.
-    `like` is a tensor on the device for the result.
+    `like` is a tensor on the device for the result. `path` is the routing over the paths of a network that
+    has them.
     """
     layers = max(len(routings), 1)
     terms: tuple[tuple[float, Callable[..., Tensor]], ...] = (
@@ -133,4 +138,8 @@ def routing_loss(
     losses = [
         weight * term(routing, mean=mean) for weight, term in terms if weight for routing in routings.values()
     ]
+    if path is not None and config.path_information:
+        losses.append(config.path_information * information_loss(path, config.path_bits, mean))
+    if path is not None and config.path_coverage:
+        losses.append(config.path_coverage * coverage_loss(path, mean))
     return torch.stack(losses).sum() if losses else like.new_zeros(())

@@ -53,7 +53,9 @@ class Backbone(nn.Module):
         self.mixtures = nn.ModuleDict()
         for stage, channels in zip(STAGES, (c256, c512, c512, c1024), strict=True):
             if f"backbone.{stage}" in config.mixtures:
-                self.mixtures[stage] = MixtureLayer(channels, config.mixtures[f"backbone.{stage}"])
+                self.mixtures[stage] = MixtureLayer(
+                    channels, config.mixtures[f"backbone.{stage}"], paths=config.paths
+                )
         self.channels = (c512, c512, c1024)  # channels of the maps that forward returns
 
     def forward(

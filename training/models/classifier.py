@@ -21,6 +21,7 @@ class ClassPredictions(NamedTuple):
 
     class_logits: Tensor  # (B, C)
     routings: dict[str, Routing]  # by layer name, in the order in which the layers run
+    path: Routing | None = None  # of a network that chose a path for each image
 
 
 class ClassifyHead(nn.Module):

@@ -44,7 +44,9 @@ class Neck(nn.Module):
         self.mixtures = nn.ModuleDict()
         for level, width in zip(LEVELS, self.channels, strict=True):
             if f"neck.{level}" in config.mixtures:
-                self.mixtures[level] = MixtureLayer(width, config.mixtures[f"neck.{level}"])
+                self.mixtures[level] = MixtureLayer(
+                    width, config.mixtures[f"neck.{level}"], paths=config.paths
+                )
 
     def forward(
         self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from training.config import ModelConfig, Resize
 from training.models.backbone import Backbone, Maps
 from training.models.mixture.layer import Dispatch, MixtureLayer
-from training.models.mixture.routing import Routing, RoutingControls
+from training.models.mixture.path import PathRouter, choose_path
+from training.models.mixture.router import in_float32
+from training.models.mixture.routing import Routing, RoutingControls, choose_experts
 
 PARTS = ("backbone", "neck", "head")  # the parts that may have mixtures, in the order in which they run
 
@@ -21,6 +23,7 @@ class Network(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.path_router = None if config.paths is None else PathRouter(config.paths)
         self.backbone = Backbone(config)
 
     def forward(
@@ -37,8 +40,22 @@ class Network(nn.Module):
         # The cast comes first, because TensorRT has no other operator for uint8. The permutation comes last,
         # so that engines with channels-last convolutions can skip it.
         pixels = (images.float() / 255).permute(0, 3, 1, 2)  # (B, 3, H, W), 0..1
+        path = None
+        if self.path_router is not None and controls.path is None:
+            path = self.choose_path(pixels, controls.softness)
+            controls = controls._replace(path=path.gate)
         maps, routings = self.backbone(pixels, controls, dispatch)
-        return self.predict(maps, routings, controls, dispatch)
+        predictions = self.predict(maps, routings, controls, dispatch)
+        return predictions if path is None else predictions._replace(path=path)
+
+    def choose_path(self, pixels: Tensor, softness: float = 0.0) -> Routing:
+        """Return the path of each image (B, 3, H, W), 0..1, as a routing over paths.
+
+        `softness` only matters in training. Like every router, it computes in float32.
+        """
+        assert self.path_router is not None
+        with in_float32(pixels):
+            return choose_path(self.path_router(pixels.float()), softness if self.training else None)
 
     def predict(
         self, maps: Maps, routings: dict[str, Routing], controls: RoutingControls, dispatch: Dispatch | None
@@ -58,6 +75,15 @@ class Network(nn.Module):
     def default_controls(self) -> RoutingControls:
         """Return the configured top_k and threshold."""
         return RoutingControls(self.config.top_k, self.config.weight_threshold)
+
+    def path_table(self, controls: RoutingControls) -> dict[str, Routing]:
+        """Return, by layer, the routing (P, E) that each path of a network with paths has for its images."""
+        assert self.config.paths is not None
+        one_each = torch.eye(self.config.paths.count, device=self.device)  # (P, P)
+        return {
+            name: choose_experts(layer.score(one_each), controls, layer.config.gate_epsilon)
+            for name, layer in self.mixture_layers().items()
+        }
 
     def mixture_layers(self) -> dict[str, MixtureLayer]:
         """Return all mixture layers by name, in the order in which they run."""

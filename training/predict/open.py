@@ -17,7 +17,15 @@ from training.evaluate.objects.kind import ObjectKind
 from training.evaluate.objects.kinds import kind_for
 from training.export.artifact.stored_manifest import StoredManifest, check_manifest
 from training.export.contract.spec import GraphSpec
-from training.export.contract.tensors import GATES, ROUTER_PROBS, Arrays, GraphContract, Input, Output
+from training.export.contract.tensors import (
+    GATES,
+    PATH_PROBS,
+    ROUTER_PROBS,
+    Arrays,
+    GraphContract,
+    Input,
+    Output,
+)
 from training.export.graph.export_graph import graph_contract, stack_routings
 from training.export.proof.openvino_engine import cpu_capabilities
 from training.export.targets.targets import target_of
@@ -65,7 +73,7 @@ def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
     model.to(where)
     task, spec = export_task(config), GraphSpec("dense", "graph")
     settings = task.settings(spec)
-    roles = [each.role for each in graph_contract(config, spec).outputs]
+    roles = [each.role for each in graph_contract(config, spec).outputs if each.role != PATH_PROBS]
 
     @torch.inference_mode()
     def run(canvas: NDArray[np.uint8], controls: RoutingControls) -> Arrays:
@@ -74,7 +82,10 @@ def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
         outputs = task.outputs(model, predictions, spec)
         if predictions.routings:
             outputs += stack_routings(predictions.routings)
-        return {role: each.numpy(force=True) for role, each in zip(roles, outputs, strict=True)}
+        by_role = dict(zip(roles, outputs, strict=True))
+        if predictions.path is not None:
+            by_role[PATH_PROBS] = predictions.path.probs
+        return {role: each.numpy(force=True) for role, each in by_role.items()}
 
     return LoadedModel(
         name=f"{config.variant} of {path}",
@@ -120,7 +131,7 @@ def open_artifact(folder: Path, device: str | None) -> LoadedModel:
 
     def run(canvas: NDArray[np.uint8], controls: RoutingControls) -> Arrays:
         # A graph may have controls that RoutingControls lacks; those keep their defaults.
-        values: Any = SimpleNamespace(**{**defaults, **controls._asdict()})
+        values: Any = SimpleNamespace(**{**defaults, **controls.settings})
         return contract.by_role(runner.run(contract.feed([canvas], [values])), slice(0, 1))
 
     return LoadedModel(
@@ -158,6 +169,15 @@ def routings(outputs: Arrays, experts: Mapping[str, int]) -> dict[str, tuple[NDA
     return {
         layer: (gates[row, :count], probs[row, :count]) for row, (layer, count) in enumerate(experts.items())
     }
+
+
+def path_of(outputs: Arrays) -> tuple[int, float] | None:
+    """Return the path of one image and its probability; None without paths. In a tie, the first path."""
+    if PATH_PROBS not in outputs:
+        return None
+    probs = outputs[PATH_PROBS][0]
+    path = int(probs.argmax())
+    return path, float(probs[path])
 
 
 def _manifest(folder: Path) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ from training.trainer.deterministic import deterministic_algorithms
 from training.trainer.distributed import ALONE, Processes, ProcessLost, synchronise_batch_norm
 from training.trainer.ema import WeightAverage
 from training.trainer.interrupt import StopRequest
-from training.trainer.optimizer import build_optimizer, learning_rate
+from training.trainer.optimizer import build_optimizer, learning_rate, path_softness
 from training.trainer.report import Report, figures
 from training.trainer.step import Stepper
 
@@ -247,7 +247,8 @@ class Trainer:
             if time.monotonic() - self._saved_at > self.config.checkpoint_every_s:
                 self._save()
             lr = self._set_learning_rate(batches)
-            terms = _as_numbers(self._step(parts))
+            softness = path_softness(self.config, self.position.step, batches * self.config.epochs)
+            terms = _as_numbers(self._step(parts, softness))
             if not math.isfinite(terms["total"]):
                 raise TrainingError(
                     f"the loss of step {self.position.step + 1} is {terms['total']}; try a lower learning "
@@ -299,9 +300,9 @@ class Trainer:
             group["lr"] = lr
         return lr
 
-    def _step(self, parts: Sequence[Batch]) -> LossTerms:
+    def _step(self, parts: Sequence[Batch], softness: float = 0.0) -> LossTerms:
         try:
-            return self.stepper.take(parts, self.position.step)
+            return self.stepper.take(parts, self.position.step, softness)
         except (MemoryError, RuntimeError) as error:
             if not _of_memory(error):
                 raise

@@ -10,7 +10,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from training.config import TrainConfig
 from training.data.loading.batch import Batch
 from training.losses.terms import LossTerms
-from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 from training.tasks.task import Task
 from training.trainer.distributed import Processes
@@ -31,7 +30,7 @@ class Stepper:
     device: torch.device
     processes: Processes
 
-    def take(self, parts: Sequence[Batch], step: int) -> LossTerms:
+    def take(self, parts: Sequence[Batch], step: int, softness: float = 0.0) -> LossTerms:
         """Update the weights once, and return the losses of the whole batch, over all parts and processes.
 
         Each part counts in proportion to its own weight. For a detector, the weight is the sum of the part's
@@ -45,6 +44,7 @@ class Stepper:
 
         Args:
             step: the step's number, counted from 0. The step's random numbers are derived from this number.
+            softness: how much the paths of a network that has them are mixed; see choose_path.
         """
         top_k = self._seeded_top_k(step)
         self.model.train()
@@ -54,7 +54,7 @@ class Stepper:
         terms: list[LossTerms] = []
         for number, part in enumerate(parts):
             mine = self.processes.share.of_part(self.config, number)
-            found = self._losses(part, None if top_k is None else top_k[mine])
+            found = self._losses(part, None if top_k is None else top_k[mine], softness)
             if terms:
                 torch._foreach_mul_(self._gradients(), terms[-1].weight / found.weight)
             self.scaler.scale(found.total).backward()
@@ -77,9 +77,10 @@ class Stepper:
             torch.manual_seed(int(seeds[self.processes.rank]))
         return top_k
 
-    def _losses(self, part: Batch, top_k: Tensor | None) -> LossTerms:
+    def _losses(self, part: Batch, top_k: Tensor | None, softness: float = 0.0) -> LossTerms:
         part = part.to(self.device, non_blocking=True)
-        controls = None if top_k is None else RoutingControls(top_k, self.config.model.weight_threshold)
+        usual = self.model.default_controls()
+        controls = usual._replace(top_k=usual.top_k if top_k is None else top_k, softness=softness)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             predictions = self.model(part.images, controls)
         return self.task.loss(self.model, predictions, part, self.config.loss, self.processes.total)

@@ -168,7 +168,7 @@ def _measure(model: Network, data: DataConfig, dataset: Dataset, prefix: str) ->
 def _controls_in_words(model: Network) -> str:
     if not model.config.mixtures:
         return ""
-    top_k, threshold = model.default_controls()
+    top_k, threshold = model.config.top_k, model.config.weight_threshold
     return f" at top_k {top_k}" + (f", threshold {threshold:g}" if threshold else "")
 
 

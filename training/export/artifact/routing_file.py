@@ -51,7 +51,7 @@ class RoutingFile:
 
     def rows(self) -> dict[str, Any]:
         """Return the entry `routing` of a manifest's baseline."""
-        settings = [each._asdict() for each in self.settings]
+        settings = [each.settings for each in self.settings]
         return {"file": ROUTING_FILE, "data": self.data, "images": self.sets.shape[1], "settings": settings}
 
     def write(self, path: Path) -> None:

@@ -68,7 +68,7 @@ class ExportGraph(nn.Module):
             images: (B, H, W, 3) uint8 RGB.
             controls: (B, 1) each, the fields of RoutingControls; none for a model without mixture layers.
         """
-        asked = RoutingControls(*controls) if controls else self.model.default_controls()
+        asked = RoutingControls(controls[0], controls[1]) if controls else self.model.default_controls()
         predictions = self.model(images, asked, dispatch=self.spec.dispatch(self.model.config))
         outputs = self.task.outputs(self.model, predictions, self.spec)
         if predictions.routings:

@@ -8,10 +8,10 @@ from training.models.families.esmoe import ESMOE
 from training.models.families.family import Family
 from training.models.families.moehead import MOEHEAD
 from training.models.families.pointwise import MODULAR, OPTIMIZED, ULTRA
-from training.models.families.sparsight import SPARSIGHT
+from training.models.families.sparsight import SPARSIGHT, SPARSIGHT_PATH
 
 YOLOV12 = Family(name="yolov12", sizes="nsmlx", tasks=TASKS)  # arXiv:2502.12524; no mixtures
-FAMILIES = (YOLOV12, ESMOE, MODULAR, OPTIMIZED, ULTRA, MOEHEAD, SPARSIGHT)
+FAMILIES = (YOLOV12, ESMOE, MODULAR, OPTIMIZED, ULTRA, MOEHEAD, SPARSIGHT, SPARSIGHT_PATH)
 
 
 class VariantName(NamedTuple):

@@ -1,11 +1,20 @@
-"""Our own family, in which mixture layers replace the blocks of the deep stages and the neck.
+"""Our own families, in which mixture layers replace the blocks of the deep stages and the neck.
 
-The experts are full convolutions.
+The experts are full convolutions. In `sparsight`, each layer chooses its experts from its own features. In
+`sparsight-path`, a router chooses a path through all layers before the network runs.
 """
 
 from dataclasses import replace
 
-from training.config import PLAIN_PLACES, TASKS, LossConfig, MixtureConfig, ModelConfig, RouterConfig
+from training.config import (
+    PLAIN_PLACES,
+    TASKS,
+    LossConfig,
+    MixtureConfig,
+    ModelConfig,
+    PathConfig,
+    RouterConfig,
+)
 from training.models.families.family import Family
 
 
@@ -30,6 +39,13 @@ def _configure(config: ModelConfig) -> ModelConfig:
     return replace(config, plain_stages=PLAIN_PLACES, light=True, mixtures=mixtures)
 
 
+def _with_paths(config: ModelConfig) -> ModelConfig:
+    """Return the configuration with the same mixture layers, which follow paths instead of routers."""
+    config = _configure(config)
+    mixtures = {place: replace(each, router=RouterConfig()) for place, each in config.mixtures.items()}
+    return replace(config, mixtures=mixtures, paths=PathConfig())
+
+
 SPARSIGHT = Family(
     name="sparsight",
     sizes="ns",
@@ -38,4 +54,11 @@ SPARSIGHT = Family(
     losses=LossConfig(balance=0.0, information=0.5, coverage=0.1),
     # Images draw one expert, the default number (which is twice as likely), or all experts.
     trained_top_ks=lambda model: (1, model.top_k, model.top_k, model.allowed_top_k[-1]),
+)
+
+SPARSIGHT_PATH = replace(
+    SPARSIGHT,
+    name="sparsight-path",
+    configure=_with_paths,
+    losses=replace(SPARSIGHT.losses, path_information=0.5, path_coverage=0.1),
 )

@@ -28,6 +28,7 @@ class Predictions(NamedTuple):
     routings: dict[str, Routing]  # by layer name, in the order in which the layers run
     extras: Tensor | None = None  # (B, A, K): what the networks of further tasks predict for each anchor
     prototypes: Tensor | None = None  # (B, 32, H / 4, W / 4): masks that segmentation sums up
+    path: Routing | None = None  # of a network that chose a path for each image
 
 
 class DetectHead(nn.Module):

@@ -59,7 +59,9 @@ class MixtureDetectHead(nn.Module):
             for expert, box, prior in zip(experts, cycle(BOX_STARTS), cycle(PRIOR_FACTORS), strict=False):
                 start_biases(expert.boxes, expert.classes, stride, box=box, prior=prior)
             c_out = self.box_outputs + num_classes
-            self.mixtures[level] = MixtureLayer(c_in, mixture, experts=nn.ModuleList(experts), c_out=c_out)
+            self.mixtures[level] = MixtureLayer(
+                c_in, mixture, experts=nn.ModuleList(experts), c_out=c_out, paths=config.paths
+            )
 
     def forward(self, maps: Maps, controls: RoutingControls, dispatch: Dispatch | None) -> Predictions:
         """Return the weighted mean of the experts' logits for each feature map, finest first."""

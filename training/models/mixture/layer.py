@@ -1,18 +1,18 @@
 """The mixture layer, which consists of a router and experts, and returns the experts' weighted sum."""
 
 import math
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from training.config import MixtureConfig
+from training.config import MixtureConfig, PathConfig
 from training.models.layers import ConvBlock, batch_norm
 from training.models.mixture.dispatch import Conditional, Gathered, run_conditional, run_dense, run_grouped
 from training.models.mixture.experts import build_experts
 from training.models.mixture.gathered import run_gathered
-from training.models.mixture.router import build_router
+from training.models.mixture.path import PathScores
+from training.models.mixture.router import build_router, in_float32
 from training.models.mixture.routing import Routing, RoutingControls, choose_experts
 
 Dispatch = Literal["dense", "grouped"] | Conditional | Gathered
@@ -26,6 +26,7 @@ class MixtureLayer(nn.Module):
     Args:
         experts: the experts; None: build the configured experts, which keep the shape of the map.
         c_out: number of channels of the experts' output; None: the same as `channels`.
+        paths: the network's paths, whose scores take the place of a router; None: the layer has a router.
 
     Source: ES-MoE, arXiv:2512.23273, section 3.
     """
@@ -37,12 +38,17 @@ class MixtureLayer(nn.Module):
         *,
         experts: nn.ModuleList | None = None,
         c_out: int | None = None,
+        paths: PathConfig | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.channels = channels
         self.c_out = c_out or channels
-        self.router = build_router(channels, config.num_experts, config.router)
+        self.router: nn.Module
+        if paths is None:
+            self.router = build_router(channels, config.num_experts, config.router)
+        else:
+            self.router = PathScores(config.num_experts, paths)
         # The logarithm is learned, so the temperature stays positive and cannot reverse the order of experts.
         log_temperature = torch.tensor(math.log(config.router.temperature))
         self.log_temperature = nn.Parameter(log_temperature) if config.router.learn_temperature else None
@@ -61,7 +67,8 @@ class MixtureLayer(nn.Module):
         `dispatch` names the way in which the experts are computed; dispatch.py describes the ways. If
         `dispatch` is None, the configuration's train_dispatch is used.
         """
-        routing = choose_experts(self.score(x), controls, self.config.gate_epsilon)
+        logits = self.score(x if controls.path is None else controls.path)
+        routing = choose_experts(logits, controls, self.config.gate_epsilon)
         match dispatch or self.config.train_dispatch:
             case "dense":
                 total = run_dense(self.experts, x, routing.gate)
@@ -79,13 +86,11 @@ class MixtureLayer(nn.Module):
     def score(self, x: Tensor) -> Tensor:
         """Return the router's logits (B, E), float32, divided by the temperature.
 
+        `x` is the layer's feature map or, in a network with paths, the weights of the paths.
         In training, the configured noise is added before the division.
         """
         settings = self.config.router
-        device = "cpu" if x.is_meta else x.device.type  # meta tensors have no autocast
-        # Use this context only if autocast is on, because it would split a traced graph.
-        full = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
-        with full:
+        with in_float32(x):
             logits = self.router(x.float())
             if self.training and settings.noise:
                 logits = logits + settings.noise * torch.randn_like(logits)
