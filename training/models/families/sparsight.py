@@ -7,6 +7,7 @@ The experts are full convolutions. In `sparsight`, each layer chooses its expert
 from dataclasses import replace
 
 from training.config import (
+    PLAIN_P2,
     PLAIN_PLACES,
     TASKS,
     LossConfig,
@@ -39,6 +40,19 @@ def _configure(config: ModelConfig) -> ModelConfig:
     return replace(config, plain_stages=PLAIN_PLACES, light=True, mixtures=mixtures)
 
 
+def _configure_paths(config: ModelConfig) -> ModelConfig:
+    """Return the configuration with paths, in which less always runs than in `sparsight`.
+
+    Stage p2 has no block and half the channels, because the shallow stages take a quarter of the time at one
+    expert. Experts are narrower, so that a path with two experts is clearly faster than yolov12.
+    """
+    config = _configure(config)
+    ratio = 0.375 if config.width == 0.25 else 0.3125
+    mixtures = {place: replace(mixture, expert_ratio=ratio) for place, mixture in config.mixtures.items()}
+    stages = (PLAIN_P2, *config.plain_stages)
+    return replace(config, plain_stages=stages, mixtures=mixtures, paths=PathConfig())
+
+
 SPARSIGHT = Family(
     name="sparsight",
     sizes="ns",
@@ -52,6 +66,6 @@ SPARSIGHT = Family(
 SPARSIGHT_PATH = replace(
     SPARSIGHT,
     name="sparsight-path",
-    configure=lambda config: replace(_configure(config), paths=PathConfig()),
+    configure=_configure_paths,
     losses=replace(SPARSIGHT.losses, path_information=0.5, path_coverage=0.1),
 )
