@@ -142,6 +142,7 @@ LEVELS = ("p3", "p4", "p5")  # of neck and head
 BACKBONE_PLACES = tuple(f"backbone.{stage}" for stage in STAGES)
 MIXTURE_PLACES = (*BACKBONE_PLACES, *(f"neck.{level}" for level in LEVELS))
 PLAIN_PLACES = MIXTURE_PLACES[2:]  # the blocks at p2 and p3 of the backbone also add channels
+PLAIN_P2 = "backbone.p2"  # may be plain too; the stage then has half the channels
 HEAD_PLACES = tuple(f"head.{level}" for level in LEVELS)
 
 
@@ -168,7 +169,7 @@ class ModelConfig(_Checked):
     scaled_residual: bool = False  # attention stages add their input to their output × a learned scale
     mlp_ratio: Positive = 2.0  # hidden width / channels of the MLPs after attention
     light: bool = False  # make box branches and the downsampling of p3 and p4 depthwise-separable
-    plain_stages: tuple[str, ...] = ()  # places without a block of their own; the mixture there replaces it
+    plain_stages: tuple[str, ...] = ()  # places without a block of their own; a mixture may replace it
     mixtures: Mapping[str, MixtureConfig] = field(default_factory=dict)  # by place, such as backbone.p4
     paths: PathConfig | None = None  # None: every mixture layer has a router of its own
 
@@ -184,7 +185,7 @@ class ModelConfig(_Checked):
         # With multiples of 32, area attention can also cut the stride-16 map into 4 strips of equal length.
         _require(self.reg_max >= 2, f"reg_max={self.reg_max} must be at least 2")
         for stage in self.plain_stages:
-            _require_one_of("plain stage", stage, PLAIN_PLACES)
+            _require_one_of("plain stage", stage, (PLAIN_P2, *PLAIN_PLACES))
         for place in self.mixtures:
             _require_one_of("mixture place", place, places_of(self.task))
         in_head = set(HEAD_PLACES) & set(self.mixtures)

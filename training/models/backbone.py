@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from training.config import STAGES, ModelConfig
+from training.config import PLAIN_P2, STAGES, ModelConfig
 from training.models.area_attention import AggregationStage
 from training.models.layers import ConvBlock, SplitStage, halve
 from training.models.mixture.layer import Dispatch, MixtureLayer
@@ -46,12 +46,14 @@ class Backbone(nn.Module):
             )
 
         self.stem = ConvBlock(3, c64, 3, 2)  # (B, c64, H/2, W/2)
-        self.p2 = nn.Sequential(ConvBlock(c64, c128, 3, 2), split(c128, c256))
-        self.p3 = nn.Sequential(ConvBlock(c256, c256, 3, 2), split(c256, c512))
+        plain = PLAIN_P2 in config.plain_stages
+        self.p2 = nn.Sequential(ConvBlock(c64, c128, 3, 2), nn.Identity() if plain else split(c128, c256))
+        at_p2 = c128 if plain else c256
+        self.p3 = nn.Sequential(ConvBlock(at_p2, c256, 3, 2), split(c256, c512))
         self.p4 = nn.Sequential(halve(c512, c512, light=config.light), attend("p4", c512, areas=4))
         self.p5 = nn.Sequential(halve(c512, c1024, light=config.light), attend("p5", c1024, areas=1))
         self.mixtures = nn.ModuleDict()
-        for stage, channels in zip(STAGES, (c256, c512, c512, c1024), strict=True):
+        for stage, channels in zip(STAGES, (at_p2, c512, c512, c1024), strict=True):
             if f"backbone.{stage}" in config.mixtures:
                 self.mixtures[stage] = MixtureLayer(
                     channels, config.mixtures[f"backbone.{stage}"], paths=config.paths

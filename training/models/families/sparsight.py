@@ -7,6 +7,7 @@ The experts are full convolutions. In `sparsight`, each layer chooses its expert
 from dataclasses import replace
 
 from training.config import (
+    PLAIN_P2,
     PLAIN_PLACES,
     TASKS,
     LossConfig,
@@ -40,10 +41,19 @@ def _configure(config: ModelConfig) -> ModelConfig:
 
 
 def _with_paths(config: ModelConfig) -> ModelConfig:
-    """Return the configuration with the same mixture layers, which follow paths instead of routers."""
+    """Return the configuration with paths instead of routers, in which less always runs than in `sparsight`.
+
+    Stage p2 has no block and half the channels, because the shallow stages take a quarter of the time at one
+    expert. Experts are narrower, so that a path with two experts is clearly faster than yolov12.
+    """
     config = _configure(config)
-    mixtures = {place: replace(each, router=RouterConfig()) for place, each in config.mixtures.items()}
-    return replace(config, mixtures=mixtures, paths=PathConfig())
+    ratio = 0.375 if config.width == 0.25 else 0.3125
+    mixtures = {
+        place: replace(mixture, router=RouterConfig(), expert_ratio=ratio)
+        for place, mixture in config.mixtures.items()
+    }
+    stages = (PLAIN_P2, *config.plain_stages)
+    return replace(config, plain_stages=stages, mixtures=mixtures, paths=PathConfig())
 
 
 SPARSIGHT = Family(
