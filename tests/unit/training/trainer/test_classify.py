@@ -102,10 +102,10 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path):
     trainer = Trainer(config, open_dataset(SCENES), tmp_path / "stopped")
     take_step = trainer._step
 
-    def step_and_interrupt(batch):
+    def step_and_interrupt(*given):
         if trainer.position.step == 2:
             signal.raise_signal(signal.SIGINT)
-        return take_step(batch)
+        return take_step(*given)
 
     trainer._step = step_and_interrupt
     assert not trainer.run().finished
@@ -131,7 +131,7 @@ def test_losses_and_gradients_of_parts_are_those_of_the_whole(tmp_path):
         )
         trainer = Trainer(config, open_dataset(SCENES), tmp_path)
         with TrainingLoader(trainer.dataset, config, CLASSIFY) as loader:
-            terms = trainer._step(list(loader.epoch(0)))
+            terms = trainer.stepper.take(list(loader.epoch(0)), 0)
         found[parts] = terms, torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
     (whole, want), (parted, got) = found[1], found[2]
     assert parted.parts["classes"].item() == pytest.approx(whole.parts["classes"].item(), rel=1e-5)
