@@ -34,6 +34,8 @@ SETTINGS = {
     "loss.balance WEIGHT": "weight of the loss that balances the use of experts; 0: off",
     "loss.information WEIGHT": "weight of the loss that makes routers tell images apart; 0: off",
     "loss.coverage WEIGHT": "weight of the loss that gives each expert a share of the images; 0: off",
+    "loss.distill WEIGHT": "weight of the loss by which images that run one expert learn from the same "
+    "model with all experts; 1: as much as from labels; 0: off",
     "augment.mosaic P": "probability that a sample is a mosaic of four images",
     "augment.close_mosaic_epochs --close-mosaic N": "the last N epochs have no mosaic, mixup or copy-paste",
     "augment.mixup P": "probability that a sample is blended with another",

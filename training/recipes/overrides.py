@@ -9,7 +9,8 @@ from training.errors import ConfigError
 from training.tasks.choose import task_named
 
 Overrides = Mapping[str, Any]
-_OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "top_ks")  # need a model with experts
+# These need a model with experts.
+_OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "loss.distill", "top_ks")
 
 
 def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:
