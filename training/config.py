@@ -294,6 +294,8 @@ class LossConfig(_Checked):
     path_information: NotNegative = 0.0
     path_bits: float = 2.0
     path_coverage: NotNegative = 0.0
+    # Weight of what images with the smallest of top_ks learn from all experts; 1: as much as from labels.
+    distill: NotNegative = 0.0
     label_smoothing: BelowOne = 0.0  # classification: share of the target spread evenly over all classes
     assign_top_k: Count = 10
     assign_alpha: float = 0.5
@@ -357,6 +359,12 @@ class TrainConfig(_Checked):
         _require(
             set(self.top_ks) <= set(allowed),
             f"top_ks={self.top_ks}: {self.model.variant} runs with {', '.join(map(str, allowed))} experts",
+        )
+        both = min(self.top_ks, default=1) <= 1 < allowed[-1] == max(self.top_ks, default=1)
+        _require(
+            both or not self.loss.distill,
+            f"distill={self.loss.distill} lets images with top_k 1 learn from all {allowed[-1]} experts, but "
+            f"{self.model.variant} does not train with both: top_ks={self.top_ks}; leave distill at 0",
         )
         validated = self.val_data is not None
         _require(self.patience == 0 or validated, f"patience={self.patience} needs validation data")

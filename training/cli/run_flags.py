@@ -37,6 +37,8 @@ SETTINGS = {
     "loss.path_information WEIGHT": "the same for the choice of a path, in variants sparsight-path",
     "loss.path_coverage WEIGHT": "weight of the loss that gives each path a share of the images; 0: off",
     "soft_paths SHARE": "share of the run in which paths are mixed, less and less, until each image has one",
+    "loss.distill WEIGHT": "weight of the loss by which images that run one expert learn from the same "
+    "model with all experts; 1: as much as from labels; 0: off",
     "augment.mosaic P": "probability that a sample is a mosaic of four images",
     "augment.close_mosaic_epochs --close-mosaic N": "the last N epochs have no mosaic, mixup or copy-paste",
     "augment.mixup P": "probability that a sample is blended with another",

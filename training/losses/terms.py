@@ -13,7 +13,7 @@ class LossTerms(NamedTuple):
     """The loss of one batch, the terms of this loss, and the batch's weight in averages over batches."""
 
     total: Tensor  # the weighted sum times the batch size
-    parts: Mapping[str, Tensor]  # terms by name, without weights; `routing` is a weighted sum
+    parts: Mapping[str, Tensor]  # terms by name, without weights; `routing` and `distill` are weighted sums
     weight: Tensor  # the divisor of the parts: the number of images, or the sum of target scores
 
 

@@ -9,8 +9,9 @@ from training.errors import ConfigError
 from training.tasks.choose import task_named
 
 Overrides = Mapping[str, Any]
-_OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "top_ks")  # need a model with experts
-_OF_PATHS = ("loss.path_information", "loss.path_coverage", "soft_paths")  # need a model with paths
+# These need a model with experts, or with paths.
+_OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "loss.distill", "top_ks")
+_OF_PATHS = ("loss.path_information", "loss.path_coverage", "soft_paths")
 
 
 def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from training.columns import in_columns
 from training.config import LossConfig, ModelConfig, TaskName, TrainConfig
@@ -18,6 +19,7 @@ from training.evaluate.classification import ClassEvaluation, evaluate_classes
 from training.evaluate.report import evaluation_json, expert_lines, or_dash
 from training.evaluate.validation import routing_scores, routing_sentence
 from training.losses.classification import classification_loss
+from training.losses.distillation import class_distillation
 from training.losses.terms import LossTerms, Total
 from training.models.classifier import Classifier, ClassPredictions
 from training.models.mixture.routing import RoutingControls
@@ -78,6 +80,13 @@ class _Classify:
         del model
         assert isinstance(batch, ClassBatch)
         return classification_loss(predictions, batch.class_ids, config, total)
+
+    def distillation(
+        self, predictions: ClassPredictions, teacher: ClassPredictions, taught: Tensor, config: LossConfig
+    ) -> Tensor:
+        """Return the divergence of class probabilities from the teacher's, summed over the taught images."""
+        student = predictions._replace(class_logits=predictions.class_logits[taught])
+        return class_distillation(student, teacher, config)
 
     def evaluate(
         self, model: Network, dataset: Dataset, *, controls: RoutingControls | None = None

@@ -23,6 +23,7 @@ class _Oriented(ObjectTask):
     labels: Labels = "corners"
     best_by = "rotated mAP50-95"
     network = OrientedDetector
+    upright = False
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         return collate_corners(samples)

@@ -16,6 +16,7 @@ from training.errors import DatasetError
 from training.evaluate.evaluator import Evaluation, evaluate
 from training.evaluate.report import detection_json, evaluation_report
 from training.evaluate.validation import routing_scores, routing_sentence
+from training.losses.distillation import detector_distillation
 from training.losses.terms import LossTerms, Total
 from training.models.detector import Detector, Predictions
 from training.models.mixture.routing import RoutingControls
@@ -31,6 +32,7 @@ class ObjectTask:
     best_by: str
     network: ClassVar[type[Detector]]
     without: tuple[str, ...] = ()
+    upright: ClassVar[bool] = True  # whether the sides of boxes are measured along the axes of the image
     defaults = Defaults(
         input_hw=(640, 640),
         quick_hw=(256, 256),
@@ -86,6 +88,12 @@ class ObjectTask:
         """Return the weighted sum of the terms of the task, and the routing losses."""
         raise NotImplementedError
 
+    def distillation(
+        self, predictions: Predictions, teacher: Predictions, taught: Tensor, config: LossConfig
+    ) -> Tensor:
+        """Return the differences of class scores and box sides, weighted by the teacher's scores."""
+        return detector_distillation(_taught(predictions, taught), teacher, config, sides=self.upright)
+
     def evaluate(
         self, model: Network, dataset: Dataset, *, controls: RoutingControls | None = None
     ) -> Evaluation:
@@ -117,6 +125,13 @@ class ObjectTask:
         """Return the figures of `scores` as one line for people."""
         quality = (f"{name} {value:.3f}" for name, value in scores.items() if "mAP" in name)
         return f"{', '.join(quality)}{routing_sentence(scores)}"
+
+
+def _taught(predictions: Predictions, taught: Tensor) -> Predictions:
+    """Return the box and class logits of some images of a batch."""
+    return predictions._replace(
+        box_logits=predictions.box_logits[taught], class_logits=predictions.class_logits[taught]
+    )
 
 
 def objects_of(batch: BoxBatch) -> tuple[Tensor, Tensor, Tensor]:

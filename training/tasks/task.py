@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from training.config import AugmentConfig, LossConfig, ModelConfig, OptimizerConfig, TaskName, TrainConfig
 from training.data.loading.batch import Batch
@@ -77,6 +78,12 @@ class Task(Protocol):
         self, model: Network, predictions: Any, batch: Batch, config: LossConfig, total: Total
     ) -> LossTerms:
         """Return the loss of a network's predictions for a batch, or for the images that this process has."""
+
+    def distillation(self, predictions: Any, teacher: Any, taught: Tensor, config: LossConfig) -> Tensor:
+        """Return by how much predictions differ from those of a teacher, summed over the taught images.
+
+        `teacher` has predictions for the taught images alone, whose indices in the batch are `taught` (T,).
+        """
 
     def evaluate(
         self, model: Network, dataset: Dataset, *, controls: RoutingControls | None = None

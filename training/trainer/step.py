@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from training.config import TrainConfig
 from training.data.loading.batch import Batch
+from training.losses.distillation import with_distillation
 from training.losses.terms import LossTerms
 from training.models.network import Network
 from training.tasks.task import Task
 from training.trainer.distributed import Processes
+from training.trainer.teacher import teacher_answer
 
 STEPS_APART = 10**9  # difference between the first seeds of two runs: more steps than any run has
 
@@ -83,7 +86,22 @@ class Stepper:
         controls = usual._replace(top_k=usual.top_k if top_k is None else top_k, softness=softness)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             predictions = self.model(part.images, controls)
-        return self.task.loss(self.model, predictions, part, self.config.loss, self.processes.total)
+        loss, total = self.config.loss, self.processes.total
+        terms = self.task.loss(self.model, predictions, part, loss, total)
+        if not loss.distill:
+            return terms
+        assert top_k is not None  # TrainConfig requires that top_ks has the fewest and all experts
+        own = self._distillation(predictions, part.images, top_k)
+        return with_distillation(terms, own, len(part.images) * self.processes.size, loss, total)
+
+    def _distillation(self, predictions: Any, images: Tensor, top_k: Tensor) -> Tensor:
+        """Return the sum of the distillation losses of the images that drew the smallest top_k."""
+        taught = (top_k[:, 0] == min(self.config.top_ks)).nonzero().flatten()
+        if not len(taught):
+            return predictions.class_logits.new_zeros((), dtype=torch.float32)
+        path = None if predictions.path is None else predictions.path.gate[taught].detach()
+        teacher = teacher_answer(self.model, images[taught], path, self.dtype)
+        return self.task.distillation(predictions, teacher, taught, self.config.loss)
 
     def _parameters(self) -> list[nn.Parameter]:
         return [each for group in self.optimizer.param_groups for each in group["params"]]

@@ -153,6 +153,7 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
             [1],
             "the loss path_information compares the images of a part",
         ),
+        (lambda v: LossConfig(distill=v), [0.0], [-0.1], "distill=-0.1 must be at least 0"),
         (lambda v: FolderConfig(root="a", folds=v), [1], [0], "folds=0 must be at least 1"),
         (lambda v: replace(MIXED, top_ks=v), [(), (1, 4)], [(0,), (1, 5)], "top_ks=.* runs with 1, 2, 3, 4"),
         (lambda v: LossConfig(balance=v), [0.0], [-0.1], "balance=-0.1 must be at least 0"),

@@ -51,8 +51,8 @@ def test_what_is_chosen_of_losses_and_augmentation_reaches_the_run(monkeypatch, 
 
     monkeypatch.setattr(train, "train", start)
     chosen = ["--dfl", "0", "--balance", "1.5", "--mosaic", "0.5", "--mixup", "0.25", "--copy-paste", "1"]
-    chosen += ["--information", "0.25", "--coverage", "0", "--fixed-top-k"]
     chosen += ["--path-information", "1", "--path-coverage", "0.5", "--soft-paths", "0.25"]
+    chosen += ["--information", "0.25", "--coverage", "0", "--distill", "1", "--fixed-top-k"]
     for argv in ([], chosen):
         with pytest.raises(Stop):
             main([*command, *argv])
@@ -66,6 +66,7 @@ def test_what_is_chosen_of_losses_and_augmentation_reaches_the_run(monkeypatch, 
             "augment.copy_paste": 1.0,
             "loss.information": 0.25,
             "loss.coverage": 0.0,
+            "loss.distill": 1.0,
             "top_ks": (),
             "loss.path_information": 1.0,
             "loss.path_coverage": 0.5,
@@ -200,6 +201,16 @@ def test_other_recipes_take_splits(monkeypatch, tmp_path):
             "yolov12-n has no experts: leave balance to its recipe",
         ),
         (["--variant", "yolov12-n", "--fixed-top-k"], "yolov12-n has no experts: leave top_ks to its recipe"),
+        (
+            ["--variant", "yolov12-n", "--distill", "1"],
+            "yolov12-n has no experts: leave distill to its recipe",
+        ),
+        (
+            ["--distill", "1", "--fixed-top-k"],
+            "distill=1.0 lets images with top_k 1 learn from all 4 experts, but sparsight-n does not train "
+            "with both: top_ks=(); leave distill at 0",
+        ),
+        (["--variant", "esmoe-n", "--distill", "1"], "esmoe-n does not train with both: top_ks=()"),
         (["--information", "-1"], "information=-1.0 must be at least 0"),
         (["--variant", "yolov12-n", "--router", "pooled"], "yolov12-n has no mixture"),
         (["--paths", "4"], "sparsight-n has a router in every layer and no paths"),

@@ -19,7 +19,7 @@ OF_DATA = "--data --format --split --hold-out --bits --classes --recipe"
 OF_SETTINGS = (
     "--input --epochs --batch --lr --warmup --weight-decay --seed --dfl --balance --information --coverage "
     "--path-information --path-coverage --soft-paths "
-    "--mosaic --mixup --copy-paste --flip-horizontal --flip-vertical --close-mosaic --fixed-top-k "
+    "--distill --mosaic --mixup --copy-paste --flip-horizontal --flip-vertical --close-mosaic --fixed-top-k "
     "--accumulate --freeze-bn --balance-classes --patience --evaluate-every --workers --deterministic "
     "--precision"
 )

@@ -181,7 +181,9 @@ def test_where_no_variant_is_named_it_is_ours():
     assert build_config("quick", REQUEST).model.variant == "sparsight-n"
 
 
-@pytest.mark.parametrize("path", ["loss.balance", "loss.information", "loss.coverage", "top_ks"])
+@pytest.mark.parametrize(
+    "path", ["loss.balance", "loss.information", "loss.coverage", "loss.distill", "top_ks"]
+)
 def test_without_experts_there_is_nothing_to_choose_of_them(path):
     name = path.removeprefix("loss.")
     overrides = {path: () if name == "top_ks" else 0.0}

@@ -131,7 +131,7 @@ def test_losses_and_gradients_of_parts_are_those_of_the_whole(tmp_path):
         )
         trainer = Trainer(config, open_dataset(SCENES), tmp_path)
         with TrainingLoader(trainer.dataset, config, CLASSIFY) as loader:
-            terms = trainer._step(list(loader.epoch(0)))
+            terms = trainer.stepper.take(list(loader.epoch(0)), 0)
         found[parts] = terms, torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
     (whole, want), (parted, got) = found[1], found[2]
     assert parted.parts["classes"].item() == pytest.approx(whole.parts["classes"].item(), rel=1e-5)

@@ -58,6 +58,13 @@ CONFIG = TrainConfig(
     loader_workers=0,
     precision="f32",
 )
+# Images with one expert learn from all experts. Their gradients are long: unclipped, a step would overflow.
+DISTILLED = replace(
+    CONFIG,
+    top_ks=(1, 3),
+    loss=replace(EVERY_TERM, distill=1.0),
+    optimizer=replace(CONFIG.optimizer, lr=1e-3, clip_norm=10.0),
+)
 
 TRAIN = """
 import os, sys
@@ -125,21 +132,25 @@ def recorded(run_dir):
 
 
 @pytest.mark.heavy
-def test_two_processes_find_the_losses_and_take_the_steps_of_one(weights, tmp_path):
-    code, output = train_in_two(CONFIG, tmp_path / "two", weights)
+@pytest.mark.parametrize(
+    ("config", "further"),
+    [pytest.param(CONFIG, (), id="labels alone"), pytest.param(DISTILLED, ("distill",), id="distilled")],
+)
+def test_two_processes_find_the_losses_and_take_the_steps_of_one(weights, tmp_path, config, further):
+    code, output = train_in_two(config, tmp_path / "two", weights)
     assert code == 0, output
-    dataset = open_dataset(CONFIG.train_data)
-    assert Trainer(CONFIG, dataset, tmp_path / "one", initial_weights=weights).run().finished
+    dataset = open_dataset(config.train_data)
+    assert Trainer(config, dataset, tmp_path / "one", initial_weights=weights).run().finished
     one, two = (recorded(tmp_path / name) for name in ("one", "two"))
     assert len(one) == len(two) == STEPS
     for want, got in zip(one, two, strict=True):
-        for name in ("box", "classes", "dfl", "routing"):
+        for name in ("box", "classes", "dfl", "routing", *further):
             assert want[name] > 0
             assert got[name] == pytest.approx(want[name], abs=1e-4), name
         assert got["total"] == pytest.approx(want["total"], rel=1e-4)
-    # Gradients are not clipped, so that a wrong factor shows. Weights are below 4, where float32 rounds to
-    # 2.4e-7, and each of 3 steps rounds once; sums in another order change perhaps 1e-5 of a gradient, which
-    # moves no weight by more than 0.01: less than 1e-6 together.
+    # Gradients of labels alone are not clipped, so that a wrong factor shows. Weights are below 4, where
+    # float32 rounds to 2.4e-7, and each of 3 steps rounds once; sums in another order change perhaps
+    # 1e-5 of a gradient, which moves no weight by more than 0.01: less than 1e-6 together.
     want, got = (load_file(tmp_path / name / STATE_FILE) for name in ("one", "two"))
     assert want.keys() == got.keys()
     off = {name: (got[name] - tensor).abs().max().item() for name, tensor in want.items()}

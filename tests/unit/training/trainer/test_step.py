@@ -44,7 +44,7 @@ def one_step(config, weights, run_dir):
     """The losses and the gradients, before they are clipped, of a first step."""
     trainer = Trainer(config, open_dataset(config.train_data), run_dir, initial_weights=weights)
     with TrainingLoader(trainer.dataset, config, DETECT) as loader:
-        terms = trainer._step(list(loader.epoch(0)))
+        terms = trainer.stepper.take(list(loader.epoch(0)), 0)
     return terms, [p.grad.clone() for p in trainer.model.parameters()]
 
 
@@ -88,7 +88,7 @@ def test_the_weight_of_a_part_never_passes_through_half_precision(weights, tmp_p
     alone = []
     for part in parts:
         trainer.optimizer.zero_grad()
-        found = stepper._losses(part, None)
+        found = stepper._losses(part, None, softness=0.0)
         found.total.backward()
         gradients = [parameter.grad.clone() for parameter in trainer.model.parameters()]
         alone.append((found.weight.item(), found.total.item(), gradients))
@@ -120,7 +120,7 @@ def test_frozen_batch_norm_keeps_its_statistics_and_learns_its_scales(weights, t
     norms = [module for module in trainer.model.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [(n.running_mean.clone(), n.running_var.clone(), n.weight.clone().detach()) for n in norms]
     with TrainingLoader(trainer.dataset, DENSE, DETECT) as loader:
-        trainer._step(list(loader.epoch(0)))
+        trainer.stepper.take(list(loader.epoch(0)), 0)
     assert trainer.model.training
     for norm, (mean, var, weight) in zip(norms, before, strict=True):
         assert torch.equal(norm.running_mean, mean)

@@ -95,9 +95,12 @@ def test_warm_up_takes_at_most_a_third_of_a_short_run(tmp_path):
     trainer = trainer_in(tmp_path, config)
     rates = []
     take_step = trainer._step
-    trainer._step = lambda *given: (rates.append(trainer.optimizer.param_groups[0]["lr"]), take_step(*given))[
-        1
-    ]
+
+    def step(*given):
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+        return take_step(*given)
+
+    trainer._step = step
     trainer.run()
     lr = config.optimizer.lr
     assert rates[:3] == pytest.approx([lr / 2, lr, lr])
