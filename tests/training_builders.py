@@ -78,7 +78,7 @@ def conditioned(config: ModelConfig, network: type[Detector] = Detector) -> Dete
     with torch.no_grad():
         _take_statistics(model)
         model.eval()
-        for layer in model.mixture_layers().values():
+        for layer in model.mixture_layers().values() if config.paths is None else ():
             _spread_router(model, layer)
         _spread_predictions(model)
     return model

@@ -27,6 +27,7 @@ assert set(NUMPY_DTYPES) == set(get_args(Dtype))
 
 IMAGES, CONTROL = "images", "control"  # roles of inputs
 GATES, ROUTER_PROBS = "gates", "router_probs"  # roles of outputs, of every task with mixture layers
+PATH_PROBS = "path_probs"  # role and name of an output, of models with paths
 
 
 @dataclass(frozen=True)
