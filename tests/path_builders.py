@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from tests.training_builders import conditioned, diverse_images
 from training.config import ModelConfig, PathConfig, TaskName
+from training.export.graph.fixed_path import one_hot
 from training.models.classifier import Classifier
 from training.models.detector import Detector
+from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 from training.models.oriented_detector import OrientedDetector
 from training.models.pose_estimator import PoseEstimator
@@ -15,7 +18,6 @@ from training.models.segmenter import Segmenter
 from training.models.variants import model_config
 from training.skeleton import Skeleton
 
-CLASS_SPREAD = 0.05  # scaling up the logits of an untrained network scales up rounding errors
 SKELETON = Skeleton(names=("nose", "left", "right"), flip_ids=(0, 2, 1), edges=((0, 1), (0, 2)))
 NETWORKS = {"detect": Detector, "segment": Segmenter, "pose": PoseEstimator, "obb": OrientedDetector}
 SUFFIXES = {"detect": "", "classify": "-cls", "segment": "-seg", "pose": "-pose", "obb": "-obb"}
@@ -37,14 +39,22 @@ def path_model(task: TaskName = "detect", *, count: int = 3, depth: float = 0.25
 
 @torch.no_grad()
 def _classifier(config: ModelConfig) -> Classifier:
-    """Return an untrained classifier whose class logits differ a little between diverse images."""
-    model = Classifier(config).train()
+    """Return an untrained classifier whose class logits have standard deviation 1 over images and paths."""
+    model, count = Classifier(config).train(), config.paths.count
+
+    def logits() -> Tensor:
+        ways = [one_hot(path, count).expand(8, -1) for path in range(count)]
+        return torch.cat(
+            [model(diverse_images(8), RoutingControls(2, path=way)).class_logits for way in ways]
+        )
+
     for _ in range(20):
-        model(diverse_images(6))
-    logits = model.eval()(diverse_images(32)).class_logits
-    scale = CLASS_SPREAD / logits.std(dim=0)
+        logits()
+    model.eval()
+    found = logits()
+    scale = 1 / found.std(dim=0)
     model.head.score.weight.mul_(scale[:, None])
-    model.head.score.bias.sub_(logits.mean(dim=0)).mul_(scale)
+    model.head.score.bias.sub_(found.mean(dim=0)).mul_(scale)
     return model
 
 
