@@ -1,4 +1,4 @@
-"""An export of a model with paths holds a router and a graph for each route, proved and complete or absent."""
+"""An export of a model with paths has a router and a graph for each route, complete or absent."""
 
 import json
 
