@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Builds model.plan beside every <name>-tensorrt/<version>/model.onnx that has none which fits this machine.
+# Builds model.plan beside every <name>-tensorrt/<version>/model.onnx that has none which fits this machine; likewise
+# <graph>.plan beside each <graph>.onnx of a model with paths.
 #
 #   build_plans.sh MODEL_REPOSITORY
 #
-# A plan fits if model.plan.json beside it names this GPU, this TensorRT, this model.onnx, these arguments and the
+# A plan fits if model.plan.json beside it names this GPU, this TensorRT, this graph, these arguments and the
 # plan's own sha256. A plan is written under another name and renamed, its description last: whatever is interrupted
 # is built again. Ends with 1 if any plan could not be built; the others are built all the same.
 # training/export/targets/tensorrt_plan.py builds and describes plans likewise where training runs beside the GPU.
@@ -16,9 +17,9 @@ say() { echo "build_plans: $*"; }
 
 sha256_of() { sha256sum "$1" | cut -d' ' -f1; }
 
-# The arguments of trtexec that follow from a manifest, one a line: shapes and precision.
+# The arguments of trtexec that follow from a manifest, one a line, shapes and precision: MANIFEST GRAPH_NAME.
 arguments_for() {
-  python3 - "$1" <<'PYTHON'
+  python3 - "$@" <<'PYTHON'
 import json
 import pathlib
 import sys
@@ -29,6 +30,11 @@ if manifest["schema_version"] == 1:  # image and controls stand apart, and the s
     manifest["batch"] = image["batch"]
     manifest["inputs"] = [{"name": image["name"], "dims": ["B", image["height"], image["width"], 3]}]
     manifest["inputs"] += [{"name": name, "dims": ["B", 1]} for name in controls if controls[name] is not None]
+paths = manifest.get("paths")
+if paths:  # the graphs take only the images, and the router is in float32 in every precision
+    manifest["inputs"] = [row for row in manifest["inputs"] if row["role"] == "images"]
+    if sys.argv[2] == paths["router"]:
+        manifest["precision"] = "f32"
 smallest, largest = min(manifest["batch"]), max(manifest["batch"])
 sizes = [("minShapes", smallest), ("optShapes", largest), ("maxShapes", largest)]
 for option, batch in sizes if smallest < largest else ():  # trtexec takes none for a graph of one fixed size
@@ -53,17 +59,17 @@ print(json.dumps(facts, indent=1))
 PYTHON
 }
 
-# Build one plan: FOLDER ONNX_SHA256 ARGUMENT…. Chained by hand: bash ignores `set -e` in what stands before `||`.
+# Build one plan: GRAPH_WITHOUT_ENDING ONNX_SHA256 ARGUMENT…. Chained by hand: bash ignores `set -e` in what stands before `||`.
 build() {
-  local folder="$1" onnx_sha256="$2" plan="$1/model.plan"
+  local graph="$1" onnx_sha256="$2" plan="$1.plan"
   shift 2
   say "building $plan for $gpu, TensorRT $tensorrt: this takes minutes"
   rm -f "$plan.partial" "$plan.json.partial"
-  trtexec --onnx="$folder/model.onnx" --saveEngine="$plan.partial" --skipInference "$@" \
+  trtexec --onnx="$graph.onnx" --saveEngine="$plan.partial" --skipInference "$@" \
     && [ -s "$plan.partial" ] \
     && fingerprint "$onnx_sha256" "$(sha256_of "$plan.partial")" "$@" >"$plan.json.partial" \
     && chmod 0644 "$plan.partial" "$plan.json.partial" \
-    && chown --reference="$folder/model.onnx" "$plan.partial" "$plan.json.partial" \
+    && chown --reference="$graph.onnx" "$plan.partial" "$plan.json.partial" \
     && mv "$plan.partial" "$plan" \
     && mv "$plan.json.partial" "$plan.json" \
     && return 0
@@ -72,12 +78,13 @@ build() {
   return 1
 }
 
-# Whether FOLDER has a plan, and its description is the one that it would get today: FOLDER ONNX_SHA256 ARGUMENT….
+# Whether a graph has a plan, and its description is the one that it would get today:
+# GRAPH_WITHOUT_ENDING ONNX_SHA256 ARGUMENT….
 fits() {
-  local folder="$1" onnx_sha256="$2"
+  local plan="$1.plan" onnx_sha256="$2"
   shift 2
-  [ -s "$folder/model.plan" ] && [ -s "$folder/model.plan.json" ] \
-    && fingerprint "$onnx_sha256" "$(sha256_of "$folder/model.plan")" "$@" | cmp -s - "$folder/model.plan.json"
+  [ -s "$plan" ] && [ -s "$plan.json" ] \
+    && fingerprint "$onnx_sha256" "$(sha256_of "$plan")" "$@" | cmp -s - "$plan.json"
 }
 
 # Several GPUs of one kind share a plan; kinds are joined so that a change in either is seen.
@@ -87,17 +94,17 @@ tensorrt="$(trtexec --help 2>&1 | sed -nE 's/.*\[TensorRT v([0-9]+)\].*/\1/p' | 
 [ -n "$tensorrt" ] || { say "trtexec does not say which TensorRT it is" >&2; exit 1; }
 
 failed=0 found=0
-for onnx in "$repository"/*-tensorrt/*/model.onnx; do # a glob passes by .staging-…
+for onnx in "$repository"/*-tensorrt/*/*.onnx; do # a glob passes by .staging-…
   [ -e "$onnx" ] || continue
   found=$((found + 1))
-  folder="$(dirname "$onnx")"
+  graph="${onnx%.onnx}"
   onnx_sha256="$(sha256_of "$onnx")"
-  listed="$(arguments_for "$folder/manifest.json")" || { failed=1; continue; }
+  listed="$(arguments_for "$(dirname "$onnx")/manifest.json" "$(basename "$graph")")" || { failed=1; continue; }
   mapfile -t arguments <<<"$listed"
-  if fits "$folder" "$onnx_sha256" "${arguments[@]}"; then
-    say "$folder/model.plan fits"
+  if fits "$graph" "$onnx_sha256" "${arguments[@]}"; then
+    say "$graph.plan fits"
   else
-    build "$folder" "$onnx_sha256" "${arguments[@]}" || failed=1
+    build "$graph" "$onnx_sha256" "${arguments[@]}" || failed=1
   fi
 done
 [ "$found" -gt 0 ] || say "there is no model for TensorRT in $repository"

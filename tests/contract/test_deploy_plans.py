@@ -135,6 +135,33 @@ def test_a_model_without_run_time_controls_and_in_half_precision(machine, schema
     assert arguments[-1] == "--stronglyTyped"
 
 
+def test_each_graph_of_a_model_with_paths_gets_a_plan_for_images_alone(machine, monkeypatch):
+    """Also in half precision, the router is in float32."""
+    version = machine.add("roads-tensorrt", precision="f16", controls=("top_k",), batch=(1, 4))
+    manifest = json.loads((version / "manifest.json").read_text())
+    names = ["router", "path0-k1"]
+    manifest["graphs"] = [{"name": name, "file": f"{name}.onnx"} for name in names]
+    manifest["paths"] = {"router": "router"}
+    (version / "manifest.json").write_text(json.dumps(manifest))
+    (version / "model.onnx").unlink()
+    for name in names:
+        (version / f"{name}.onnx").write_text(f"graph of {name}")
+    done, calls = machine.build()
+    assert done.returncode == 0, done.stderr
+    shapes = [f"--{size}Shapes=images:{n}x384x512x3" for size, n in (("min", 1), ("opt", 4), ("max", 4))]
+    assert [call[3:] for call in calls] == [
+        [*shapes, "--stronglyTyped"],
+        [*shapes, "--stronglyTyped", "--noTF32"],
+    ]
+    assert (version / "router.plan").read_text() == "plan of graph of router\n"
+    monkeypatch.setenv("PATH", f"{machine.folder / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_GPUS", "NVIDIA L4\\n")
+    with collecting() as said:
+        for name in names:
+            build_plan(version / f"{name}.onnx", SimpleNamespace(__version__="10.13.3.9"), gpu_names())
+    assert said == [f"{version}/{name}.plan fits" for name in names], "else it would have built them anew"
+
+
 def test_a_graph_of_one_fixed_size_is_given_no_shapes(machine):
     machine.add("fixed-tensorrt", precision="f16", batch=(4, 4))
     _, (arguments,) = machine.build()
@@ -151,7 +178,7 @@ def test_the_exporter_accepts_a_plan_that_the_script_built(machine, monkeypatch,
     monkeypatch.setenv("PATH", f"{machine.folder / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_GPUS", gpus)
     with collecting() as said:
-        build_plan(version, SimpleNamespace(__version__="10.13.3.9"), gpu_names())
+        build_plan(version / "model.onnx", SimpleNamespace(__version__="10.13.3.9"), gpu_names())
     assert said == [f"{version}/model.plan fits"], "else it would have built it anew"
 
 

@@ -15,6 +15,7 @@ from training.config import Resize, TaskName
 from training.errors import CheckpointError, ConfigError
 from training.evaluate.objects.kind import ObjectKind
 from training.evaluate.objects.kinds import kind_for
+from training.export.artifact.paths_entry import routes_of_entry
 from training.export.artifact.stored_manifest import StoredManifest, check_manifest
 from training.export.contract.spec import GraphSpec
 from training.export.contract.tensors import (
@@ -27,7 +28,9 @@ from training.export.contract.tensors import (
     Output,
 )
 from training.export.graph.export_graph import graph_contract, stack_routings
+from training.export.proof.engine import Runner
 from training.export.proof.openvino_engine import cpu_capabilities
+from training.export.targets.paths import open_paths
 from training.export.targets.targets import target_of
 from training.export.tasks.tasks import export_task
 from training.files import sha256_of
@@ -73,7 +76,7 @@ def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
     model.to(where)
     task, spec = export_task(config), GraphSpec("dense", "graph")
     settings = task.settings(spec)
-    roles = [each.role for each in graph_contract(config, spec).outputs if each.role != PATH_PROBS]
+    roles = [each.role for each in graph_contract(config, spec).outputs]
 
     @torch.inference_mode()
     def run(canvas: NDArray[np.uint8], controls: RoutingControls) -> Arrays:
@@ -82,10 +85,9 @@ def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
         outputs = task.outputs(model, predictions, spec)
         if predictions.routings:
             outputs += stack_routings(predictions.routings)
-        by_role = dict(zip(roles, outputs, strict=True))
         if predictions.path is not None:
-            by_role[PATH_PROBS] = predictions.path.probs
-        return {role: each.numpy(force=True) for role, each in by_role.items()}
+            outputs += (predictions.path.probs,)
+        return {role: each.numpy(force=True) for role, each in zip(roles, outputs, strict=True)}
 
     return LoadedModel(
         name=f"{config.variant} of {path}",
@@ -94,7 +96,7 @@ def open_checkpoint(path: Path, device: str | None) -> LoadedModel:
         input_hw=config.input_hw,
         resize=model.resize,
         experts={layer: len(each.experts) for layer, each in model.mixture_layers().items()},
-        top_ks=config.allowed_top_k if config.mixtures else (),
+        top_ks=spec.top_ks(config) if config.mixtures else (),
         controls=model.default_controls(),
         defaults=settings["defaults"],
         run=run,
@@ -125,7 +127,7 @@ def open_artifact(folder: Path, device: str | None) -> LoadedModel:
         tuple(Input.of(row) for row in inputs.values()),  # type: ignore[misc]  # of() keeps the class
         tuple(Output.of(row) for row in manifest["outputs"]),  # type: ignore[misc]
     )
-    runner = target_of(manifest["target"]).open(folder / manifest["graphs"][0]["file"], manifest["precision"])
+    runner = _runner(folder, manifest)
     defaults = {name: row["default"] for name, row in inputs.items() if row["role"] == "control"}
     images = next(row for row in inputs.values() if row["role"] == "images")
 
@@ -147,6 +149,15 @@ def open_artifact(folder: Path, device: str | None) -> LoadedModel:
         run=run,
         **_objects(manifest["task"], manifest["task_settings"]),
     )
+
+
+def _runner(folder: Path, manifest: Mapping[str, Any]) -> Runner:
+    """Return the artifact's graph in its engine; of a model with paths, all of its graphs."""
+    target, precision = target_of(manifest["target"]), manifest["precision"]
+    files = {each["name"]: folder / each["file"] for each in manifest["graphs"]}
+    if entry := manifest.get("paths"):
+        return open_paths(target, files[entry["router"]], routes_of_entry(entry), precision)
+    return target.open(next(iter(files.values())), precision)
 
 
 def _objects(task: TaskName, settings: Mapping[str, Any]) -> dict[str, Any]:

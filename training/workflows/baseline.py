@@ -14,6 +14,7 @@ from training.data_config import DataConfig
 from training.errors import ConfigError, DatasetError
 from training.export.artifact.routing_file import ROUTING_FILE, Graph, Images, measure_routing
 from training.export.artifact.stored_manifest import check_manifest
+from training.export.contract.tensors import CONTROL
 from training.export.targets.triton_options import TritonOptions
 from training.export.triton.config import write_all_configs
 from training.files import sha256_of, write_atomically
@@ -89,7 +90,8 @@ def measure_baseline(folder: Path, measured: NamedImages, training: NamedImages 
     manifest = json.loads(path.read_text(encoding="utf-8"))
     if manifest.get("schema_version") != 2:
         raise ConfigError(f"{path} is of an older schema: export the model again")
-    graph = Graph(model.run, model.input_hw, model.resize, model.controls, model.top_ks)
+    names = [row["name"] for row in manifest["inputs"] if row["role"] == CONTROL]
+    graph = Graph(model.run, model.input_hw, model.resize, model.controls, model.top_ks, names)
     routing = measure_routing(graph, measured, training, count)
     baseline = manifest.get("baseline") or {"data": measured[0], "images": len(measured[1])}
     old = {baseline["routing"]["file"]} if "routing" in baseline else set()
@@ -101,8 +103,8 @@ def measure_baseline(folder: Path, measured: NamedImages, training: NamedImages 
     manifest["files"] = dict(sorted({**kept, file: sha256_of(folder / file)}.items()))
     check_manifest(manifest, str(path))
     write_atomically(path, json.dumps(manifest, indent=2) + "\n")
-    # Triton's files hold the manifest.
-    write_all_configs(folder.parent.parent, TritonOptions(), name=manifest["name"])
+    if manifest.get("paths") is None:  # Triton's files hold the manifest
+        write_all_configs(folder.parent.parent, TritonOptions(), name=manifest["name"])
     for each in old:
         (folder / each).unlink(missing_ok=True)
     images = routing.sets.shape[1]

@@ -197,8 +197,9 @@ def choice_images(
         data: the data on which the artifacts are measured.
         calibration: the training data.
     """
-    if not model.config.mixtures:
-        return ""
+    if not model.config.mixtures or model.config.paths is not None:
+        fixed = f"as trained: each path has a graph for top_k {model.config.top_k}, and one for top_k 1"
+        return fixed if model.config.mixtures else ""
     if options.default_top_k is not None or options.default_threshold is not None:
         return "set by whoever exported the model"
     if options.choice_images == 0:

@@ -91,7 +91,8 @@ def before_export(
     check_name(name)
     check_options(targets, options, model)
     check_folder(repository, "--repository")
-    check_space(repository, GRAPH_TIMES * len(targets) * weight_bytes(model), "the exported model")
+    graphs = len(targets) if model.paths is None else len(targets) * 2 * model.paths.count
+    check_space(repository, GRAPH_TIMES * graphs * weight_bytes(model), "the exported model")
 
 
 def look_at(config: TrainConfig, dataset: Dataset, validation: Dataset | None = None) -> Findings:

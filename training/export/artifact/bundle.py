@@ -18,12 +18,13 @@ from training.errors import ConfigError, ExportError
 from training.evaluate.baseline import Baseline
 from training.export.artifact.experts_file import write_experts_file
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
+from training.export.artifact.paths_entry import PathCount, paths_entry
 from training.export.artifact.release import release, staging_room
 from training.export.artifact.routing_file import ROUTING_FILE, Graph, RoutingFile, measure_routing
 from training.export.artifact.stored_manifest import StoredManifest, read_manifests
-from training.export.contract.precision import TOLERANCES
+from training.export.contract.precision import TOLERANCES, Precision
 from training.export.contract.spec import TargetName
-from training.export.contract.tensors import Arrays
+from training.export.contract.tensors import CONTROL, Arrays
 from training.export.graph.export_graph import Eager, graph_contract
 from training.export.graph.half import half_precision
 from training.export.proof.census import check_ports
@@ -31,9 +32,12 @@ from training.export.proof.defaults import Choice, with_defaults
 from training.export.proof.engine import Engine
 from training.export.proof.golden import make_golden
 from training.export.proof.parity import MetricPair, Parity, measure_parity
+from training.export.proof.path_engine import PathEngine
+from training.export.proof.path_parity import measure_routes
 from training.export.targets.build import ExportImages, Source
 from training.export.targets.options import USUAL, ExportOptions
-from training.export.targets.target import Built
+from training.export.targets.paths import build_paths, open_paths
+from training.export.targets.target import Built, Target
 from training.export.targets.targets import (
     DEFAULT_TARGETS,
     TARGETS,
@@ -109,6 +113,9 @@ def export_model(
     source = Source(model, options, images)
     if options.fixed_batch is not None:
         _check_batch(older["tensorrt"], options.fixed_batch)
+    has_paths = model.config.paths is not None
+    for manifests in older.values():
+        _check_kind(manifests, has_paths)
     job = _Job(source, measure, provenance, measure_cost(model))
     exported = []
     with staging_room(repository, name) as room:
@@ -120,7 +127,10 @@ def export_model(
             parity = _write_artifact(staging, Identity(name, target, str(version)), job)
             log.info(f"{target}: {parity}")
             manifest = StoredManifest.of(staging)
-            stage_triton_models(room, [*manifests, manifest], TritonOptions())
+            if has_paths:
+                log.info(f"{target}: Triton's models of paths are not written yet")
+            else:
+                stage_triton_models(room, [*manifests, manifest], TritonOptions())
             proved = manifest.content.get("proved", True)
             exported.append(Exported(repository / folder / str(version), parity, proved))
         release(room, repository)
@@ -147,6 +157,17 @@ def next_version(repository: Path, name: str) -> int:
     return max(versions, default=0) + 1
 
 
+def _check_kind(older: Sequence[StoredManifest], has_paths: bool) -> None:
+    """Raise ConfigError if some older versions of the model have paths and the new one has none, or so."""
+    others = [stored for stored in older if stored.has_paths != has_paths]
+    if others:
+        has, lacks = ("has no paths", "has") if has_paths else ("has paths", "has none")
+        raise ConfigError(
+            f"{others[-1].model_name} version {others[-1].version} {has}, and this model {lacks}: export it "
+            "under another --name"
+        )
+
+
 def _check_batch(older: Sequence[StoredManifest], fixed: int) -> None:
     """Raise ConfigError if an older version of the model takes other batch sizes than `fixed`."""
     others = [stored for stored in older if stored.content["batch"] != [fixed]]
@@ -170,14 +191,13 @@ class _Job:
 def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
     source, precision = job.source, job.source.options.precision
     target = target_of(identity.target)
-    wanted = graph_spec(target.name, bool(source.model.mixture_layers()), source.options)
-    built = target.build_faster(staging, wanted, source)
+    built = _build(target, staging, source)
     if built.choice is not None:  # the graph takes its controls as inputs, so it stays as it is
         source = replace(source, model=with_defaults(source.model, built.choice.controls))
     model, measured = source.model, job.measure(source.model) if job.measure else None
-    check_ports(built.path, graph_contract(model.config, built.spec))
-    engine = target.open(built.path, precision)
-    parity = _prove(engine, built, source, measured)
+    engine = _open(target, built, precision)
+    count = PathCount(model.config.paths.count) if model.config.paths else None
+    parity = _prove(engine, built, source, measured, count)
     golden = make_golden(model, engine, built.spec, source.images.golden)
     np.savez_compressed(staging / "golden.npz", **dict(golden.arrays))  # type: ignore[arg-type]  # NumPy's stub
     routing = _write_routing(staging, engine, built, source, measured)
@@ -190,11 +210,29 @@ def _write_artifact(staging: Path, identity: Identity, job: _Job) -> Parity:
         if measured.experts_report is not None:
             write_experts_file(staging, measured.experts_report)
     choice = built.choice or _as_trained(source)
-    evidence = Evidence(golden, parity, job.cost, baseline, built.speed, not unproved, choice, routing)
+    paths = paths_entry(built.routes, job.cost, count.share) if count else None
+    evidence = Evidence(golden, parity, job.cost, baseline, built.speed, not unproved, choice, routing, paths)
     files = sorted(staging.iterdir())
     manifest = build_manifest(identity, model, (built.spec, precision), evidence, provenance, files)
     (staging / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return parity
+
+
+def _build(target: Target, folder: Path, source: Source) -> Built:
+    """Write the graph, or the graphs of a model with paths, into a folder, and check their tensors."""
+    config = source.model.config
+    if config.paths is not None:
+        return build_paths(target, folder, graph_spec(target.name, False, source.options), source)
+    wanted = graph_spec(target.name, bool(config.mixtures), source.options)
+    built = target.build_faster(folder, wanted, source)
+    check_ports(built.path, graph_contract(config, built.spec))
+    return built
+
+
+def _open(target: Target, built: Built, precision: Precision) -> Engine:
+    if built.routes:
+        return open_paths(target, built.path, built.routes, precision)
+    return target.open(built.path, precision)
 
 
 def _as_trained(source: Source) -> Choice | None:
@@ -218,22 +256,44 @@ def _mark_unproved(reasons: Sequence[str], options: ExportOptions) -> None:
     log.warning(f"unproved: {why}. It is marked as unproved: {served}")
 
 
-def _prove(engine: Engine, built: Built, source: Source, measured: Measured | None) -> Parity:
-    """Return how far a graph's outputs differ from its checkpoint's; raise ExportError if too far."""
+def _prove(
+    engine: Engine, built: Built, source: Source, measured: Measured | None, count: PathCount | None
+) -> Parity:
+    """Return how far a graph's outputs differ from its checkpoint's; raise ExportError if too far.
+
+    `count` counts the paths of the measured images.
+    """
     model, spec = source.model, built.spec
     tolerance = TOLERANCES[source.options.precision]
     canvases = source.canvases(source.images.parity)
     top_ks = compared_top_ks(model.config, spec)
     parity = measure_parity(model, spec, engine, canvases, top_ks, tolerance=tolerance)
-    if source.options.precision == "f16":
-        half, some = Eager(half_precision(model), spec), canvases[:ROUNDED_IMAGES]
-        alone = replace(spec, max_batch=1, fixed_batch=None)
-        rounded = measure_parity(model, alone, half, some, [model.config.top_k], tolerance=tolerance)
-        parity = parity.worse_of(rounded)
+    rounded, alone = canvases[:ROUNDED_IMAGES], replace(spec, max_batch=1, fixed_batch=None)
+    if isinstance(engine, PathEngine):
+        found = engine.route
+        of_routes = measure_routes(
+            model, spec, lambda route, _: found(route.key), built.routes, canvases, tolerance
+        )
+        parity = parity.worse_of(of_routes)
+        if source.options.precision == "f16":
+            of_halves = measure_routes(
+                model,
+                alone,
+                lambda _, fixed: Eager(half_precision(fixed), alone),
+                built.routes,
+                rounded,
+                tolerance,
+            )
+            parity = parity.worse_of(of_halves)
+    elif source.options.precision == "f16":
+        half = Eager(half_precision(model), spec)
+        top_k = [model.config.top_k]
+        parity = parity.worse_of(measure_parity(model, alone, half, rounded, top_k, tolerance=tolerance))
     parity = replace(parity, skippable_experts=built.skippable_experts)
     if measured is not None:
         task, dataset = export_task(model.config), measured.dataset
         answers = _answers(engine, built, source, dataset)
+        answers = count.noted(answers) if count else answers
         got = task.metric(answers, dataset.class_names, model.config.input_hw)
         parity = replace(parity, metric=MetricPair(task.metric_name, measured.metric, got))
     parity.check()
@@ -253,7 +313,8 @@ def _write_routing(
         return contract.by_role(engine.run(contract.feed([canvas], [controls])), slice(1))
 
     top_ks = compared_top_ks(model.config, built.spec)
-    graph = Graph(run, model.config.input_hw, model.resize, model.default_controls(), top_ks)
+    names = [each.name for each in contract.inputs if each.role == CONTROL]
+    graph = Graph(run, model.config.input_hw, model.resize, model.default_controls(), top_ks, names)
     routing = measure_routing(graph, (measured.baseline.data, measured.dataset), measured.training, count)
     routing.write(staging / ROUTING_FILE)
     return routing
@@ -261,7 +322,7 @@ def _write_routing(
 
 def _answers(
     engine: Engine, built: Built, source: Source, dataset: Dataset
-) -> Iterator[tuple[Sample, dict[str, NDArray[Any]]]]:
+) -> Iterator[tuple[Sample, Arrays]]:
     """Yield each image of a data set with the graph's outputs for that image; the outputs are by role."""
     model, contract = source.model, graph_contract(source.model.config, built.spec)
     fit, controls = Fit(model.config.input_hw, model.resize), model.default_controls()

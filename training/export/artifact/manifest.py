@@ -1,6 +1,6 @@
 """Build the manifest of an artifact, and check it against the schema in the model repository."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,6 +58,7 @@ class Evidence(NamedTuple):
     proved: bool = True  # False: the model was too little trained for the comparison to prove anything
     choice: Choice | None = None  # of the controls' defaults; None: nothing to tell
     routing: RoutingFile | None = None  # for servers to compare with; None: not measured
+    paths: Mapping[str, Any] | None = None  # entry of the manifest; None: the model has no paths
 
 
 def build_manifest(
@@ -74,7 +75,7 @@ def build_manifest(
         ExportError: the manifest does not satisfy the schema; either the model's name is invalid, or the
             exporter has a defect.
     """
-    (spec, precision), (golden, parity, cost, baseline, speed, proved, choice, routing) = form, evidence
+    (spec, precision), (golden, parity, cost, baseline, speed, proved, choice, *_) = form, evidence
     config, task = model.config, export_task(model.config)
     contract = graph_contract(config, spec, parity.tolerance)
     controls = {each.name: each.facts["default"] for each in contract.inputs if each.role == CONTROL}
@@ -84,10 +85,10 @@ def build_manifest(
         "variant": config.variant,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {path.name: sha256_of(path) for path in files},
-        "graphs": [{"name": "model", "file": path.name} for path in files if path.suffix in GRAPH_SUFFIXES],
+        "graphs": _graphs(files, evidence.paths),
         "precision": precision,
         "execution": spec.execution,
-        "routing": "static" if baseline and is_static(list(baseline.uses)) else "normal",
+        "routing": _routing_kind(evidence),
         "batch": list(contract.batch),
         "inputs": [each.row() for each in contract.inputs],
         "outputs": [each.row() for each in contract.outputs],
@@ -95,7 +96,7 @@ def build_manifest(
         "task_settings": task.settings(spec),
         "class_names": list(config.class_names),
         "mixture": _mixture_rows(cost, baseline),
-        "baseline": _baseline(baseline, routing) if baseline and config.mixtures else None,
+        "baseline": _baseline(baseline, evidence.routing) if baseline and config.mixtures else None,
         "experts_report": EXPERTS_FILE if EXPERTS_FILE in {path.name for path in files} else None,
         "gflops": {"fixed": cost.fixed, "dense": cost.dense},
         "golden": {
@@ -110,8 +111,25 @@ def build_manifest(
         "default_controls": _default_controls(choice) if choice else None,
         "provenance": asdict(provenance),
     }
+    if evidence.paths is not None:
+        manifest["paths"] = dict(evidence.paths)
     check_manifest(manifest, f"{identity.name}-{identity.target}")
     return manifest
+
+
+def _graphs(files: Sequence[Path], paths: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    """Return the graphs; of a model with paths, the router first, then the routes in the entry's order."""
+    graphs = {path.stem: path.name for path in files if path.suffix in GRAPH_SUFFIXES}
+    if paths is None:
+        return [{"name": "model", "file": file} for file in graphs.values()]
+    names = (paths["router"], *(route["graph"] for route in paths["routes"]))
+    return [{"name": name, "file": graphs[name]} for name in names]
+
+
+def _routing_kind(evidence: Evidence) -> str:
+    if evidence.paths is not None:
+        return "path"
+    return "static" if evidence.baseline and is_static(list(evidence.baseline.uses)) else "normal"
 
 
 def _baseline(baseline: Baseline, routing: RoutingFile | None) -> dict[str, Any]:

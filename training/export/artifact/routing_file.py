@@ -1,7 +1,7 @@
 """Measure how an exported graph routes images, and write this as the file with which servers compare."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from training.config import Resize
 from training.data.evaluation import on_canvas
 from training.data.images.reduced_jpeg import Fit
 from training.data.sample import Sample
+from training.export.contract.controls import THRESHOLD, TOP_K
 from training.export.contract.tensors import GATES, ROUTER_PROBS, Arrays
 from training.models.mixture.routing import RoutingControls
 from training.progress import bar
@@ -45,13 +46,13 @@ class RoutingFile:
     """The routing of images by one graph, at several settings of its controls."""
 
     data: str  # the data sets of the images
-    settings: tuple[RoutingControls, ...]  # S; the default first
+    settings: tuple[Mapping[str, float], ...]  # S; each the controls by name; the default first
     log_probs: NDArray[np.float16]  # (S, N, L, E) log of the routers' probabilities, at least LEAST_LOG
     sets: NDArray[np.uint64]  # (S, N, L) chosen experts: bit e is set if expert e ran
 
     def rows(self) -> dict[str, Any]:
         """Return the entry `routing` of a manifest's baseline."""
-        settings = [each.settings for each in self.settings]
+        settings = [dict(each) for each in self.settings]
         return {"file": ROUTING_FILE, "data": self.data, "images": self.sets.shape[1], "settings": settings}
 
     def write(self, path: Path) -> None:
@@ -68,12 +69,17 @@ class Graph:
     resize: Resize
     controls: RoutingControls  # the default
     top_ks: Sequence[int]
+    control_names: Sequence[str] = (TOP_K, THRESHOLD)  # the controls that the graph has
 
     @property
     def settings(self) -> tuple[RoutingControls, ...]:
         """Return the default setting, then the same setting with every other top_k."""
         others = [k for k in sorted(self.top_ks) if k != self.controls.top_k]
         return (self.controls, *(self.controls._replace(top_k=k) for k in others))
+
+    def named(self, controls: RoutingControls) -> dict[str, float]:
+        """Return a setting by the names of the graph's controls."""
+        return {name: getattr(controls, name) for name in self.control_names}
 
 
 def measure_routing(
@@ -102,7 +108,7 @@ def measure_routing(
             parts.append(more)
             names.append(f"{len(more[0][0])} training images of {training[0]}")
     log_probs, sets = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
-    return RoutingFile(" + ".join(names), graph.settings, log_probs, sets)
+    return RoutingFile(" + ".join(names), tuple(map(graph.named, graph.settings)), log_probs, sets)
 
 
 def told_apart(one: NDArray[np.floating], other: NDArray[np.floating]) -> bool:

@@ -51,6 +51,11 @@ class StoredManifest:
         return tuple(map(Tensor.of, self.content["outputs"]))
 
     @property
+    def has_paths(self) -> bool:
+        """Return whether the artifact has a graph for each path, and a router that chooses among them."""
+        return self.content.get("paths") is not None
+
+    @property
     def model_name(self) -> str:
         """Return the model's name in Triton, which is also the name of its folder."""
         return f"{self.content['name']}-{self.content['target']}"

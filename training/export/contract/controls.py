@@ -8,12 +8,15 @@ TOP_K, THRESHOLD = "top_k", "weight_threshold"
 
 
 def control_rows(config: ModelConfig, spec: GraphSpec) -> tuple[Input, ...]:
-    """Return the inputs that set how many experts run; none if the model has no mixture layers."""
+    """Return the inputs that set how many experts run; none if the model has no mixture layers.
+
+    A model with paths has graphs for some top_k values, and for no threshold.
+    """
     if not config.mixtures:
         return ()
     allowed = {"allowed": list(spec.top_ks(config)), "default": config.top_k}
+    top_k = Input(TOP_K, "i64", (1,), CONTROL, allowed)
+    if config.paths is not None:
+        return (top_k,)
     share = {"range": [0, 1], "default": config.weight_threshold}
-    return (
-        Input(TOP_K, "i64", (1,), CONTROL, allowed),
-        Input(THRESHOLD, "f32", (1,), CONTROL, share),
-    )
+    return top_k, Input(THRESHOLD, "f32", (1,), CONTROL, share)

@@ -1,5 +1,6 @@
 """The form of an exported graph: how its experts run, whether it selects candidates, and its batch sizes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,11 @@ Execution = Literal["sparse", "dense"]
 Selection = Literal["graph", "service"]
 Branches = Literal["best", "per_expert"]
 Ports = Literal["f32", "bf16"]
+
+
+def route_top_ks(config: ModelConfig) -> tuple[int, ...]:
+    """Return the top_k values for which each path of a model gets a graph: 1, and the model's default."""
+    return tuple(sorted({1, config.top_k}))
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,15 @@ class GraphSpec:
             return range(self.fixed_batch, self.fixed_batch + 1)
         return range(1, self.max_batch + 1)
 
-    def top_ks(self, config: ModelConfig) -> range:
-        """Return the top_k values that callers may request.
+    def top_ks(self, config: ModelConfig) -> Sequence[int]:
+        """Return the top_k values that callers may request, in ascending order.
 
-        A graph with a fixed batch gathers the weights of as many experts as the model's default top_k. Such a
-        graph cannot run more experts, so top_k values above the default are not allowed.
+        For a model with paths, they are those that have graphs. A graph with a fixed batch gathers the
+        weights of as many experts as the model's default top_k. Such a graph cannot run more experts, so
+        top_k values above the default are not allowed.
         """
+        if config.paths is not None:
+            return route_top_ks(config)
         every = config.allowed_top_k
         return every if self.fixed_batch is None else range(every[0], config.top_k + 1)
 

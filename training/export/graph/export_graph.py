@@ -13,7 +13,16 @@ from training.config import ModelConfig
 from training.export.contract.controls import control_rows
 from training.export.contract.precision import TOLERANCES, Tolerance
 from training.export.contract.spec import GraphSpec
-from training.export.contract.tensors import GATES, IMAGES, ROUTER_PROBS, Arrays, GraphContract, Input, Output
+from training.export.contract.tensors import (
+    GATES,
+    IMAGES,
+    PATH_PROBS,
+    ROUTER_PROBS,
+    Arrays,
+    GraphContract,
+    Input,
+    Output,
+)
 from training.export.tasks.tasks import export_task
 from training.models.layers import ConvBlock
 from training.models.mixture.experts import DepthwiseSeparableExpert
@@ -32,14 +41,19 @@ def fold_batch_norm(model: Network) -> Network:
     each image.
     """
     folded = copy.deepcopy(model).eval()
-    for module in folded.modules():
+    fold_blocks(folded)
+    return folded
+
+
+def fold_blocks(part: nn.Module) -> None:
+    """Merge the batch norms of a network or a part of it, in place, as fold_batch_norm does."""
+    for module in part.modules():
         if isinstance(module, ConvBlock | DepthwiseSeparableExpert) and isinstance(module.bn, nn.BatchNorm2d):
             module.conv = fuse_conv_bn_eval(module.conv, module.bn)
             module.bn = nn.Identity()
         if isinstance(module, SpatialRouter) and isinstance(module.norm, nn.BatchNorm2d):
             module.score = fuse_conv_bn_eval(module.score, module.norm)
             module.norm = nn.Identity()  # type: ignore[assignment]  # removed on purpose
-    return folded
 
 
 def stack_routings(routings: dict[str, Routing]) -> tuple[Tensor, Tensor]:
@@ -66,28 +80,42 @@ class ExportGraph(nn.Module):
 
         Args:
             images: (B, H, W, 3) uint8 RGB.
-            controls: (B, 1) each, the fields of RoutingControls; none for a model without mixture layers.
+            controls: (B, 1) each, the first fields of RoutingControls; none without mixture layers.
         """
-        asked = RoutingControls(controls[0], controls[1]) if controls else self.model.default_controls()
+        given: dict[str, Any] = dict(zip(RoutingControls._fields, controls, strict=False))
+        asked = self.model.default_controls()._replace(**given)
         predictions = self.model(images, asked, dispatch=self.spec.dispatch(self.model.config))
         outputs = self.task.outputs(self.model, predictions, self.spec)
         if predictions.routings:
             outputs += stack_routings(predictions.routings)
-        return outputs
+        return outputs if predictions.path is None else (*outputs, predictions.path.probs)
 
 
 def graph_contract(
     config: ModelConfig, spec: GraphSpec, tolerance: Tolerance = TOLERANCES["f32"]
 ) -> GraphContract:
-    """Return the inputs and outputs of a graph of the form `spec`, with the tolerance of each output."""
+    """Return the inputs and outputs of a graph of the form `spec`, with the tolerance of each output.
+
+    For a model with paths, they are those of all of its graphs together: a server gets the outputs about
+    routing from the router's graph, and from the manifest.
+    """
     task = export_task(config)
     images = Input(IMAGES, "u8", (*config.input_hw, 3), IMAGES, {"resize": task.resize})
     outputs = task.output_rows(config, spec, tolerance)
     if config.mixtures:
         widest = max(mixture.num_experts for mixture in config.mixtures.values())
         sizes = (len(config.mixtures), widest)
-        outputs += tuple(Output(r, "f32", sizes, r, tolerance.gates) for r in (GATES, ROUTER_PROBS))
+        allowed = tolerance.gates if config.paths is None else TOLERANCES["f32"].gates
+        outputs += tuple(Output(r, "f32", sizes, r, allowed) for r in (GATES, ROUTER_PROBS))
+    if config.paths is not None:
+        outputs += (path_output(config),)
     return GraphContract(tuple(spec.batches), (images, *control_rows(config, spec)), outputs)
+
+
+def path_output(config: ModelConfig) -> Output:
+    """Return the output of the probabilities of the paths, which are float32 in every precision."""
+    assert config.paths is not None
+    return Output(PATH_PROBS, "f32", (config.paths.count,), PATH_PROBS, TOLERANCES["f32"].gates)
 
 
 class Eager:

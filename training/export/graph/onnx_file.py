@@ -4,13 +4,15 @@ import contextlib
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import onnx
 import torch
+from torch import nn
 
+from training.config import ModelConfig
 from training.errors import ExportError
 from training.export.contract.spec import GraphSpec
 from training.export.contract.tensors import GraphContract
@@ -65,12 +67,35 @@ def quick_top_ks(model: Network) -> tuple[int, ...]:
 
 
 def _trace(model: Network, spec: GraphSpec) -> onnx.ModelProto:
-    any_batch = spec.max_batch > 1
     contract = graph_contract(model.config, spec)
-    images, *controls = _example(model, spec, contract)
+    controls = RoutingControls(spec.exactly or int(model.default_controls().top_k))
+    example = _example(model.config, spec, contract, controls)
+    return _traced(ExportGraph(fold_batch_norm(model), spec).eval(), contract, spec, example)
+
+
+def trace_static(
+    graph: nn.Module, config: ModelConfig, contract: GraphContract, spec: GraphSpec
+) -> onnx.ModelProto:
+    """Return a graph that takes only images as ONNX, for the batch sizes of `spec`.
+
+    Args:
+        graph: maps images to the outputs of `contract`, by operators of a static graph.
+        config: of the model; it states the size of the images.
+
+    Raises:
+        ExportError: the graph contains an operator that an engine of its target may not support.
+    """
+    proto = _traced(graph, contract, spec, _example(config, spec, contract, RoutingControls(1)))
+    _check_operators(proto, STATIC_OPERATORS)
+    return proto
+
+
+def _traced(
+    graph: nn.Module, contract: GraphContract, spec: GraphSpec, example: Sequence[torch.Tensor]
+) -> onnx.ModelProto:
+    any_batch, (images, *controls) = spec.max_batch > 1, example
     batch = {0: torch.export.Dim("batch", max=spec.max_batch)}
     open_sizes = (batch, (batch,) * len(controls)) if controls else (batch,)
-    graph = ExportGraph(fold_batch_norm(model), spec).eval()
     with torch.no_grad(), _quiet_exporter():
         # strict=False captures by running the module; the default compiles it, which takes far longer.
         captured = torch.export.export(
@@ -94,15 +119,13 @@ def _trace(model: Network, spec: GraphSpec) -> onnx.ModelProto:
     return proto
 
 
-def _example(model: Network, spec: GraphSpec, contract: GraphContract) -> list[torch.Tensor]:
-    """Return the inputs to trace with: blank images, and no threshold.
-
-    If the graph is valid for only one top_k, the inputs have this top_k, otherwise the model's default.
-    """
+def _example(
+    config: ModelConfig, spec: GraphSpec, contract: GraphContract, controls: RoutingControls
+) -> list[torch.Tensor]:
+    """Return the inputs to trace with: blank images, each with the same controls."""
     # The tracer would take an open batch of size 1 for a constant.
     batch = 2 if spec.max_batch > 1 else spec.batches[0]
-    height, width = model.config.input_hw
-    controls = RoutingControls(spec.exactly or int(model.default_controls().top_k))
+    height, width = config.input_hw
     blank = np.zeros((height, width, 3), dtype=np.uint8)
     values = contract.feed([blank] * batch, [controls] * batch)
     return [torch.from_numpy(values[each.name]) for each in contract.inputs]

@@ -1,24 +1,16 @@
 """Remove the routed experts of a model: each mixture keeps only its shared expert, which always runs."""
 
 import copy
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from training.errors import ExportError
+from training.export.graph.unrouted import replace_mixtures
 from training.models.mixture.layer import MixtureLayer
 from training.models.network import Network
 
 # B batch · C channels · H, W feature-map size
-
-# For each place of a mixture, the stage whose output enters the mixture.
-STAGE_BEFORE = {
-    **{f"backbone.{stage}": f"backbone.{stage}" for stage in ("p2", "p3", "p4", "p5")},
-    "neck.p3": "neck.top_down_p3",
-    "neck.p4": "neck.bottom_up_p4",
-    "neck.p5": "neck.bottom_up_p5",
-}
 
 
 class AlwaysRunning(nn.Module):
@@ -63,11 +55,5 @@ def without_routed_experts(model: Network) -> Network:
             "train a variant with shared ones (modular, optimized, ultra or sparsight). Nothing was written."
         )
     bereft = copy.deepcopy(model).eval()
-    for place, layer in bereft.mixture_layers().items():
-        part, name = STAGE_BEFORE[place].split(".")
-        parent = bereft.get_submodule(part)
-        setattr(parent, name, nn.Sequential(getattr(parent, name), AlwaysRunning(layer)))
-    for part in {place.split(".")[0] for place in layers}:
-        bereft.get_submodule(part).mixtures = nn.ModuleDict()
-    bereft.config = replace(model.config, mixtures={})
+    replace_mixtures(bereft, lambda place, layer: AlwaysRunning(layer))
     return bereft

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.export.contract.tensors import GATES, ROUTER_PROBS, Arrays
+from training.export.contract.tensors import GATES, PATH_PROBS, ROUTER_PROBS, Arrays
 from training.models.mixture.routing import RoutingControls
 
 # L mixture layers · E experts of the widest layer
@@ -17,14 +17,20 @@ def router_margin(outputs: Arrays, experts: Sequence[int], controls: RoutingCont
     others. The result is the smallest gap, over all layers, between the probabilities of these two experts,
     or between one of them and the threshold if crossing the threshold would change the choice.
 
+    In a model with paths, all layers follow the path: the result is the gap between the probabilities of the
+    two most probable paths.
+
     Args:
-        outputs: the outputs for one image, by role; gates and router_probs are (1, L, E).
+        outputs: the outputs for one image, by role; gates and router_probs are (1, L, E), path_probs (1, P).
         experts: number of experts of each layer; the rest of the layer's row is padding.
         controls: the image's controls, as numbers.
 
     Returns:
         The gap, or None if every layer runs either all of its experts or none.
     """
+    if PATH_PROBS in outputs:
+        best, second = -np.sort(-outputs[PATH_PROBS][0])[:2]
+        return float(best - second)
     margins: list[float] = []
     for gate, probs, count in zip(outputs[GATES][0], outputs[ROUTER_PROBS][0], experts, strict=True):
         falling = -np.sort(-probs[:count])

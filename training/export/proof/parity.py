@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,13 @@ PARTING_THRESHOLDS = (0.2, 0.15, 0.25, 0.1, 0.3)
 CLEAR_MARGIN = 1e-3
 TIE = 1e-5  # largest change of a probability by rounding
 FLOATS = ("f16", "f32")
+
+
+class Reference(Protocol):
+    """Computes the checkpoint's outputs."""
+
+    def answer(self, canvas: NDArray[np.uint8], controls: RoutingControls) -> Arrays:
+        """Return the outputs by name for one model input (H, W, 3)."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +126,11 @@ class Parity:
 
 
 def _worse(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    """Return the larger of two differences for each role; NaN if either difference is NaN.
+    """Return the larger of two differences for each role of either; NaN if either difference is NaN.
 
     Python's max does not do this: with NaN, its result depends on the order of the arguments.
     """
-    return {role: float(np.maximum(one.get(role, 0.0), error)) for role, error in other.items()}
+    return {role: float(np.maximum(one.get(role, 0.0), other.get(role, 0.0))) for role in {**one, **other}}
 
 
 def measure_parity(
@@ -133,6 +141,7 @@ def measure_parity(
     top_ks: Sequence[int],
     *,
     tolerance: Tolerance = TOLERANCES["f32"],
+    reference: Reference | None = None,
 ) -> Parity:
     """Compare a graph with its checkpoint on images, at every top_k and some thresholds.
 
@@ -144,8 +153,9 @@ def measure_parity(
     Args:
         engine: runs the graph.
         canvases: model inputs (H, W, 3).
+        reference: returns the checkpoint's outputs; None: from `model`, which is the checkpoint's network.
     """
-    contract, reference = graph_contract(model.config, spec, tolerance), Eager(model, spec)
+    contract, reference = graph_contract(model.config, spec, tolerance), reference or Eager(model, spec)
     seen = _Comparison(model, contract, tolerance)
     compared = [compared_controls(model, canvas, top_ks, reference) for canvas in canvases]
     with bar(sum(map(len, compared)), "run", "compare") as progress:
@@ -168,7 +178,7 @@ def measure_parity(
 
 
 def compared_controls(
-    model: Network, canvas: NDArray[np.uint8], top_ks: Sequence[int], reference: Eager
+    model: Network, canvas: NDArray[np.uint8], top_ks: Sequence[int], reference: Reference
 ) -> list[RoutingControls]:
     """Return the settings of top_k and threshold at which an image's outputs are compared.
 
@@ -178,7 +188,7 @@ def compared_controls(
     """
     found = [RoutingControls(top_k) for top_k in top_ks]
     layers = model.mixture_layers()
-    if not layers:
+    if not layers or model.config.paths is not None:  # a graph of a path takes no threshold
         return found
     if model.config.weight_threshold > 0:
         found.append(RoutingControls(top_ks[-1], model.config.weight_threshold))

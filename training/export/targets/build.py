@@ -1,6 +1,6 @@
 """The steps from a checkpoint to an ONNX file, which are the same for all targets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,9 @@ class ExportImages:
     choice: ChoiceImages | str = ""  # for the defaults of the controls, or why these stay as they are
 
 
+Tracer = Callable[[Network, GraphSpec], onnx.ModelProto]
+
+
 @dataclass(frozen=True)
 class Source:
     """The model, the options and the images of one export."""
@@ -38,6 +41,7 @@ class Source:
     model: Network
     options: ExportOptions
     images: ExportImages
+    tracer: Tracer | None = None  # converts the model to ONNX; None: to_onnx
 
     def canvases(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         """Return the images as model inputs."""
@@ -59,7 +63,7 @@ def trace(folder: Path, spec: GraphSpec, source: Source) -> Path:
             engines of its target may lack.
     """
     path = folder / ONNX_FILE
-    proto = to_onnx(source.model, spec)
+    proto = (source.tracer or to_onnx)(source.model, spec)
     check_branches(proto)
     onnx.save(proto, path)
     return path

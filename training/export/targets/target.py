@@ -8,6 +8,7 @@ from pathlib import Path
 
 from training.export.contract.precision import TOLERANCES, Precision
 from training.export.contract.spec import Execution, GraphSpec, TargetName
+from training.export.graph.fixed_path import Route
 from training.export.proof.census import skippable_experts
 from training.export.proof.choice import choose_defaults
 from training.export.proof.defaults import Choice, with_defaults
@@ -44,6 +45,8 @@ class Built:
     skippable_experts: int
     speed: Speed | None = None  # None: only one execution was built
     choice: Choice | None = None  # of the controls' defaults; None: nothing was chosen
+    # Of a model with paths: its routes, whose graphs are beside that of the router, which is at `path`.
+    routes: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,15 +63,17 @@ def check_options(targets: Sequence[str], options: ExportOptions, config: ModelC
                 f"target {target.name} comes in {', '.join(target.precisions)}, not in {options.precision}; "
                 f"export that with --target {others[0]} alone, under a name of its own"
             )
-    able = config.mixtures and any(target.chooses_execution for target in asked)
+    able = config.mixtures and config.paths is None and any(target.chooses_execution for target in asked)
     if options.execution == "sparse" and not able:
         raise ConfigError(
-            "execution sparse is for targets openvino and onnx, and models with mixtures: "
+            "execution sparse is for targets openvino and onnx, and models with mixtures and without paths: "
             "leave out --execution"
         )
     if options.experts == "shared" and not all(target.shared_alone for target in asked):
         raise ConfigError("a graph with shared experts only is for target npu: add --target npu")
-    if options.fixed_batch is not None:
+    if config.paths is not None and options.experts == "all":
+        _check_paths(options, config)
+    elif options.fixed_batch is not None:
         _check_fixed_batch(asked, config)
     check_precision(options.precision, cpu_capabilities())
     if options.precision == "int8":
@@ -91,6 +93,28 @@ def _check_fixed_batch(asked: Sequence[Target], config: ModelConfig) -> None:
     if config.top_k == 0:
         raise ConfigError(
             "a fixed batch computes the default number of experts, which is 0 here: leave out --batch"
+        )
+
+
+def _check_paths(options: ExportOptions, config: ModelConfig) -> None:
+    """Raise ConfigError for options that do not apply to graphs of paths, which hold fixed experts."""
+    given = {
+        "--batch": options.fixed_batch,
+        "--top-k": options.default_top_k,
+        "--weight-threshold": options.default_threshold,
+    }
+    for flag, value in given.items():
+        if value is not None:
+            raise ConfigError(
+                f"{flag} {value:g} is not for models with paths, whose graphs hold the experts that run for "
+                f"the trained top_k {config.top_k}: leave it out"
+            )
+    if any(place in HEAD_PLACES for place in config.mixtures):
+        raise ConfigError(f"{config.variant} has paths through its head, which cannot be exported")
+    if config.top_k == 0 or config.weight_threshold > 0:
+        raise ConfigError(
+            f"{config.variant} has top_k {config.top_k} and threshold {config.weight_threshold:g}; models "
+            "with paths are exported with a top_k of at least 1 and without a threshold"
         )
 
 

@@ -15,53 +15,74 @@ from typing import Any
 
 from training.errors import ExportError
 from training.export.artifact.stored_manifest import StoredManifest
+from training.export.contract.tensors import IMAGES
 from training.files import sha256_of, write_atomically
 
 log = logging.getLogger(__name__)
 
 PLAN_FILE = "model.plan"
-DESCRIPTION_FILE = "model.plan.json"
+PLAN, DESCRIPTION = ".plan", ".plan.json"  # endings of a graph's files, in place of .onnx
+
+
+def graph_files(version_folder: Path, stored: StoredManifest) -> list[Path]:
+    """Return the graphs of an artifact: one, or those of the router and the routes of a model with paths."""
+    if not stored.has_paths:
+        return [version_folder / "model.onnx"]
+    return [version_folder / each["file"] for each in stored.content["graphs"]]
 
 
 def plan_shapes(stored: StoredManifest) -> dict[str, list[tuple[int, ...]]]:
     """Return the smallest, the usual and the largest shape of each input; the usual shape is a full batch.
 
-    For a fixed batch, the result is empty, because the graph itself states the shapes, and trtexec accepts no
-    others.
+    The graphs of a model with paths take only the images. For a fixed batch, the result is empty, because the
+    graph itself states the shapes, and trtexec accepts no others.
     """
     batches = stored.content["batch"]
     if len(batches) == 1:
         return {}
     sizes = (min(batches), max(batches), max(batches))
-    return {tensor.name: [(batch, *tensor.sizes) for batch in sizes] for tensor in stored.inputs}
+    taken = [each for each in stored.inputs if each.role == IMAGES or not stored.has_paths]
+    return {tensor.name: [(batch, *tensor.sizes) for batch in sizes] for tensor in taken}
 
 
-def plan_arguments(stored: StoredManifest) -> list[str]:
-    """Return the arguments of TensorRT's command trtexec for the shapes and the precision of an artifact."""
+def plan_arguments(stored: StoredManifest, graph: Path) -> list[str]:
+    """Return the arguments of TensorRT's command trtexec for the shapes and the precision of a graph."""
     arguments, shapes = [], plan_shapes(stored)
     for index, option in enumerate(("minShapes", "optShapes", "maxShapes") if shapes else ()):
         sizes = (f"{name}:{'x'.join(map(str, each[index]))}" for name, each in shapes.items())
         arguments.append(f"--{option}={','.join(sizes)}")
     arguments.append("--stronglyTyped")  # every tensor keeps the type that it has in model.onnx
-    if stored.content["precision"] == "f32":
+    if _in_float32(stored, graph):
         # With TF32, the GPU multiplies with 10 bits of mantissa, which changes the chosen experts.
         arguments.append("--noTF32")
     return arguments
 
 
+def _in_float32(stored: StoredManifest, graph: Path) -> bool:
+    """Return whether a graph is in float32, as the router of paths is in every precision."""
+    router = (stored.content.get("paths") or {}).get("router")
+    return stored.content["precision"] == "f32" or graph.stem == router
+
+
 def how_to_build_the_plan(version_folder: Path) -> str:
-    """Return instructions for building a plan on the machine with the GPU."""
+    """Return instructions for building the plans of an artifact on the machine with the GPU."""
     stored = StoredManifest.of(version_folder)
+    graphs = graph_files(version_folder, stored)
+    first = graphs[0].stem
+    needed = f"{first}{PLAN} is beside {first}.onnx" if len(graphs) == 1 else "each graph has its plan"
+    commands = [
+        f"trtexec --onnx={each.name} --saveEngine={each.stem}{PLAN} {' '.join(plan_arguments(stored, each))}"
+        for each in graphs
+    ]
     return (
-        f"Triton cannot load {version_folder} until {PLAN_FILE} is beside model.onnx, built on the\n"
+        f"Triton cannot load {version_folder} until {needed}, built on the\n"
         "GPU and by the TensorRT that will run it: with deploy/docker/build_plans.sh, or by hand:\n"
-        f"  cd {version_folder} && trtexec --onnx=model.onnx --saveEngine={PLAN_FILE} "
-        f"{' '.join(plan_arguments(stored))}"
+        f"  cd {version_folder} && {' && '.join(commands)}"
     )
 
 
 def offer_plan(version_folder: Path) -> None:
-    """Build the plan of an artifact; if this machine cannot build plans, log what is missing and what to do.
+    """Build the plan of every graph; if this machine cannot build plans, log what is missing and what to do.
 
     Raises:
         ExportError: TensorRT cannot build the plan; the artifact is unchanged.
@@ -71,34 +92,34 @@ def offer_plan(version_folder: Path) -> None:
     except _NotHereError as lack:
         log.info(f"No plan was built: {lack}.\n{how_to_build_the_plan(version_folder)}")
         return
-    build_plan(version_folder, tensorrt, gpu)
+    for graph in graph_files(version_folder, StoredManifest.of(version_folder)):
+        build_plan(graph, tensorrt, gpu)
 
 
-def build_plan(version_folder: Path, tensorrt: ModuleType, gpu: str) -> None:
-    """Write model.plan, and then the plan's description, beside model.onnx.
+def build_plan(graph: Path, tensorrt: ModuleType, gpu: str) -> None:
+    """Write the plan of a graph, and then the plan's description, beside it: model.plan beside model.onnx.
 
     Write nothing if both files exist, and the description still matches the graph, the plan, the GPU, the
     version of TensorRT and the arguments.
 
     Args:
-        version_folder: folder of an artifact of target tensorrt.
+        graph: an ONNX file in the folder of an artifact of target tensorrt.
         tensorrt: the imported package TensorRT, or TensorRT-RTX, which has the same builder.
         gpu: name of the GPU that the plan is for.
 
     Raises:
         ExportError: TensorRT cannot read or build the graph; the message holds TensorRT's reason.
     """
-    stored = StoredManifest.of(version_folder)
-    onnx, plan = version_folder / "model.onnx", version_folder / PLAN_FILE
-    described = version_folder / DESCRIPTION_FILE
+    stored = StoredManifest.of(graph.parent)
+    plan, described = graph.with_suffix(PLAN), graph.with_suffix(DESCRIPTION)
 
     def description() -> bytes:
         facts = {
             "gpu": gpu,
             "tensorrt": version_number(tensorrt.__version__),
-            "onnx_sha256": sha256_of(onnx),
+            "onnx_sha256": sha256_of(graph),
             "plan_sha256": sha256_of(plan),
-            "arguments": plan_arguments(stored),
+            "arguments": plan_arguments(stored, graph),
         }
         return (json.dumps(facts, indent=1) + "\n").encode()
 
@@ -106,7 +127,7 @@ def build_plan(version_folder: Path, tensorrt: ModuleType, gpu: str) -> None:
         log.info(f"{plan} fits")
         return
     log.info(f"building {plan} for {gpu}, TensorRT {tensorrt.__version__}: this takes minutes")
-    write_atomically(plan, _serialized(tensorrt, onnx, stored))
+    write_atomically(plan, _serialized(tensorrt, graph, stored))
     write_atomically(described, description())  # written last, as a plan without description is built anew
     log.info(f"built {plan}")
 
@@ -142,7 +163,7 @@ def _tensorrt() -> ModuleType:
         ) from error
 
 
-def _serialized(tensorrt: ModuleType, onnx: Path, stored: StoredManifest) -> Any:
+def _serialized(tensorrt: ModuleType, graph: Path, stored: StoredManifest) -> Any:
     """Return the bytes of the plan."""
     log = tensorrt.Logger(tensorrt.Logger.ERROR)
     try:
@@ -152,11 +173,11 @@ def _serialized(tensorrt: ModuleType, onnx: Path, stored: StoredManifest) -> Any
     typed = tensorrt.NetworkDefinitionCreationFlag.__members__.get("STRONGLY_TYPED")
     network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = tensorrt.OnnxParser(network, log)
-    if not parser.parse(onnx.read_bytes()):
+    if not parser.parse(graph.read_bytes()):
         said = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
-        raise ExportError(f"TensorRT cannot read {onnx}: {said}. No plan was written.")
+        raise ExportError(f"TensorRT cannot read {graph}: {said}. No plan was written.")
     config = builder.create_builder_config()
-    if stored.content["precision"] == "f32":
+    if _in_float32(stored, graph):
         config.clear_flag(tensorrt.BuilderFlag.TF32)
     if shapes := plan_shapes(stored):
         profile = builder.create_optimization_profile()
@@ -165,5 +186,5 @@ def _serialized(tensorrt: ModuleType, onnx: Path, stored: StoredManifest) -> Any
         config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise ExportError(f"TensorRT cannot build {onnx}; what it says is above. No plan was written.")
+        raise ExportError(f"TensorRT cannot build {graph}; what it says is above. No plan was written.")
     return plan

@@ -1,6 +1,7 @@
 """Write Triton's files for an artifact: config.pbtxt, and the models <artifact>-nms, <artifact>-detect."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from training.export.artifact.stored_manifest import StoredManifest, check_manif
 from training.export.targets.triton_options import TritonOptions
 from training.export.triton import text
 from training.files import write_atomically
+
+log = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.pbtxt"
 NMS_SOURCES = Path(__file__).resolve().parent / "nms"
@@ -29,10 +32,12 @@ def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options
         manifests: the manifest of every version that will be in the repository.
 
     Raises:
-        ConfigError: the model does not support the options; only some of its versions have a fixed batch of
-            several images; or its versions have different tasks.
+        ConfigError: the model has paths, or it does not support the options; only some of its versions have a
+            fixed batch of several images; or its versions have different tasks.
     """
     name = manifests[0].model_name
+    if any(stored.has_paths for stored in manifests):
+        raise ConfigError(f"{name}: Triton's models of paths are not written yet")
     several = [(text.fixed_batch(stored) or 1) > 1 for stored in manifests]
     if any(several) and not all(several):
         raise ConfigError(
@@ -59,18 +64,23 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
     """Write Triton's files for every model of a repository; on an error, change nothing.
 
     Args:
-        name: write only for this model, with all of its targets; None: for every model.
+        name: write only for this model, with all of its targets; None: for every model without paths.
 
     Returns:
         The folders `<name>-<target>` of these models.
 
     Raises:
         ExportError: there is no such model, a manifest is broken, or a file cannot be written.
-        ConfigError: a model does not support the options.
+        ConfigError: a model does not support the options, or the model called `name` has paths.
     """
     stored = _stored(repository, name)
+    with_paths = [each for each in stored if name is None and any(one.has_paths for one in each)]
+    if with_paths:
+        names = ", ".join(each[0].model_name for each in with_paths)
+        log.warning(f"{names}: Triton's models of paths are not written yet")
+    stored = [each for each in stored if each not in with_paths]
     if not stored:
-        raise ExportError(f"{repository} holds no version of {name or 'any model'}")
+        raise ExportError(f"{repository} holds no version of {name or 'any model that Triton can run'}")
     with staging_room(repository, "triton-config") as room:
         for manifests in stored:
             stage_triton_models(room, manifests, options)

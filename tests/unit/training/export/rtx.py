@@ -19,7 +19,7 @@ def builds_a_plan(proto, folder, *, batch, precision):
     onnx.save(proto, version / "model.onnx")
     with collecting() as said:
         for _ in range(2):
-            build_plan(version, tensorrt, "some GPU")
+            build_plan(version / "model.onnx", tensorrt, "some GPU")
     assert said[1:] == [f"built {version}/model.plan", f"{version}/model.plan fits"]
     plan = (version / "model.plan").read_bytes()
     facts = json.loads((version / "model.plan.json").read_text())

@@ -1,6 +1,7 @@
 """TensorRT plans at export: build arguments, and the message if a plan cannot be built."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,8 @@ from tests.unit.training.export.triton.test_options import inputs_of, store
 from tests.unit.training.messages import collecting
 from training.export.artifact.stored_manifest import StoredManifest, read_manifests
 from training.export.targets.tensorrt_plan import gpu_names, offer_plan, plan_arguments, version_number
+
+MODEL = Path("model.onnx")
 
 
 def stored(folder) -> StoredManifest:
@@ -20,7 +23,8 @@ def batches(sizes):
 
 
 def test_any_batch_is_built_for_from_the_smallest_to_the_largest(tmp_path):
-    assert plan_arguments(stored(store(tmp_path, "tensorrt", **batches(range(1, 9)), precision="f32"))) == [
+    known = stored(store(tmp_path, "tensorrt", **batches(range(1, 9)), precision="f32"))
+    assert plan_arguments(known, MODEL) == [
         "--minShapes=images:1x384x512x3,top_k:1x1,weight_threshold:1x1",
         "--optShapes=images:8x384x512x3,top_k:8x1,weight_threshold:8x1",
         "--maxShapes=images:8x384x512x3,top_k:8x1,weight_threshold:8x1",
@@ -31,7 +35,7 @@ def test_any_batch_is_built_for_from_the_smallest_to_the_largest(tmp_path):
 
 def test_a_fixed_batch_in_half_precision_needs_neither_shapes_nor_a_word_on_tf32(tmp_path):
     fixed = stored(store(tmp_path, "tensorrt", **batches([4]), precision="f16"))
-    assert plan_arguments(fixed) == ["--stronglyTyped"]
+    assert plan_arguments(fixed, MODEL) == ["--stronglyTyped"]
 
 
 @pytest.mark.parametrize(("version", "number"), [("10.13.3.9", "101303"), ("11.4.0.106", "110400")])

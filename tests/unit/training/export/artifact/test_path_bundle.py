@@ -1,0 +1,134 @@
+"""An export of a model with paths has a router and a graph for each route, complete or absent."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.path_builders import path_model
+from tests.unit.training.export.artifact.test_bundle import PROVENANCE, tinted_scenes
+from tests.unit.training.export.engines import canvases
+from training.errors import ConfigError, ExportError
+from training.export.artifact import bundle
+from training.export.artifact.bundle import export_model
+from training.export.artifact.stored_manifest import read_manifests
+from training.export.contract.spec import GraphSpec
+from training.export.graph.export_graph import Eager
+from training.export.targets import paths as path_targets
+from training.export.targets.build import ExportImages
+from training.export.targets.options import ExportOptions
+from training.export.targets.triton_options import TritonOptions
+from training.export.triton.config import write_all_configs
+from training.models.mixture.routing import RoutingControls
+from training.predict.open import open_artifact
+
+NAMES = ["router", *(f"path{path}-k{top_k}" for path in range(3) for top_k in (1, 2))]
+
+
+def export(model, repository, target="openvino", name="tiny", **options):
+    images = tinted_scenes()
+    (exported,) = export_model(
+        model,
+        repository,
+        name,
+        ExportImages(images, images, images),
+        targets=[target],
+        options=ExportOptions(**options),
+        provenance=PROVENANCE,
+    )
+    return exported, json.loads((exported.path / "manifest.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def model():
+    return path_model()
+
+
+@pytest.fixture(scope="module")
+def released(model, tmp_path_factory):
+    return export(model, tmp_path_factory.mktemp("repository"))
+
+
+@pytest.mark.heavy
+def test_the_manifest_names_the_router_and_every_route_once(model, released):
+    exported, manifest = released
+    assert [each["name"] for each in manifest["graphs"]] == NAMES
+    assert [each["file"] for each in manifest["graphs"]] == [f"{name}.xml" for name in NAMES]
+    assert {f"{name}{end}" for name in NAMES for end in (".xml", ".bin")} < set(manifest["files"])
+    assert (manifest["routing"], manifest["execution"]) == ("path", "dense")
+    controls = [row for row in manifest["inputs"] if row["role"] == "control"]
+    assert [(row["name"], row["allowed"], row["default"]) for row in controls] == [("top_k", [1, 2], 2)]
+    dims = {row["name"]: row["dims"] for row in manifest["outputs"]}
+    assert dims["gates"] == dims["router_probs"] == ["B", len(model.config.mixtures), 4]
+    assert dims["path_probs"] == ["B", 3]
+    paths = manifest["paths"]
+    assert paths["router_output"] == {"name": "path_probs", "dtype": "float32", "dims": ["B", 3]}
+    assert [route["graph"] for route in paths["routes"]] == NAMES[1:]
+    for route in paths["routes"]:
+        gates, probs = np.array(route["gates"]), np.array(route["probs"])
+        assert ((gates > 0).sum(axis=1) == route["top_k"]).all()
+        assert np.allclose(gates.sum(axis=1), 1)
+        assert np.allclose(probs.sum(axis=1), 1)
+    cheap, full = paths["routes"][:2]
+    assert manifest["gflops"]["fixed"] < cheap["gflops"] < full["gflops"] < manifest["gflops"]["dense"]
+    assert paths["share"] is None
+    assert not (exported.path.parent / "config.pbtxt").exists()
+
+
+@pytest.mark.heavy
+def test_an_artifact_that_is_run_as_a_server_runs_it_gives_the_answers_of_the_checkpoint(model, released):
+    exported, _ = released
+    loaded, eager, taken = (
+        open_artifact(exported.path, None),
+        Eager(model, GraphSpec("dense", "graph")),
+        set(),
+    )
+    assert list(loaded.top_ks) == [1, 2]
+    for canvas in canvases(12):
+        for top_k in (1, 2):
+            controls = RoutingControls(top_k)
+            wanted, got = eager.answer(canvas, controls), loaded.run(canvas, controls)
+            assert np.allclose(wanted["path_probs"], got["path_probs"], atol=1e-5)
+            assert np.array_equal(wanted["gates"], got["gates"])
+            assert np.array_equal(wanted["router_probs"], got["router_probs"])
+            assert np.allclose(wanted["scores"], got["scores"], atol=1e-4)
+            taken.add(int(got["path_probs"].argmax()))
+    assert taken == {0, 1, 2}
+    golden = np.load(exported.path / "golden.npz")
+    again = loaded.run(golden["input"][0], RoutingControls(2))
+    assert set(again) >= {"path_probs", "gates", "router_probs"}
+    for role, name in {"boxes_xyxy": "boxes", "scores": "scores", "path_probs": "path_probs"}.items():
+        assert np.array_equal(again[role], golden[name])
+
+
+@pytest.mark.heavy
+def test_a_route_with_other_weights_is_refused_and_nothing_is_written(model, tmp_path, monkeypatch):
+    """Path 2 at top_k 1 gets the graph of path 1, which only forced images may notice."""
+    build = path_targets.fixed_network
+    routes = {route.key: route for route in path_targets.routes_of(model)}
+
+    def swapped(model, route):
+        return build(model, routes[1, 1] if route.key == (2, 1) else route)
+
+    monkeypatch.setattr(path_targets, "fixed_network", swapped)
+    with pytest.raises(ExportError, match="of the exported graph differ from the checkpoint"):
+        export(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.heavy
+def test_a_version_with_paths_is_not_put_beside_versions_without(released):
+    exported, _ = released
+    older = read_manifests(exported.path.parent)
+    with pytest.raises(ConfigError, match="has paths, and this model has none: export it under another"):
+        bundle._check_kind(older, has_paths=False)
+
+
+@pytest.mark.heavy
+def test_triton_s_files_are_refused_by_name_and_left_out_otherwise(released):
+    exported, _ = released
+    repository = exported.path.parents[1]
+    with pytest.raises(ConfigError, match="tiny-openvino: Triton's models of paths are not written yet"):
+        write_all_configs(repository, TritonOptions(), name="tiny")
+    with pytest.raises(ExportError, match="holds no version of any model that Triton can run"):
+        write_all_configs(repository, TritonOptions())
