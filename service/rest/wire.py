@@ -229,7 +229,7 @@ class ModelInfo(BaseModel):
     sha256: str
     precision: str
     execution: Literal["sparse", "dense"]
-    routing: Literal["normal", "static"]
+    routing: Literal["normal", "static", "path"]
     backends: Annotated[list[str], Field(description="Backends that serve a version, preferred first.")]
     versions: Annotated[list[VersionInfo], Field(description="Every version on every backend.")]
     input: InputSize
