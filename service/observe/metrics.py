@@ -22,6 +22,8 @@ class MetricsObserver:
         self._metrics.record_stages(backend, image.timings, trace_id)
         self._metrics.record_duration(manifest.name, manifest.version, backend, image.timings.total_s)
         self._metrics.record_image(manifest.name, manifest.version, detections, image.experts, image.compute)
+        if image.path is not None:
+            self._metrics.record_path(manifest.name, manifest.version, backend, image.path.index)
         if image.degraded:
             self._metrics.degraded(manifest.name)
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.artifact.manifest import parse_manifest
 from service.errors import ArtifactBroken
-from tests.path_builders import path_manifest
+from tests.path_artifacts import path_manifest
 from tests.unit.training.export.artifact.test_manifest_routing import BY_ORIGIN, measured
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
 from training.export.contract.spec import GraphSpec

@@ -7,7 +7,7 @@ import pytest
 
 from service.artifact.manifest import parse_manifest
 from service.errors import ArtifactBroken
-from tests.path_builders import path_manifest
+from tests.path_artifacts import path_manifest
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from service.errors import ArtifactBroken, ArtifactMismatch, BackendFailed, Back
 from service.request import RequestContext
 from service.settings import BrownoutSettings, Settings
 from tests.builders import sums_of, write_manifest
-from tests.path_builders import BLUE, GREEN, RED, build_paths, whole_answer
+from tests.path_artifacts import BLUE, GREEN, RED, build_paths, whole_answer
 
 ENGINES = [
     pytest.param(("openvino", "openvino"), id="openvino"),
