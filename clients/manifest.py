@@ -131,6 +131,8 @@ def newest_manifest(parameters: Mapping[str, str], model: str) -> Manifest:
 
 
 def _read(facts: Facts, sha256: str) -> Manifest:
+    if facts.text("routing") == "path":
+        raise ValueError("the model has a graph for each path; call it through the service")
     if len(graphs := facts.parts("graphs")) != 1:
         raise ValueError(f"the model has {len(graphs)} graphs; this client supports models with one graph")
     images, resize, controls = _inputs(facts)

@@ -1,7 +1,7 @@
 """Read the part of the service's answers that is the same for every task."""
 
 from .facts import Facts
-from .types import Common, ExpertActivation, ModelRef, ServiceFacts
+from .types import Common, ExpertActivation, ModelRef, PathTaken, ServiceFacts
 
 
 def common(answer: Facts) -> Common:
@@ -20,6 +20,7 @@ def common(answer: Facts) -> Common:
         "experts": tuple(_activation(layer) for layer in moe.parts("layers")),
         "top_k": None if moe.is_null("top_k") else moe.whole("top_k"),
         "routing": moe.text("routing"),
+        "path": _path(moe) if moe.has("path") else None,
         "service": ServiceFacts(
             id=answer.text("id"),
             backend_reason=model.text("backend_reason"),
@@ -30,6 +31,11 @@ def common(answer: Facts) -> Common:
             degraded=moe.flag("degraded"),
         ),
     }
+
+
+def _path(moe: Facts) -> PathTaken:
+    path = moe.part("path")
+    return PathTaken(path.whole("index"), path.share("probability"))
 
 
 def _activation(layer: Facts) -> ExpertActivation:

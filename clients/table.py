@@ -41,6 +41,8 @@ def _experts(found: Answer) -> list[str]:
         for layer in found.experts
     ]
     table = _table(rows, ("layer", "experts that ran", "of", "router's entropy, bits"), ())
+    if found.path is not None:
+        table = f"  path {found.path.index}, {found.path.probability:.0%}\n\n{table}"
     if found.routing == "static":
         table += f"\n  {_STATIC}"
     return [table]

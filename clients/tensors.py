@@ -173,6 +173,7 @@ def common(manifest: Manifest, canvas: Canvas, controls: Mapping[str, float], ou
         "top_k": None if top_k is None else int(top_k),
         "routing": manifest.routing,
         "service": None,
+        "path": None,  # Triton does not run models with paths
     }
 
 

@@ -46,6 +46,18 @@ class ExpertActivation:
 
 
 @dataclass(frozen=True)
+class PathTaken:
+    """The path that a model with paths chose for one image, before anything else ran."""
+
+    index: int  # from 0
+    probability: float  # the router's probability for this path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the path as a dict with the keys and the rounding of the service's answer."""
+        return {"index": self.index, "probability": round(self.probability, 6)}
+
+
+@dataclass(frozen=True)
 class ServiceFacts:
     """The facts about an answer that only the service reports, and not Triton."""
 
@@ -67,6 +79,7 @@ class Common(TypedDict):
     top_k: int | None
     routing: str
     service: ServiceFacts | None
+    path: PathTaken | None
 
 
 class Layout(NamedTuple):
@@ -88,6 +101,7 @@ class Answer(ABC):
     top_k: int | None  # the value that was used; None if the model has no such control
     routing: str  # normal, or static: the routers choose the same experts for every image
     service: ServiceFacts | None = None  # None if Triton answered directly
+    path: PathTaken | None = None  # None: the model has no paths
 
     @abstractmethod
     def predictions(self) -> list[dict[str, Any]]:
@@ -107,6 +121,8 @@ class Answer(ABC):
         height, width = self.image_hw
         model = {name: getattr(self.model, name) for name in ("name", "version", "sha256", "backend")}
         moe: dict[str, Any] = {"layers": [layer.to_dict() for layer in self.experts], "top_k": self.top_k}
+        if self.path is not None:
+            moe["path"] = self.path.to_dict()
         answer: dict[str, Any] = {}
         if self.service is not None:
             answer["id"] = self.service.id

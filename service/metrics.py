@@ -106,6 +106,10 @@ class Metrics(Collector):
             "sparsight_router_entropy_bits", "Entropy of a router's probabilities for one image.",
             ["model", "layer"], buckets=ENTROPY_BUCKETS_BITS, registry=registry,
         )  # fmt: skip
+        self._path_images = Counter(
+            "sparsight_path_images_total", "Images that took a path, of a model with paths.",
+            ["model", "version", "backend", "path"], registry=registry,
+        )  # fmt: skip
         self._gflops = Counter(
             "sparsight_compute_gflops_total", "Used: with the chosen experts. Dense: with all.", ["kind"],
             registry=registry,
@@ -228,6 +232,11 @@ class Metrics(Collector):
             self._gate_weight.labels(*labels)
             if share is not None:
                 self._baseline.labels(*labels).set(share[expert])
+
+    def declare_paths(self, model: str, version: str, backend: str, count: int) -> None:
+        """Export the counter of each path at 0, so that unused paths appear too."""
+        for path in range(count):
+            self._path_images.labels(model, version, backend, str(path))
 
     def declare_backend(self, backend: str, reasons: Iterable[str]) -> None:
         """Export the series of a backend at 0 before it serves, with an error counter for each reason."""
@@ -352,6 +361,10 @@ class Metrics(Collector):
         """Record the compute of answered images, and what it would have been with every expert."""
         self._child(self._gflops, "used").inc(used_gflops)
         self._child(self._gflops, "dense").inc(dense_gflops)
+
+    def record_path(self, model: str, version: str, backend: str, path: int) -> None:
+        """Count an answered image that took a path."""
+        self._child(self._path_images, model, version, backend, str(path)).inc()
 
     def _child(self, series: Series, *labels: str) -> Series:
         """Return `series.labels(*labels)`, kept from earlier calls: it is slow, and an image needs twenty."""

@@ -55,6 +55,19 @@ class ExpertActivation:
 
 
 @dataclass(frozen=True)
+class PathChoice:
+    """The path that a model with paths chose for one image, before anything else ran."""
+
+    index: int
+    probabilities: tuple[float, ...]  # the router's probability for each path; sum to 1
+
+    @property
+    def probability(self) -> float:
+        """Return the probability of the chosen path."""
+        return self.probabilities[self.index]
+
+
+@dataclass(frozen=True)
 class Compute:
     """The compute for one image, in units of 1e9 operations."""
 

@@ -10,6 +10,7 @@ ONE = 'model="$model"'
 OF_LAYER = 'model="$model",layer=~"$layer"'
 EXPERT = "layer, expert"
 CHOSEN, WEIGHT = "sparsight_expert_activations_total", "sparsight_expert_gate_weight_total"
+PATHS = "sparsight_path_images_total"
 IMAGES = rate(WEIGHT, "layer", OF_LAYER)  # the weights of a layer sum to 1 for each image
 SHARE = f"{rate(CHOSEN, EXPERT, OF_LAYER)} / on (layer) group_left () ({IMAGES} > 0)"
 BASELINE = "sparsight_expert_baseline_share"
@@ -92,6 +93,12 @@ def shares() -> Row:
               "Mean weight in the images that chose it; 1 means that it answers alone.",
               {EACH: f"{rate(WEIGHT, EXPERT, OF_LAYER)} / ({rate(CHOSEN, EXPERT, OF_LAYER)} > 0)"},
               unit="percentunit", maximum=1),
+        Panel("Paths",
+              "Of a model with paths: the share of the images of the last minutes that took each path. A "
+              "path says which experts run in all layers.",
+              {"path {{path}}":
+               f"{rate(PATHS, 'path', ONE)} / on () group_left () ({rate(PATHS, labels=ONE)} > 0)"},
+              unit="percentunit", width=24, maximum=1, stacked=True),
     ])  # fmt: skip
 
 

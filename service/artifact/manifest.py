@@ -15,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+from service.artifact.evidence import DefaultControls, Parity, Provenance, Sha256, Speed
+from service.artifact.paths import Paths
 from service.artifact.task_settings import SETTINGS_OF, Share, Sizes, TaskName, TaskSettings
 from service.artifact.tensors import (
     ControlInput,
@@ -29,8 +31,6 @@ from service.artifact.version_1 import upgrade
 from service.errors import ArtifactBroken
 from service.request import Number
 from service.types import RawOutputs
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 # A anchors · C classes · N candidates · L mixture layers · E experts of the widest layer
 
@@ -120,74 +120,6 @@ class GoldenSpec(Part):
     input_levels: Annotated[int, Field(ge=0)]
 
 
-class MetricPair(Part):
-    """The task's metric for the checkpoint and for the graph, both measured on the export's data."""
-
-    name: Annotated[str, Field(min_length=1)]
-    checkpoint: Share
-    graph: Share
-
-
-class Parity(Part):
-    """The largest difference between graph and checkpoint for each output, measured at export.
-
-    Artifacts of older exporters lack some of the values, which are then None.
-    """
-
-    images: Positive
-    distinct_expert_sets: Annotated[int, Field(ge=0)]
-    differences: dict[str, NotNegative]
-    compared_boxes: Positive | None = None
-    skippable_experts: Annotated[int, Field(ge=0)] | None = None
-    expert_sets: Share | None = None
-    metric: MetricPair | None = None
-
-
-class Speed(Part):
-    """The measured times of the sparse and the dense graph; the exporter chose a graph by these times."""
-
-    sparse_to_dense: Annotated[float, Field(gt=0)]
-    sparse_ms: NotNegative
-    dense_ms: NotNegative
-    machine: str
-
-
-class ControlSetting(Part):
-    """One setting of the controls, and what the exporter measured with it."""
-
-    top_k: Annotated[int, Field(ge=0)]
-    weight_threshold: Share
-    metric: Share
-    expert_share: Share  # mean share of the experts of all layers that ran for an image
-    gflops: NotNegative  # mean over the images
-    ms: NotNegative  # for one image
-    same_experts: Share | None  # share of (image, layer) with the checkpoint's experts; None: not compared
-
-
-class DefaultControls(Part):
-    """The reason for the defaults of the controls, and the settings among which the exporter chose, if any.
-
-    The exporter measured these settings with training images, not with the images that it used for `baseline`
-    and for the metric in `parity`.
-    """
-
-    reason: str
-    data: str
-    images: Annotated[int, Field(ge=0)]
-    metric: str
-    measured: tuple[ControlSetting, ...]
-
-
-class Provenance(Part):
-    """The origin of the weights: checkpoint, training data, metrics and attribution."""
-
-    checkpoint_sha256: Sha256
-    data: str
-    metrics: dict[str, float]
-    attribution: str
-    checkpoint: str = ""
-
-
 class Manifest(Part):
     """The manifest of one version of an exported model: everything that a server must know about it."""
 
@@ -201,7 +133,7 @@ class Manifest(Part):
     graphs: Annotated[tuple[GraphFile, ...], Field(min_length=1)]
     precision: Literal["f32", "bf16", "f16", "int8"]
     execution: Literal["sparse", "dense"]
-    routing: Literal["normal", "static"]
+    routing: Literal["normal", "static", "path"]
     batch: Annotated[tuple[Positive, ...], Field(min_length=1)]
     inputs: Annotated[tuple[InputRow, ...], Field(min_length=1)]
     outputs: Annotated[tuple[OutputRow, ...], Field(min_length=1)]
@@ -209,6 +141,7 @@ class Manifest(Part):
     task_settings: TaskSettings
     class_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     mixture: tuple[MixtureSpec, ...]
+    paths: Paths | None = None  # of a model that chooses a path for each image, and has a graph for each path
     baseline: Baseline | None = None
     experts_report: Annotated[str, Field(min_length=1)] | None = None  # one of `files`; see experts_report.py
     gflops: Gflops
@@ -257,9 +190,14 @@ class Manifest(Part):
             names = ", ".join(graph.name for graph in self.graphs)
             raise ArtifactBroken(
                 f"{self.name}-{self.target} version {self.version} has {len(self.graphs)} graphs ({names});"
-                " this service runs models with one graph: export the model as a single graph"
+                f" {_why_one_graph(self)}"
             )
         return self.graphs[0]
+
+    @property
+    def skips_experts(self) -> bool:
+        """Return whether experts that were not chosen are not computed."""
+        return self.execution == "sparse" or self.paths is not None
 
     def output(self, role: str) -> OutputRow:
         """Return the manifest's row for the output with a role; raise KeyError if there is none."""
@@ -324,7 +262,8 @@ class Manifest(Part):
         if self.images.resize.mode != self.task_settings.resize_mode:
             mode = self.task_settings.resize_mode
             raise ValueError(f"inputs: task {self.task} needs resize mode {mode}")
-        needed = (*self.task_settings.needed_roles(), *(("gates", "router_probs") if self.mixture else ()))
+        needed = [*self.task_settings.needed_roles(), *(("gates", "router_probs") if self.mixture else ())]
+        needed += ["path_probs"] if self.paths is not None else []
         roles = {row.role for row in self.outputs}
         for role in needed:
             if role not in roles:
@@ -335,6 +274,21 @@ class Manifest(Part):
                 raise ValueError(
                     f"outputs: {row.name} must be [B, {_text(sizes)}], not [B, {_text(row.sizes)}]"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _paths_fit(self) -> Self:
+        if (self.routing == "path") != (self.paths is not None):
+            raise ValueError("paths: a model has them exactly if its routing is path")
+        if self.paths is None:
+            return self
+        if self.execution != "dense" or not self.mixture:
+            raise ValueError("paths: a model with paths has execution dense, and mixture layers")
+        by_row = [layer.num_experts for layer in sorted(self.mixture, key=lambda layer: layer.row)]
+        for route in self.paths.routes:
+            route.check_layers(by_row)
+        self.paths.check_graphs([graph.name for graph in self.graphs])
+        self.paths.check_controls(self.controls)
         return self
 
     @model_validator(mode="after")
@@ -357,7 +311,15 @@ def _sizes(manifest: Manifest) -> dict[str, Sizes]:
     if manifest.mixture:
         experts = max(layer.num_experts for layer in manifest.mixture)
         sizes |= dict.fromkeys(("gates", "router_probs"), (len(manifest.mixture), experts))
+    if manifest.paths is not None:
+        sizes["path_probs"] = (manifest.paths.count,)
     return sizes
+
+
+def _why_one_graph(manifest: Manifest) -> str:
+    if manifest.paths is not None:
+        return "one for each path; serve it in this process, with the backend openvino or onnx"
+    return "this service runs models with one graph: export the model as a single graph"
 
 
 def _text(sizes: tuple[int, ...]) -> str:

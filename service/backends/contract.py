@@ -2,13 +2,32 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
 from service.artifact.tensors import TensorRow
 from service.errors import ArtifactBroken, BackendFailed
+
+
+class Tensors(Protocol):
+    """What the manifest says about the tensors of a graph; a manifest itself describes its only graph."""
+
+    @property
+    def inputs(self) -> Sequence[TensorRow]:
+        """Return a row for each input."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[TensorRow]:
+        """Return a row for each output."""
+        ...
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """Return the batch sizes that the graph takes."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -20,11 +39,11 @@ class Port:
     dims: tuple[int | None, ...]  # None: the graph does not fix this dimension
 
 
-def check_ports(manifest: Manifest, graph: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
+def check_ports(wanted: Tensors, graph: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
     """Check that a graph's inputs and outputs match its manifest.
 
     Args:
-        manifest: manifest of the model.
+        wanted: the tensors that the manifest gives the graph.
         graph: path of the graph, to name in the error.
         inputs: the graph's inputs, as the engine describes them.
         outputs: the graph's outputs, as the engine describes them.
@@ -32,8 +51,8 @@ def check_ports(manifest: Manifest, graph: str, inputs: Sequence[Port], outputs:
     Raises:
         ArtifactBroken: a tensor differs in name, dtype or dims; the message names the first one.
     """
-    _check_side(manifest, graph, "input", inputs, manifest.inputs)
-    _check_side(manifest, graph, "output", outputs, manifest.outputs)
+    _check_side(wanted, graph, "input", inputs, wanted.inputs)
+    _check_side(wanted, graph, "output", outputs, wanted.outputs)
 
 
 def check_batch(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> int:
@@ -49,7 +68,7 @@ def check_batch(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> int:
     return batch
 
 
-def check_outputs(outputs: Mapping[str, NDArray[Any]], manifest: Manifest, batch: int, backend: str) -> None:
+def check_outputs(outputs: Mapping[str, NDArray[Any]], wanted: Tensors, batch: int, backend: str) -> None:
     """Check the shapes and dtypes of a call's outputs against the manifest.
 
     This check is necessary because a server such as Triton may run a graph that the manifest does not
@@ -58,7 +77,7 @@ def check_outputs(outputs: Mapping[str, NDArray[Any]], manifest: Manifest, batch
     Raises:
         BackendFailed: an output has another shape or dtype; the message names the first one.
     """
-    for row in manifest.outputs:
+    for row in wanted.outputs:
         array, shape, dtype = outputs[row.name], row.shape(batch), row.numpy_dtype
         if array.shape != shape or array.dtype != dtype:
             raise BackendFailed(
@@ -68,17 +87,17 @@ def check_outputs(outputs: Mapping[str, NDArray[Any]], manifest: Manifest, batch
 
 
 def _check_side(
-    manifest: Manifest, graph: str, side: str, ports: Sequence[Port], rows: Iterable[TensorRow]
+    wanted: Tensors, graph: str, side: str, ports: Sequence[Port], rows: Iterable[TensorRow]
 ) -> None:
     found = {port.name: port for port in ports}
     for row in rows:
         port = found.pop(row.name, None)
         if port is None:
             raise ArtifactBroken(f"{graph} has no {side} {row.name!r}, which its manifest names")
-        if port.dtype != row.dtype or not _fits(port.dims, row, manifest.batch):
+        if port.dtype != row.dtype or not _fits(port.dims, row, wanted.batch):
             raise ArtifactBroken(
                 f"{graph}: {side} {row.name!r} is {port.dtype} [{_text(port.dims)}];"
-                f" its manifest says {row.dtype} [{_text(row.dims)}] for batches of {_text(manifest.batch)}"
+                f" its manifest says {row.dtype} [{_text(row.dims)}] for batches of {_text(wanted.batch)}"
             )
     for name in found:
         raise ArtifactBroken(f"{graph} has an {side} {name!r} that its manifest does not name")

@@ -1,13 +1,15 @@
 """Run graphs with ONNX Runtime inside this process, on the CPU or on a GPU that onnxruntime-gpu finds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
 from numpy.typing import NDArray
 
 from service.artifact.repository import Artifact
-from service.backends.contract import Port, check_batch, check_ports
+from service.backends.contract import Port, Tensors, check_batch, check_ports
+from service.backends.engine import Load
 from service.backends.in_process import InProcessBackend
 from service.cores import usable_cores
 from service.errors import ArtifactBroken, BackendFailed, SettingsInvalid
@@ -18,6 +20,59 @@ _DTYPES = {"uint8": "u8", "int32": "i32", "int64": "i64", "float16": "f16", "flo
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
+
+
+class OnnxGraph:
+    """One ONNX Runtime session for a graph; calls share the session's threads."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, outputs: Sequence[str], streams: int) -> None:
+        """Use a session; `outputs` names the outputs to return."""
+        self._session = session
+        self._outputs = list(outputs)
+        self.streams = streams
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
+        """Run the graph in the calling thread; return the outputs by their names.
+
+        Raises:
+            BackendFailed: ONNX Runtime refused the input.
+        """
+        try:
+            answer = self._session.run(self._outputs, dict(inputs))
+        except Exception as error:  # the library's errors have no other common base class
+            raise BackendFailed(f"ONNX Runtime refused the input: {_first_line(error)}") from error
+        return dict(zip(self._outputs, answer, strict=True))
+
+
+class OnnxEngine:
+    """ONNX Runtime, with its settings."""
+
+    def __init__(self, settings: OnnxSettings, workers: int) -> None:
+        """Prepare to read graphs; at most `workers` calls run at the same time."""
+        self._settings = settings
+        self._workers = workers
+
+    def read(self, path: Path, tensors: Tensors) -> Load:
+        """Read a graph; see `Engine.read`."""
+        content = path.read_bytes()
+        quick = session_options(self._settings)
+        quick.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        _check(_session(path, content, quick, [_CPU]), path, tensors)
+        return lambda: self.load(path, tensors, content)
+
+    def load(self, path: Path, tensors: Tensors, content: bytes | None = None) -> OnnxGraph:
+        """Load a graph from its file, or from the content of the file.
+
+        Raises:
+            SettingsInvalid: the settings require a GPU, and ONNX Runtime finds none.
+            ArtifactBroken: ONNX Runtime cannot load the graph, or an input or output differs from `tensors`.
+        """
+        source = str(path) if content is None else content
+        session = _session(path, source, session_options(self._settings), _providers(self._settings))
+        if self._settings.device == "cuda" and _CUDA not in session.get_providers():
+            raise SettingsInvalid("SPARSIGHT_ONNX__DEVICE is cuda, but ONNX Runtime finds no CUDA device")
+        _check(session, path, tensors)
+        return OnnxGraph(session, [row.name for row in tensors.outputs], self._workers)
 
 
 class OnnxBackend(InProcessBackend):
@@ -37,24 +92,13 @@ class OnnxBackend(InProcessBackend):
                 manifest.
         """
         self._manifest = artifact.manifest
-        self._names = [row.name for row in artifact.manifest.outputs]
-        graph = artifact.graph
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(graph), session_options(settings), providers=_providers(settings)
-            )
-        except Exception as error:  # the library's errors have no other common base class
-            raise ArtifactBroken(f"ONNX Runtime cannot load {graph}: {_first_line(error)}") from error
-        if settings.device == "cuda" and _CUDA not in self._session.get_providers():
-            raise SettingsInvalid("SPARSIGHT_ONNX__DEVICE is cuda, but ONNX Runtime finds no CUDA device")
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        check_ports(self._manifest, str(graph), _ports(inputs), _ports(outputs))
+        self._graph = OnnxEngine(settings, workers).load(artifact.graph, artifact.manifest)
         super().__init__("onnx", workers=workers, at_once=workers, streams=workers)
 
     async def close(self) -> None:
         """Wait for the jobs that are running, and free the session."""
         await super().close()
-        del self._session
+        del self._graph
 
     def compute(self, inputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
         """Run the graph in the calling thread; return the outputs by their names in the manifest.
@@ -63,11 +107,7 @@ class OnnxBackend(InProcessBackend):
             BackendFailed: the graph does not support the batch size, or ONNX Runtime refused the input.
         """
         check_batch(self._manifest, inputs)
-        try:
-            answer = self._session.run(self._names, dict(inputs))
-        except Exception as error:  # as in __init__
-            raise BackendFailed(f"ONNX Runtime refused the input: {_first_line(error)}") from error
-        return dict(zip(self._names, answer, strict=True))
+        return self._graph.run(inputs)
 
 
 def session_options(settings: OnnxSettings) -> onnxruntime.SessionOptions:
@@ -82,6 +122,19 @@ def session_options(settings: OnnxSettings) -> onnxruntime.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _ERRORS_ONLY
     return options
+
+
+def _check(session: onnxruntime.InferenceSession, path: Path, tensors: Tensors) -> None:
+    check_ports(tensors, str(path), _ports(session.get_inputs()), _ports(session.get_outputs()))
+
+
+def _session(
+    path: Path, source: str | bytes, options: onnxruntime.SessionOptions, providers: Sequence[Any]
+) -> onnxruntime.InferenceSession:
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=providers)
+    except Exception as error:  # as in OnnxGraph.run
+        raise ArtifactBroken(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
 
 
 def _providers(settings: OnnxSettings) -> list[str | tuple[str, dict[str, str]]]:

@@ -1,7 +1,8 @@
 """Run graphs with OpenVINO inside this process; OpenVINO is the default backend."""
 
 import queue
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from service.artifact.manifest import Manifest
 from service.artifact.repository import Artifact
 from service.artifact.tensors import TensorRow
-from service.backends.contract import Port, check_batch, check_ports
+from service.backends.contract import Port, Tensors, check_batch, check_ports
+from service.backends.engine import Load
 from service.backends.in_process import AHEAD, InProcessBackend
 from service.cores import allowed_cores, usable_cores
 from service.errors import ArtifactBroken, BackendFailed
@@ -21,6 +23,88 @@ from service.types import RawOutputs
 # An int8 graph contains its own quantisation nodes; its other nodes run in float32.
 _PRECISION = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "f32"}
 _DTYPES = {"boolean": "bool"}  # OpenVINO's other names equal the manifest's
+
+
+class OpenVinoGraph:
+    """A compiled graph, with infer requests for several images at once."""
+
+    def __init__(self, compiled: ov.CompiledModel, outputs: Sequence[str], requests: int) -> None:
+        """Create the infer requests; `outputs` names the outputs to return."""
+        self._compiled = compiled
+        self._outputs = outputs
+        self._idle: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
+        for _ in range(requests):
+            self._idle.put(compiled.create_infer_request())
+
+    @property
+    def streams(self) -> int:
+        """Return how many runs OpenVINO computes at the same time."""
+        return int(self._compiled.get_property("NUM_STREAMS"))
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
+        """Run the graph in the calling thread; return copies of the outputs by their names.
+
+        Raises:
+            BackendFailed: OpenVINO refused the input.
+        """
+        request = self._idle.get()
+        try:
+            whole = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+            outputs = request.infer(whole, share_inputs=True, share_outputs=True)
+            # Copied, because the next call with this infer request overwrites the engine's memory.
+            return {name: outputs[name].copy() for name in self._outputs}
+        except RuntimeError as error:
+            raise BackendFailed(f"OpenVINO refused the input: {_first_line(error)}") from error
+        finally:
+            self._idle.put(request)
+
+
+class OpenVinoEngine:
+    """OpenVINO on the CPU, with the settings for the graphs of one artifact."""
+
+    def __init__(self, artifact: Artifact, settings: OpenVinoSettings, workers: int) -> None:
+        """Prepare to read graphs.
+
+        Args:
+            artifact: the model, whose files have been verified.
+            settings: threads and their pinning, streams, performance hint and cache folder.
+            workers: maximum number of calls at the same time.
+
+        Raises:
+            ArtifactBroken: this CPU does not support the precision of the artifact.
+        """
+        # OpenVINO 2026.4 fills its table of dtypes at the first use. If several threads were the first at
+        # the same time, one could hold the table's lock and wait for the interpreter, and all would hang.
+        ov.Type.u8.to_dtype()
+        self._core = ov.Core()
+        check_capabilities(artifact, self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        # Otherwise OpenVINO would compute with the pages of the file. If somebody overwrote the file,
+        # answers would change; if somebody cut it short, the process would be killed.
+        self._core.set_property({"ENABLE_MMAP": False})
+        self._config = _engine_config(artifact.manifest, settings, workers)
+        self._requests = workers + AHEAD  # those beyond the streams wait in the engine's queue
+
+    def read(self, path: Path, tensors: Tensors) -> Load:
+        """Read a graph; see `Engine.read`. The function that loads it must be called at most once."""
+        try:
+            model: ov.Model | None = self._core.read_model(path)
+        except RuntimeError as error:
+            raise ArtifactBroken(f"OpenVINO cannot load {path}: {_first_line(error)}") from error
+        assert model is not None
+        inputs, outputs = _ports(model.inputs, tensors.inputs), _ports(model.outputs, tensors.outputs)
+        check_ports(tensors, str(path), inputs, outputs)
+
+        def load() -> OpenVinoGraph:
+            nonlocal model
+            assert model is not None, "a graph is loaded once"
+            try:
+                compiled = self._core.compile_model(model, "CPU", self._config)
+            except RuntimeError as error:
+                raise ArtifactBroken(f"OpenVINO cannot load {path}: {_first_line(error)}") from error
+            model = None  # frees a copy of the weights
+            return OpenVinoGraph(compiled, [row.name for row in tensors.outputs], self._requests)
+
+        return load
 
 
 class OpenVinoBackend(InProcessBackend):
@@ -39,37 +123,15 @@ class OpenVinoBackend(InProcessBackend):
                 this CPU does not support the graph's precision.
         """
         self._manifest = artifact.manifest
-        try:
-            # OpenVINO 2026.4 fills its table of dtypes at the first use. If several threads were the first at
-            # the same time, one could hold the table's lock and wait for the interpreter, and all would hang.
-            ov.Type.u8.to_dtype()
-            core = ov.Core()
-            check_capabilities(artifact, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-            # Otherwise OpenVINO would compute with the pages of the file. If somebody overwrote the file,
-            # answers would change; if somebody cut it short, the process would be killed.
-            core.set_property({"ENABLE_MMAP": False})
-            model = core.read_model(artifact.graph)
-            self._compiled = core.compile_model(
-                model, "CPU", _engine_config(artifact.manifest, settings, workers)
-            )
-        except RuntimeError as error:
-            raise ArtifactBroken(f"OpenVINO cannot load {artifact.graph}: {_first_line(error)}") from error
-        manifest, compiled = self._manifest, self._compiled
-        inputs, outputs = _ports(compiled.inputs, manifest.inputs), _ports(compiled.outputs, manifest.outputs)
-        check_ports(manifest, str(artifact.graph), inputs, outputs)
-        streams = int(compiled.get_property("NUM_STREAMS"))
+        engine = OpenVinoEngine(artifact, settings, workers)
+        self._graph = engine.read(artifact.graph, artifact.manifest)()
         at_once = workers + AHEAD  # the others wait in the engine's queue, where no stream waits for Python
-        super().__init__("openvino", workers=workers, at_once=at_once, streams=streams)
-        self._idle: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
-        for _ in range(at_once):
-            self._idle.put(self._compiled.create_infer_request())
+        super().__init__("openvino", workers=workers, at_once=at_once, streams=self._graph.streams)
 
     async def close(self) -> None:
         """Wait for the jobs that are running, and free the requests and the graph."""
         await super().close()
-        while not self._idle.empty():
-            self._idle.get_nowait()
-        del self._compiled
+        del self._graph
 
     def compute(self, inputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
         """Run the graph in the calling thread; return copies of the outputs by their names in the manifest.
@@ -78,16 +140,7 @@ class OpenVinoBackend(InProcessBackend):
             BackendFailed: the graph does not support the batch size, or OpenVINO refused the input.
         """
         check_batch(self._manifest, inputs)
-        request = self._idle.get()
-        try:
-            whole = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-            outputs = request.infer(whole, share_inputs=True, share_outputs=True)
-            # Copied, because the next call with this infer request overwrites the engine's memory.
-            return {row.name: outputs[row.name].copy() for row in self._manifest.outputs}
-        except RuntimeError as error:
-            raise BackendFailed(f"OpenVINO refused the input: {_first_line(error)}") from error
-        finally:
-            self._idle.put(request)
+        return self._graph.run(inputs)
 
 
 def check_capabilities(artifact: Artifact, capabilities: Collection[str]) -> None:
@@ -98,7 +151,7 @@ def check_capabilities(artifact: Artifact, capabilities: Collection[str]) -> Non
     """
     if artifact.manifest.precision == "bf16" and "BF16" not in capabilities:
         raise ArtifactBroken(
-            f"{artifact.graph} is in bf16, which this CPU does not support; "
+            f"{artifact.folder} is in bf16, which this CPU does not support; "
             "serve an export in f32 or int8 here"
         )
 
@@ -131,7 +184,7 @@ def _threads_by_quota() -> int | None:
     return cores if cores < allowed_cores() else None
 
 
-def _ports(ports: Iterable[ov.ConstOutput], rows: Iterable[TensorRow]) -> list[Port]:
+def _ports(ports: Iterable[ov.Output], rows: Iterable[TensorRow]) -> list[Port]:
     """Return the engine's ports; if a port has several names, use the name that the manifest uses."""
     wanted = {row.name for row in rows}
     described = []

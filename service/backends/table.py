@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from service.artifact.repository import Artifact
+from service.backends.engine import Engine
 from service.backends.in_process import AHEAD
+from service.backends.paths import PathBackend, usual_top_ks
 from service.backends.protocol import Backend
 from service.settings import BackendName, Settings
 
@@ -21,15 +23,25 @@ class BackendKind:
 
 
 def _openvino(artifact: Artifact, settings: Settings) -> Backend:
-    from service.backends.openvino import OpenVinoBackend
+    from service.backends.openvino import OpenVinoBackend, OpenVinoEngine
 
+    if artifact.manifest.paths is not None:
+        engine = OpenVinoEngine(artifact, settings.openvino, settings.workers)
+        return _with_paths("openvino", artifact, engine, settings)
     return OpenVinoBackend(artifact, settings.openvino, settings.workers)
 
 
 def _onnx(artifact: Artifact, settings: Settings) -> Backend:
-    from service.backends.onnx import OnnxBackend
+    from service.backends.onnx import OnnxBackend, OnnxEngine
 
+    if artifact.manifest.paths is not None:
+        return _with_paths("onnx", artifact, OnnxEngine(settings.onnx, settings.workers), settings)
     return OnnxBackend(artifact, settings.onnx, settings.workers)
+
+
+def _with_paths(name: BackendName, artifact: Artifact, engine: Engine, settings: Settings) -> Backend:
+    top_ks = usual_top_ks(artifact.manifest, settings.brownout.min_top_k)
+    return PathBackend(name, artifact, engine, workers=settings.workers, top_ks=top_ks)
 
 
 BACKENDS: Mapping[BackendName, BackendKind] = {

@@ -26,6 +26,7 @@ class _Facts(NamedTuple):
     experts: tuple[ExpertActivation, ...]
     compute: Compute
     degraded: bool
+    path: int | None  # that the image took; None: its model has no paths
 
 
 class MetricsObserver:
@@ -53,6 +54,7 @@ class MetricsObserver:
                 image.experts,
                 image.compute,
                 image.degraded,
+                None if image.path is None else image.path.index,
             )
         )
         if len(self._waiting) >= _TOGETHER:
@@ -76,6 +78,8 @@ class MetricsObserver:
             backend = image.version.backend_name
             metrics.record_stages(backend, image.timings, image.trace_id)
             metrics.record_duration(model, version, backend, image.timings.total_s)
+            if image.path is not None:
+                metrics.record_path(model, version, backend, image.path)
             if image.degraded:
                 metrics.degraded(model)
         metrics.record_detections(model, version, sum(image.detections for image in images))

@@ -8,7 +8,7 @@ from service.explain.explanation import Explanation
 from service.request import RequestContext, ResolvedParams
 from service.tasks.choose import Result
 from service.traffic.routes import ServedVersion
-from service.types import Compute, ExpertActivation, RoutingVerdict, Timings
+from service.types import Compute, ExpertActivation, PathChoice, RoutingVerdict, Timings
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Answered:
     notes: tuple[str, ...]  # notes on parts of the image file that were not used
     result: Result
     experts: tuple[ExpertActivation, ...]
+    path: PathChoice | None  # that the model chose; None: the model has no paths
     compute: Compute
     routing: RoutingVerdict  # on the images before this one
     timings: Timings  # without the explanation

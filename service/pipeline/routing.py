@@ -1,9 +1,10 @@
-"""Find out which experts ran for an image, and how much compute they used, from the graph's outputs."""
+"""Find out which path an image took, which experts ran, and how much compute they used."""
 
 import numpy as np
 
 from service.artifact.manifest import Manifest
-from service.types import Compute, ExpertActivation, RawOutputs
+from service.request import Number
+from service.types import Compute, ExpertActivation, PathChoice, RawOutputs
 
 
 def read_experts(outputs: RawOutputs, manifest: Manifest) -> tuple[ExpertActivation, ...]:
@@ -36,12 +37,34 @@ def read_experts(outputs: RawOutputs, manifest: Manifest) -> tuple[ExpertActivat
     return tuple(activations)
 
 
-def compute_cost(experts: tuple[ExpertActivation, ...], manifest: Manifest) -> Compute:
+def read_path(outputs: RawOutputs, manifest: Manifest) -> PathChoice | None:
+    """Return the path of one image; None if the model has no paths.
+
+    Args:
+        outputs: the outputs by name; path_probs is (1, P).
+        manifest: manifest of the model.
+    """
+    if manifest.paths is None:
+        return None
+    probabilities = manifest.read(outputs, "path_probs")[0]
+    return PathChoice(int(probabilities.argmax()), tuple(probabilities.astype(np.float64).tolist()))
+
+
+def compute_cost(
+    experts: tuple[ExpertActivation, ...],
+    manifest: Manifest,
+    path: PathChoice | None = None,
+    top_k: Number | None = None,
+) -> Compute:
     """Return the compute for one image: the network without experts, plus the experts that were chosen.
 
-    A dense graph computes every expert, so its compute is the same for every image.
+    A dense graph computes every expert, so its compute is the same for every image. The manifest of a model
+    with paths has the compute of each path and `top_k`.
     """
     dense = manifest.gflops.dense
+    if manifest.paths is not None and path is not None and top_k is not None:
+        route = manifest.paths.route(path.index, int(top_k))
+        return Compute(used_gflops=route.gflops, dense_gflops=dense)
     if manifest.execution == "dense":
         return Compute(used_gflops=dense, dense_gflops=dense)
     chosen = sum(

@@ -61,6 +61,9 @@ def to_answer(found: Answered, *, moe: str) -> wire.Answer:
             degraded=found.degraded,
             routing=found.routing.state,
         )
+        if found.path is not None:
+            taken = found.path
+            answer.moe.path = wire.PathTaken(index=taken.index, probability=round(taken.probability, 6))
         if (drift := _drift(found.routing)) is not None:
             answer.moe.drift = drift
     return answer

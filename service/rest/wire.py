@@ -47,6 +47,13 @@ class GflopsUse(BaseModel):
     dense: Annotated[float, Field(description="Compute if every expert had run.")]
 
 
+class PathTaken(BaseModel):
+    """The path that a model with paths chose for this image, before anything else ran."""
+
+    index: Annotated[int, Field(description="Number of the path, from 0.")]
+    probability: Annotated[float, Field(description="The router's probability for this path.")]
+
+
 class Drift(BaseModel):
     """The difference between the routing of recent images and the model's baseline."""
 
@@ -65,6 +72,7 @@ class Moe(BaseModel):
     """The experts that ran for this image, and their compute."""
 
     layers: list[LayerActivation]
+    path: Annotated[PathTaken | None, Field(description="Only of a model with paths.")] = None
     top_k: Annotated[int | None, Field(description="Value that was used; null: the model has no top_k.")]
     gflops: GflopsUse
     degraded: Annotated[bool, Field(description="Whether load made fewer experts run than by default.")]
@@ -229,7 +237,7 @@ class ModelInfo(BaseModel):
     sha256: str
     precision: str
     execution: Literal["sparse", "dense"]
-    routing: Literal["normal", "static"]
+    routing: Literal["normal", "static", "path"]
     backends: Annotated[list[str], Field(description="Backends that serve a version, preferred first.")]
     versions: Annotated[list[VersionInfo], Field(description="Every version on every backend.")]
     input: InputSize

@@ -24,6 +24,7 @@ _SHRINKAGE = 0.02  # of the covariance towards its diagonal; below it, rare imag
 _LEAST_VARIANCE = 1e-4  # of a contrast, so that a layer that never varies cannot raise alarms by rounding
 _NEIGHBOUR = 3  # novelty is the distance to this neighbour in the baseline
 _MOST_NEIGHBOURS = 1000  # images that novelty is computed with
+_SAME = 0.05  # squared distance below which two images took one path: the file's numbers are rounded
 _SPREAD = 0.1  # added to each contrast's deviation when distances are computed
 
 
@@ -55,8 +56,13 @@ class Layers:
     layer is left out, because the contrasts of a layer sum to 0.
     """
 
-    def __init__(self, names: Sequence[str], experts: Sequence[int]) -> None:
-        """Prepare layers with these names and numbers of experts."""
+    def __init__(self, names: Sequence[str], experts: Sequence[int], *, of_paths: bool = False) -> None:
+        """Prepare layers with these names and numbers of experts.
+
+        `of_paths`: the model chooses one of a few paths, which say everything about an image's routing. So
+        contrasts have a few values only, and tests of their means say less than the test of the paths.
+        """
+        self.of_paths = of_paths
         self.names = tuple(names)
         self.experts = tuple(experts)
         starts = np.cumsum([0, *(count - 1 for count in experts)])
@@ -72,7 +78,8 @@ class Layers:
     def of(cls, manifest: Manifest) -> Self:
         """Return the layers of a manifest."""
         rows = manifest.mixture
-        return cls([row.layer for row in rows], [row.num_experts for row in rows])
+        has_paths = manifest.paths is not None
+        return cls([row.layer for row in rows], [row.num_experts for row in rows], of_paths=has_paths)
 
     def images(self, images: Sequence[Experts]) -> RoutedImages:
         """Return the routing of images; each has one entry for each layer, in order."""
@@ -106,6 +113,7 @@ class Reference:
     _neighbours: NDArray[np.float32] = field(repr=False)  # (M, D) scaled contrasts
     _norms: NDArray[np.float32] = field(repr=False)  # (M,) squared length of each neighbour
     _distances: NDArray[np.float64] = field(repr=False)  # (M,) of each neighbour to the others, ascending
+    _same: float  # distances below it count as 0
 
     @classmethod
     def of(cls, measured: MeasuredRouting, layers: Layers, rows: Sequence[int]) -> Self | None:
@@ -127,6 +135,7 @@ class Reference:
         scale = np.sqrt(np.diag(covariance)) + _SPREAD
         some = np.linspace(0, len(contrasts) - 1, min(len(contrasts), _MOST_NEIGHBOURS)).round().astype(int)
         neighbours = (contrasts[some] / scale).astype(np.float32)
+        same = _SAME if layers.of_paths else 0.0
         return cls(
             controls=dict(measured.controls),
             images=len(contrasts),
@@ -142,20 +151,25 @@ class Reference:
             _scale=scale,
             _neighbours=neighbours,
             _norms=(neighbours**2).sum(axis=1),
-            _distances=_own_distances(neighbours),
+            _distances=_own_distances(neighbours, same),
+            _same=same,
         )
 
     def ranks(self, contrasts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the share of the baseline's images that lie nearer to the others than each image does, (N,).
 
-        Without drift, the ranks of images are uniform from 0 to 1. An image whose routing is unlike that of
-        all images of the baseline has rank 1.
+        Without drift, the ranks of images are uniform from 0 to 1, or have at least the mean 0.5: images of
+        the baseline that lie as far away count half. An image whose routing is unlike that of all images of
+        the baseline has rank 1.
 
         Args:
             contrasts: (N, D) of the images.
         """
-        nearer = np.searchsorted(self._distances, self._nearest(contrasts))
-        return np.asarray(nearer / len(self._distances))
+        nearest, count = self._nearest(contrasts), len(self._distances)
+        ranks = np.searchsorted(self._distances, nearest) / count
+        if self._same:  # as most images of the baseline: on a path that others took, too
+            ranks[nearest == 0] = np.searchsorted(self._distances, 0.0, side="right") / count / 2
+        return np.asarray(ranks)
 
     def rarity(self, contrasts: NDArray[np.float64]) -> float:
         """Return how far an image (D,) lies from the baseline: 1 is as far as all but the farthest twentieth.
@@ -181,7 +195,7 @@ class Reference:
         scaled = (contrasts / self._scale).astype(np.float32)
         squares = self._norms - 2 * np.einsum("md,nd->nm", self._neighbours, scaled)
         nearest = np.partition(squares, _NEIGHBOUR - 1, axis=1)[:, _NEIGHBOUR - 1] + (scaled**2).sum(axis=1)
-        return np.asarray(nearest, dtype=np.float64)
+        return np.where(nearest < self._same, 0.0, nearest.astype(np.float64))
 
 
 def path_of(sets: NDArray[np.uint64]) -> int:
@@ -204,12 +218,17 @@ def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
-def _own_distances(neighbours: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the squared distance of each row to its _NEIGHBOUR-th nearest other row, ascending."""
+def _own_distances(neighbours: NDArray[np.float32], same: float) -> NDArray[np.float64]:
+    """Return the squared distance of each row to its _NEIGHBOUR-th nearest other row, ascending.
+
+    Distances below `same` count as 0.
+    """
     found = [
         np.partition(((neighbours - row) ** 2).sum(axis=1), _NEIGHBOUR)[_NEIGHBOUR] for row in neighbours
     ]
-    return np.sort(np.array(found, dtype=np.float64))
+    distances = np.sort(np.array(found, dtype=np.float64))
+    distances[distances < same] = 0
+    return distances
 
 
 def _entropies(

@@ -150,8 +150,8 @@ class Watch:
         """Test the contrasts of all layers together, the paths, and novelty."""
         reference, window, alarms = self.reference, self._window, []
         spans = [span for span in _SPANS if span <= window.filled]
-        means = [(window.mean_contrasts(span), float(span)) for span in spans]
-        if spans:
+        means = [(window.mean_contrasts(span), float(span)) for span in spans if not self.layers.of_paths]
+        if means:
             means.append((self._decaying.mean, self._decaying.effective))
         found = [
             hotelling_p(mean - reference.mean, reference.inverse, n, reference.images) for mean, n in means
@@ -186,7 +186,9 @@ class Watch:
             if not full:
                 continue
             inverse = reference.layer_inverses[place]
-            of_mean = hotelling_p(shift[part], inverse, SPAN, reference.images) / self._share_of_a_layer
+            of_mean = 1.0
+            if not self.layers.of_paths:
+                of_mean = hotelling_p(shift[part], inverse, SPAN, reference.images) / self._share_of_a_layer
             of_sets = g_test_p(counts, reference.sets[place]) / self._share_of_a_layer
             state.pvalue = min(1.0, of_mean, of_sets)
             state.hot = self._hot(state.shares, reference.shares[place])

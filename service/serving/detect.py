@@ -290,6 +290,7 @@ class DetectService:
             notes=found.notes,
             result=found.result,
             experts=found.experts,
+            path=found.path,
             compute=found.compute,
             routing=self._judge(version),
             timings=found.timings,

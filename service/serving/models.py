@@ -100,6 +100,9 @@ class Models:
         route = self.add(name)[backend]
         before = route.current
         route.set_versions(versions)
+        for version in versions.values():
+            if (paths := version.manifest.paths) is not None:
+                self._metrics.declare_paths(name, version.manifest.version, backend, paths.count)
         route.statuses = tuple(statuses)
         self._announce()
         self._show_health(backend)

@@ -8,14 +8,15 @@ from typing import Any
 from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
+from service.artifact.paths import TOP_K
 from service.artifact.tensors import ImagesInput
 from service.pipeline.decode import decode
 from service.pipeline.preprocess import Placed, fit_of, preprocess
-from service.pipeline.routing import compute_cost, read_experts
+from service.pipeline.routing import compute_cost, read_experts, read_path
 from service.request import ResolvedParams
 from service.tasks.choose import Result, task_of
 from service.timeline import Step, begin
-from service.types import Compute, ExpertActivation, RawOutputs, Timings
+from service.types import Compute, ExpertActivation, PathChoice, RawOutputs, Timings
 
 _SHORT_S = 0.0001  # a shorter wait for a thread is no step of a trace
 
@@ -28,6 +29,7 @@ class Finished:
     notes: tuple[str, ...]  # notes on parts of the file that were not used
     result: Result
     experts: tuple[ExpertActivation, ...]
+    path: PathChoice | None  # None: the model has no paths
     compute: Compute
     timings: Timings
 
@@ -109,7 +111,8 @@ class Attempt:
         with begin(self._step, "postprocess"):
             result: Result = task_of(manifest).read(outputs, self._params, self._placed)
             experts = read_experts(outputs, manifest)
-            compute = compute_cost(experts, manifest)
+            path = read_path(outputs, manifest)
+            compute = compute_cost(experts, manifest, path, self._params.controls.get(TOP_K))
         done = perf_counter()
         timings = Timings(
             decode_s=image.decode_s,
@@ -119,7 +122,7 @@ class Attempt:
             postprocess_s=done - started,
             total_s=done - image.begun,
         )
-        return Finished(self._placed.source_hw, image.notes, result, experts, compute, timings)
+        return Finished(self._placed.source_hw, image.notes, result, experts, path, compute, timings)
 
     def _note_wait(self, began: float, ended: float) -> None:
         if self._step is not None and ended - began > _SHORT_S:

@@ -81,14 +81,14 @@ class Brownout:
         """Return the parameters with the controls for the current effort, and whether they are lowered.
 
         Controls that the request itself sets stay unchanged. With quality=high, all controls stay unchanged.
-        A dense graph computes all experts anyway, so its controls are never lowered.
+        If the model computes all experts anyway, its controls are never lowered.
 
         Args:
             resolved: parameters with the model's defaults.
             params: the same parameters as the request gave them.
             manifest: manifest of the version that runs.
         """
-        if not self._step or params.quality == "high" or manifest.execution != "sparse":
+        if not self._step or params.quality == "high" or not manifest.skips_experts:
             return resolved, False
         controls = dict(resolved.controls)
         for row in manifest.controls:

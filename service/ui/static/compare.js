@@ -1,7 +1,7 @@
 // Compare two answers for the same image, with different numbers of experts per layer.
 
 import { computeRows, drawImage, element } from "/ui/draw.js";
-import { layerRow } from "/ui/experts.js";
+import { layerRow, pathLine } from "/ui/experts.js";
 
 const SAME_IOU = 0.5; // from here on, two boxes of a class are the same object
 const RUNS = 3; // of each setting, in turn; the times shown are the middle ones
@@ -117,7 +117,7 @@ function fill(column, answer, topK, only, { bitmap, skeleton }) {
     element("div", { class: "compared" }, canvas),
     element("p", {}, `${answer.predictions.length} found, ${only.predictions.length} only here · ${total.toFixed(1)} ms in all, ${infer.toFixed(1)} ms in the network`),
     element("div", { class: "compute" }, ...computeRows(answer.moe.gflops)),
-    element("div", { class: "layers" }, ...rows),
+    element("div", { class: "layers" }, ...[pathLine(answer.moe)].filter(Boolean), ...rows),
   );
   drawImage(canvas, bitmap, answer, skeleton, only.predictions);
 }

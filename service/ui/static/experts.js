@@ -25,6 +25,13 @@ export function layerRow(layer, idle, open = null, marked = []) {
   );
 }
 
+// Return a line about the path of an answer, or null if the model has no paths.
+export function pathLine({ path }) {
+  if (!path) return null;
+  const why = "Chosen before the network ran; it says which experts run in every layer";
+  return element("p", { class: "path", title: why }, `Path ${path.index}, ${percent(path.probability)}`);
+}
+
 function expertItem(layer, expert, idle, open) {
   const place = layer.active.indexOf(expert);
   const weight = place < 0 ? 0 : layer.weights[place];
@@ -60,7 +67,7 @@ export function expertsCard(place, seen) {
       row.append(element("div", { class: "expert-detail", hidden: "" }));
       return row;
     });
-    place.replaceChildren(...[driftNote(answer.moe)].filter(Boolean), ...rows, element("p", { class: "quiet" }, noteOf(answer, report, reason)));
+    place.replaceChildren(...[driftNote(answer.moe), pathLine(answer.moe)].filter(Boolean), ...rows, element("p", { class: "quiet" }, noteOf(answer, report, reason)));
     mark(place, answer, opened, report, seen);
     if (focused >= 0) place.querySelectorAll("button")[focused]?.focus();
   };

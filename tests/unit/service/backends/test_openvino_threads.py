@@ -33,7 +33,7 @@ def opened(artifact):
 
 
 def state(backend, name):
-    return backend._compiled.get_property(name)
+    return backend._graph._compiled.get_property(name)
 
 
 def cores_while_computing(folder, settings):

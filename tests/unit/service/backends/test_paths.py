@@ -1,0 +1,154 @@
+"""A model with paths runs its router first, then the graph of the path and the top_k."""
+
+import asyncio
+import logging
+
+import numpy as np
+import pytest
+
+from service.artifact.repository import read_artifact
+from service.backends.protocol import infer
+from service.backends.table import BACKENDS
+from service.errors import ArtifactBroken, ArtifactMismatch, BackendFailed, BackendUnavailable
+from service.request import RequestContext
+from service.settings import BrownoutSettings, Settings
+from tests.builders import sums_of, write_manifest
+from tests.path_artifacts import BLUE, GREEN, RED, build_paths, whole_answer
+
+ENGINES = [
+    pytest.param(("openvino", "openvino"), id="openvino"),
+    pytest.param(("onnx", "onnx"), id="onnx"),
+    pytest.param(("openvino", "onnx"), id="onnx file on openvino"),
+]
+
+
+def opened(built, backend="openvino", **settings):
+    open_backend = BACKENDS[backend].open
+    return open_backend(read_artifact(built.folder), Settings(**settings))
+
+
+def run(backend, images, top_ks):
+    inputs = {"images": np.stack(images), "top_k": np.array(top_ks, np.int64)[:, None]}
+    return asyncio.run(infer(backend, inputs, RequestContext.within(20)))
+
+
+def loaded(caplog):
+    rows = [record for record in caplog.records if record.getMessage() == "path_loaded"]
+    return [(row.path, row.top_k) for row in rows]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_each_image_gets_the_outputs_of_its_own_route(tmp_path, engine):
+    backend, target = engine
+    backend = opened(build_paths(tmp_path, target=target), backend)
+    for image in (RED, GREEN, BLUE):
+        for top_k in (2, 1):
+            got, want = run(backend, [image], [top_k]), whole_answer(image, top_k)
+            assert got.keys() == want.keys()
+            for name, value in want.items():
+                assert got[name].dtype == value.dtype
+                np.testing.assert_allclose(got[name], value, atol=1e-5, err_msg=name)
+    asyncio.run(backend.close())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_batch_of_several_routes_keeps_the_order_of_its_images(tmp_path, engine):
+    backend, target = engine
+    backend = opened(build_paths(tmp_path, target=target, batch=(1, 2, 5)), backend)
+    images, top_ks = [BLUE, RED, GREEN, RED, RED], [2, 1, 2, 2, 1]
+    got = run(backend, images, top_ks)
+    for i, (image, top_k) in enumerate(zip(images, top_ks, strict=True)):
+        for name, value in whole_answer(image, top_k).items():
+            np.testing.assert_allclose(got[name][i], value[0], atol=1e-5, err_msg=f"{name} {i}")
+    asyncio.run(backend.close())
+
+
+def test_a_tie_goes_to_the_first_path(tmp_path):
+    grey = np.full((64, 64, 3), 90, np.uint8)
+    backend = opened(build_paths(tmp_path))
+    assert run(backend, [grey], [2])["class_ids"].tolist() == [[0] * 4]
+    asyncio.run(backend.close())
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnx"])
+def test_routes_of_the_default_top_k_are_loaded_first_and_others_at_their_first_use(
+    tmp_path, caplog, backend
+):
+    caplog.set_level(logging.INFO)
+    running = opened(build_paths(tmp_path, target=backend), backend)
+    assert loaded(caplog) == [(0, 2), (1, 2), (2, 2)]
+    for _ in range(2):
+        run(running, [GREEN], [1])
+    assert loaded(caplog)[3:] == [(1, 1)]
+    asyncio.run(running.close())
+
+
+def test_routes_to_which_a_brownout_may_go_are_loaded_first(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    backend = opened(build_paths(tmp_path), brownout=BrownoutSettings(min_top_k=1))
+    assert len(loaded(caplog)) == 6
+    asyncio.run(backend.close())
+
+
+def test_a_route_that_is_loaded_later_does_not_read_its_file_again(tmp_path):
+    built = build_paths(tmp_path)
+    backend = opened(built)
+    for file in built.folder.iterdir():
+        file.unlink()
+    np.testing.assert_allclose(run(backend, [RED], [1])["scores"], whole_answer(RED, 1)["scores"], atol=1e-6)
+    asyncio.run(backend.close())
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnx"])
+def test_probabilities_that_are_not_finite_are_an_error(tmp_path, target):
+    backend = opened(build_paths(tmp_path, target=target, broken="router"), target)
+    with pytest.raises(
+        BackendFailed, match="the router of model 'routed' returned a number that is not fini"
+    ):
+        run(backend, [RED], [2])
+    asyncio.run(backend.close())
+
+
+def swapped(built, file, other):
+    """Store one of the artifact's graphs under the name of another, with a correct sha256."""
+    for ending in (".xml", ".bin"):
+        (built.folder / (file + ending)).write_bytes((built.folder / (other + ending)).read_bytes())
+    (built.folder / "manifest.json").unlink()
+    write_manifest(built.folder, built.manifest | {"files": sums_of(built.folder)})
+    return built
+
+
+@pytest.mark.parametrize("file", ["path0-k2", "path2-k1"])
+def test_a_graph_with_other_tensors_is_refused_at_the_start(tmp_path, file):
+    built = swapped(build_paths(tmp_path), file, "router")
+    with pytest.raises(ArtifactBroken, match=rf"{file}.xml has no output 'boxes'"):
+        opened(built)
+
+
+def test_a_router_with_other_tensors_is_refused_at_the_start(tmp_path):
+    built = swapped(build_paths(tmp_path), "router", "path0-k2")
+    with pytest.raises(ArtifactBroken, match=r"router.xml has no output 'path_probs'"):
+        opened(built)
+
+
+def test_a_route_with_unusable_outputs_is_refused_at_the_start(tmp_path):
+    with pytest.raises(ArtifactMismatch, match="path 1 at top_k 2"):
+        opened(build_paths(tmp_path, broken="path1-k2"))
+
+
+def test_a_rare_route_with_unusable_outputs_is_unavailable_and_the_others_answer(tmp_path):
+    backend = opened(build_paths(tmp_path, broken="path1-k1"))
+    for _ in range(2):
+        with pytest.raises(BackendUnavailable, match="path 1 at top_k 1"):
+            run(backend, [GREEN], [1])
+    assert run(backend, [GREEN], [2])["class_ids"][0, 0] == 1
+    asyncio.run(backend.close())
+
+
+def test_a_top_k_or_a_batch_without_graphs_is_refused(tmp_path):
+    backend = opened(build_paths(tmp_path))
+    with pytest.raises(BackendFailed, match="no graph for top_k 3"):
+        run(backend, [RED], [3])
+    with pytest.raises(BackendFailed, match="batches of 1, not 2"):
+        run(backend, [RED, RED], [2, 2])
+    asyncio.run(backend.close())
