@@ -13,6 +13,7 @@ COMMANDS = {
     "look": "draw the augmented samples of a training run into one image",
     "evaluate": "measure mAP or accuracy of a checkpoint, or mAP of a service",
     "compare": "measure whether one checkpoint is better than another",
+    "compare-seeds": "measure whether one variant is ahead of another over several seeds",
     "inspect": "measure how the routers of a checkpoint choose experts",
     "predict": "find objects in images, videos and camera streams",
     "export": "export a checkpoint into the model repository",

@@ -58,15 +58,8 @@ def paired_bootstrap(
     if len(truths) < 2:
         raise DatasetError("a single image cannot be drawn from: comparing needs at least two")
     scores = [ResampledMap(truths, found, kind) for found in (first, second)]
-    rng = np.random.default_rng(seed)
-    differences = np.empty(draws)
-    with bar(draws, "draw", "bootstrap") as progress:
-        for draw in range(draws):
-            images = np.sort(rng.integers(len(truths), size=len(truths)))
-            differences[draw] = scores[0].of(images) - scores[1].of(images)
-            progress.update()
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(differences, [tail, 1 - tail]).tolist()
+    differences = draw_leads([(scores[0], scores[1])], len(truths), draws=draws, seed=seed)
+    low, high = percentiles(differences)
     whole = [each.of(np.arange(len(truths))) for each in scores]
     better = float((differences > 0).mean())
     return Difference(whole[0], whole[1], whole[0] - whole[1], low, high, better, draws)
@@ -98,3 +91,27 @@ class ResampledMap:
         precision = self._evaluation.eval["precision"]
         defined = precision[precision >= 0]  # -1: the sample has no object of this class
         return float(defined.mean()) if defined.size else 0.0
+
+
+def draw_leads(
+    pairs: Sequence[tuple[ResampledMap, ResampledMap]], images: int, *, draws: int, seed: int = 0
+) -> NDArray[np.float64]:
+    """Return the mean lead of the first of each pair, for each bootstrap sample of the images, (draws,).
+
+    In a bootstrap sample, all detectors of all pairs are scored on the same images, by their mAP50-95, 0..1.
+    """
+    rng = np.random.default_rng(seed)
+    leads = np.empty(draws)
+    with bar(draws, "draw", "bootstrap") as progress:
+        for draw in range(draws):
+            drawn = np.sort(rng.integers(images, size=images))
+            leads[draw] = np.mean([first.of(drawn) - second.of(drawn) for first, second in pairs])
+            progress.update()
+    return leads
+
+
+def percentiles(leads: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the ends of the percentile interval at the level CONFIDENCE."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(leads, [tail, 1 - tail]).tolist()
+    return low, high

@@ -186,7 +186,7 @@ def test_help_of_train_teaches_every_variant_and_an_ablation(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "evaluate", "compare", "inspect", "prune", "export", "train-export"]
+    "command", ["train", "evaluate", "compare", "compare-seeds", "inspect", "prune", "export", "train-export"]
 )
 def test_help_shows_how_a_recipe_is_used_with_its_own_data(capsys, command):
     with pytest.raises(SystemExit):

@@ -129,7 +129,15 @@ def test_precision_is_that_of_the_training_where_nothing_is_exported(monkeypatch
     assert trained == ["bf16", None]
 
 
-HAVE_NO_VALIDATION_SPLIT = ("evaluate", "compare", "inspect", "export", "baseline", "experts-report")
+HAVE_NO_VALIDATION_SPLIT = (
+    "evaluate",
+    "compare",
+    "compare-seeds",
+    "inspect",
+    "export",
+    "baseline",
+    "experts-report",
+)
 TAKE_SPLITS = {
     "train": ["--run", "r"],
     "train-export": [],
@@ -138,6 +146,7 @@ TAKE_SPLITS = {
     "ablations": ["--output", "out"],
     "evaluate": ["m.safetensors"],
     "compare": ["m.safetensors", "n.safetensors"],
+    "compare-seeds": ["runs/m-0", "--against", "runs/n-0"],
     "inspect": ["m.safetensors"],
     "export": ["m.safetensors", "--name", "m"],
     "baseline": ["m-openvino/1"],
@@ -169,7 +178,8 @@ def test_a_recipe_with_splits_of_its_own_takes_no_others(
 
 
 @pytest.mark.parametrize(
-    "command", sorted(TAKE_SPLITS.keys() - {"compare", "evaluate", "inspect", "experts-report"})
+    "command",
+    sorted(TAKE_SPLITS.keys() - {"compare", "compare-seeds", "evaluate", "inspect", "experts-report"}),
 )  # these take the folder of the run
 def test_without_a_folder_there_is_no_split_to_choose(capsys, monkeypatch, tmp_path, command):
     monkeypatch.chdir(tmp_path)

@@ -39,6 +39,7 @@ FLAGS = {
     "look": f"--output --epoch --images --pictures --like {OF_A_RUN}",
     "evaluate": f"checkpoint --url --model --backend --plots --matrix-conf --matrix-iou {MEASURED}",
     "compare": f"first second --top-k --second-top-k --draws --json --quiet {OF_DATA}",
+    "compare-seeds": f"runs --against --top-k --second-top-k --draws --json --quiet {OF_DATA}",
     "inspect": f"checkpoint --output --layer {MEASURED}",
     "predict": "CHECKPOINT SOURCE --output --conf --iou --max-det --classes --top-k --weight-threshold "
     "--bits --device --no-draw --save-txt --save-conf --save-json --quiet",
