@@ -3,14 +3,28 @@
 Settings of the data are in data_config. A recipe builds a whole TrainConfig; dataclasses.replace changes it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
 from pydantic import Discriminator
 
 from training.data_config import DataConfig
-from training.errors import ConfigError
+from training.limits import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    POSITIVE,
+    BelowOne,
+    Checked,
+    Count,
+    CountFromZero,
+    Limit,
+    NotNegative,
+    Positive,
+    UpToOne,
+    require,
+    require_one_of,
+)
 from training.skeleton import Skeleton
 
 STRIDES = (8, 16, 32)
@@ -33,49 +47,8 @@ PAD_VALUE = 114  # grey of the padding; near the mean of natural images, so that
 MAX_SEED = 2**32 - 1  # a step's random numbers are seeded with seed × 10⁹ + step, which must fit into 64 bits
 
 
-class _Limit(NamedTuple):
-    """A limit on the values of a field, stated in the field's type."""
-
-    text: str  # completes the error message after the name and the value
-    holds: Callable[[Any], bool]
-
-
-_POSITIVE = _Limit("must be positive", lambda value: value is None or value > 0)
-Positive = Annotated[float, _POSITIVE]
-_AT_LEAST_0 = _Limit("must be at least 0", lambda value: value is None or value >= 0)
-NotNegative = Annotated[float, _AT_LEAST_0]
-CountFromZero = Annotated[int, _AT_LEAST_0]
-UpToOne = Annotated[float, _Limit("must be in 0..1", lambda value: 0 <= value <= 1)]
-BelowOne = Annotated[float, _Limit("must be in 0..1, 1 excluded", lambda value: 0 <= value < 1)]
-_AT_LEAST_1 = _Limit("must be at least 1", lambda value: value >= 1)
-Count = Annotated[int, _AT_LEAST_1]
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
-
-
-def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    _require(value in known, f"{name} {value!r} is none of {', '.join(known)}")
-
-
-class _Checked:
-    """The base of all configurations; checks each field against the limit or choices that its type states."""
-
-    def __post_init__(self) -> None:
-        owner = type(self).__name__.removesuffix("Config").lower()
-        for name, kind in get_type_hints(type(self), include_extras=True).items():
-            value = getattr(self, name)
-            if get_origin(kind) is Literal:
-                _require_one_of(f"{owner} {name}", value, get_args(kind))
-            for limit in getattr(kind, "__metadata__", ()):
-                if isinstance(limit, _Limit):
-                    _require(limit.holds(value), f"{name}={value} {limit.text}")
-
-
 @dataclass(frozen=True, kw_only=True)
-class RouterConfig(_Checked):
+class RouterConfig(Checked):
     """Settings of the router of a mixture layer; the router scores the experts."""
 
     kind: RouterKind = "pooled"
@@ -83,7 +56,7 @@ class RouterConfig(_Checked):
     min_hidden: Count = 8
     pool: Count = 4  # spatial and ultra routers: side of the square of cells that is averaged before routing
     # Standard deviation of the last layer's initial weights; None: torch's default.
-    init_std: Annotated[float | None, _POSITIVE] = None
+    init_std: Annotated[float | None, POSITIVE] = None
     noise: NotNegative = 0.0  # standard deviation of normal noise on the logits, in training only
     dropout: BelowOne = 0.0  # pooled routers only, in training only
     temperature: Positive = 1.0  # logits are divided by this
@@ -91,7 +64,7 @@ class RouterConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixtureConfig(_Checked):
+class MixtureConfig(Checked):
     """Settings of one mixture layer; ES-MoE (arXiv:2512.23273) uses the default values."""
 
     num_experts: Count = 4
@@ -111,9 +84,9 @@ class MixtureConfig(_Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         least, most, kernels = self.min_top_k, self.num_experts, self.kernel_sizes
-        _require(least <= self.top_k <= most, f"top_k={self.top_k} is outside {least}..num_experts={most}")
-        _require(len(kernels) == most, f"kernel_sizes={kernels} needs one kernel for each of {most} experts")
-        _require(
+        require(least <= self.top_k <= most, f"top_k={self.top_k} is outside {least}..num_experts={most}")
+        require(len(kernels) == most, f"kernel_sizes={kernels} needs one kernel for each of {most} experts")
+        require(
             all(k >= 1 and k % 2 == 1 for k in (*kernels, self.shared_kernel or 1)),
             f"kernel_sizes={kernels} and shared_kernel={self.shared_kernel} must be odd, to keep map sizes",
         )
@@ -125,12 +98,12 @@ class MixtureConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PathConfig(_Checked):
+class PathConfig(Checked):
     """Settings of a network that first chooses one path for each image, from a thumbnail."""
 
-    count: Annotated[int, _Limit("must be at least 2", lambda value: value >= 2)] = 8
+    count: Annotated[int, Limit("must be at least 2", lambda value: value >= 2)] = 8
     # Side of the square of pixels of the model input that is averaged to one pixel of the thumbnail.
-    pool: Annotated[int, _Limit("must divide 32", lambda value: value >= 1 and 32 % value == 0)] = 8
+    pool: Annotated[int, Limit("must divide 32", lambda value: value >= 1 and 32 % value == 0)] = 8
     width: Count = 16  # channels after the router's first convolution; the second has twice as many
     hidden: Count = 32  # hidden width between the router's last layers
     noise: NotNegative = 0.0  # standard deviation of normal noise on the logits, in training only
@@ -152,7 +125,7 @@ def places_of(task: TaskName) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(_Checked):
+class ModelConfig(Checked):
     """The configuration of a network, which states its task, its size and its mixture layers."""
 
     variant: str = "yolov12-n"
@@ -176,25 +149,25 @@ class ModelConfig(_Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         names = self.class_names
-        _require(len(names) > 0, "class_names is empty: a model needs at least one class")
-        _require(len(set(names)) == len(names), f"class_names repeat: {names}")
-        _require(
+        require(len(names) > 0, "class_names is empty: a model needs at least one class")
+        require(len(set(names)) == len(names), f"class_names repeat: {names}")
+        require(
             all(side >= 64 and side % 32 == 0 for side in self.input_hw),
             f"input_hw={self.input_hw}: both sides must be multiples of 32, at least 64",
         )
         # With multiples of 32, area attention can also cut the stride-16 map into 4 strips of equal length.
-        _require(self.reg_max >= 2, f"reg_max={self.reg_max} must be at least 2")
+        require(self.reg_max >= 2, f"reg_max={self.reg_max} must be at least 2")
         for stage in self.plain_stages:
-            _require_one_of("plain stage", stage, (PLAIN_P2, *PLAIN_PLACES))
+            require_one_of("plain stage", stage, (PLAIN_P2, *PLAIN_PLACES))
         for place in self.mixtures:
-            _require_one_of("mixture place", place, places_of(self.task))
+            require_one_of("mixture place", place, places_of(self.task))
         in_head = set(HEAD_PLACES) & set(self.mixtures)
-        _require(len(in_head) in (0, 3), f"a mixture head needs all of {HEAD_PLACES}, not {sorted(in_head)}")
+        require(len(in_head) in (0, 3), f"a mixture head needs all of {HEAD_PLACES}, not {sorted(in_head)}")
         for place in sorted(in_head):
             mixture = self.mixtures[place]
             bare = mixture.shared_kernel is None and not mixture.residual and not mixture.activate
-            _require(bare, f"{place}: experts of a head have no shared expert, residual or activation")
-        _require(
+            require(bare, f"{place}: experts of a head have no shared expert, residual or activation")
+        require(
             (self.task == "pose") == (self.skeleton is not None),
             f"task={self.task!r} with {len(self.keypoints)} keypoints: pose needs some, others have none",
         )
@@ -202,16 +175,16 @@ class ModelConfig(_Checked):
             self._check_paths(self.paths)
         for name in ("top_k", "weight_threshold"):
             values = {getattr(mixture, name) for mixture in self.mixtures.values()}
-            _require(len(values) <= 1, f"mixtures disagree on {name}: {sorted(values)}; one control sets all")
+            require(len(values) <= 1, f"mixtures disagree on {name}: {sorted(values)}; one control sets all")
 
     def _check_paths(self, paths: PathConfig) -> None:
-        _require(bool(self.mixtures), "paths need mixture layers to lead through")
+        require(bool(self.mixtures), "paths need mixture layers to lead through")
         # The scores of a path are used as they are, in training and in exported graphs.
         changed = [(each.router.temperature, each.router.noise) != (1, 0) for each in self.mixtures.values()]
         learned = [mixture.router.learn_temperature for mixture in self.mixtures.values()]
-        _require(not any(changed + learned), "scores of paths have no temperature and no noise")
+        require(not any(changed + learned), "scores of paths have no temperature and no noise")
         side = min(self.input_hw) // paths.pool
-        _require(side >= LEAST_THUMBNAIL, f"pool={paths.pool} leaves a thumbnail of only {side} pixels")
+        require(side >= LEAST_THUMBNAIL, f"pool={paths.pool} leaves a thumbnail of only {side} pixels")
 
     @property
     def keypoints(self) -> tuple[str, ...]:
@@ -245,7 +218,7 @@ class ModelConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentConfig(_Checked):
+class AugmentConfig(Checked):
     """Settings of the random augmentation of training images; zero turns an augmentation off.
 
     The defaults are from arXiv:2502.12524, table 7, size n. The exception is copy_paste, which is 0 here;
@@ -265,12 +238,12 @@ class AugmentConfig(_Checked):
     flip_horizontal: UpToOne = 0.5  # probability
     flip_vertical: UpToOne = 0.0
     # Classification: smallest area of a random crop ÷ area of the image; largest factor on the aspect ratio.
-    crop_area: Annotated[float, _Limit("must be in 0..1, 0 excluded", lambda value: 0 < value <= 1)] = 0.5
-    crop_aspect: Annotated[float, _AT_LEAST_1] = 4 / 3
+    crop_area: Annotated[float, Limit("must be in 0..1, 0 excluded", lambda value: 0 < value <= 1)] = 0.5
+    crop_aspect: Annotated[float, AT_LEAST_1] = 4 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossConfig(_Checked):
+class LossConfig(Checked):
     """Weights of the terms of the loss; zero turns a term off.
 
     The weighted sum of the terms is multiplied only by the batch size. If a paper gives a term both a
@@ -306,7 +279,7 @@ _COMPARING = ("information", "coverage", "path_information", "path_coverage")  #
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerConfig(_Checked):
+class OptimizerConfig(Checked):
     """Settings of the optimizer, the learning rate schedule and the averaging of weights."""
 
     name: Literal["sgd", "adamw"] = "sgd"
@@ -322,11 +295,11 @@ class OptimizerConfig(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 < self.final_lr <= self.lr, f"final_lr={self.final_lr} must be in 0..lr={self.lr}")
+        require(0 < self.final_lr <= self.lr, f"final_lr={self.final_lr} must be in 0..lr={self.lr}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(_Checked):
+class TrainConfig(Checked):
     """All settings of a training run; the same configuration and seed give the same model."""
 
     model: ModelConfig
@@ -347,27 +320,27 @@ class TrainConfig(_Checked):
     soft_paths: UpToOne = 0.5  # share of the run in which paths are mixed, less and less
     evaluate_every_epochs: Count = 10
     checkpoint_every_s: float = 120.0
-    loader_workers: Annotated[int | None, _AT_LEAST_0] = None  # None: one less than the usable cores
+    loader_workers: Annotated[int | None, AT_LEAST_0] = None  # None: one less than the usable cores
     precision: ComputePrecision = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 <= self.seed <= MAX_SEED, f"seed={self.seed} must be in 0..{MAX_SEED}")
+        require(0 <= self.seed <= MAX_SEED, f"seed={self.seed} must be in 0..{MAX_SEED}")
         self.check_parts(processes=1)
-        _require(self.model.top_k >= 1, "top_k=0 trains no expert: train with 2, and set 0 at inference")
+        require(self.model.top_k >= 1, "top_k=0 trains no expert: train with 2, and set 0 at inference")
         allowed = self.model.allowed_top_k
-        _require(
+        require(
             set(self.top_ks) <= set(allowed),
             f"top_ks={self.top_ks}: {self.model.variant} runs with {', '.join(map(str, allowed))} experts",
         )
         both = min(self.top_ks, default=1) <= 1 < allowed[-1] == max(self.top_ks, default=1)
-        _require(
+        require(
             both or not self.loss.distill,
             f"distill={self.loss.distill} lets images with top_k 1 learn from all {allowed[-1]} experts, but "
             f"{self.model.variant} does not train with both: top_ks={self.top_ks}; leave distill at 0",
         )
         validated = self.val_data is not None
-        _require(self.patience == 0 or validated, f"patience={self.patience} needs validation data")
+        require(self.patience == 0 or validated, f"patience={self.patience} needs validation data")
 
     def check_parts(self, processes: int) -> None:
         """Check that a batch can be split into `accumulate` parts, and each part among the processes.
@@ -379,19 +352,19 @@ class TrainConfig(_Checked):
         """
         among = f"accumulate={self.accumulate}" + (f" × {processes} processes" if processes > 1 else "")
         shares = self.accumulate * processes
-        _require(
+        require(
             self.batch_size % shares == 0,
             f"batch_size={self.batch_size} cannot be split evenly over {among}; give a multiple of {shares}",
         )
         spatial = any(mixture.router.kind == "spatial" for mixture in self.model.mixtures.values())
         images = self.batch_size // shares
-        _require(
+        require(
             not spatial or self.freeze_batch_norm or images >= 2,
             f"batch_size={self.batch_size}: {self.model.variant} has batch norm in its routers, which needs "
             "two images" + (f", and {among} leaves {images}" if self.batch_size > 1 else ""),
         )
         terms = [name for name in _COMPARING if getattr(self.loss, name)]
-        _require(
+        require(
             self.batch_size // self.accumulate >= 2 or not terms or not self.model.mixtures,
             f"the loss {' and '.join(terms)} compares the images of a part, and {among} leaves one of "
             f"batch_size={self.batch_size}; give a larger --batch, or 0 for these losses",
@@ -402,7 +375,7 @@ class TrainConfig(_Checked):
             mixture.train_dispatch == "grouped" and (mixture.norm == "batch" or place in HEAD_PLACES)
             for place, mixture in self.model.mixtures.items()
         )
-        _require(
+        require(
             processes == 1 or self.freeze_batch_norm or not alone,
             "grouped experts cannot share batch norm between processes; use group norm or dense dispatch",
         )

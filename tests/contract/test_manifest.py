@@ -220,7 +220,7 @@ def test_the_service_refuses_what_the_schema_refuses_and_also_contradictory_numb
 def test_every_key_of_the_schema_is_in_the_test_manifest(manifest):
     optional = {"speed", "baseline", "proved", "default_controls", "experts_report"}
     every = set(SCHEMA["required"]) | optional
-    assert set(SCHEMA["properties"]) - {"paths"} == every == set(manifest)  # paths: test_path_manifest
+    assert set(SCHEMA["properties"]) - {"paths"} == every == set(manifest)
     parity = SCHEMA["properties"]["parity"]
     assert set(parity["properties"]) == set(manifest["parity"])
     choice = SCHEMA["properties"]["default_controls"]["oneOf"][1]["properties"]

@@ -29,10 +29,11 @@ def taking(path):
         found.append(
             ExpertActivation(name, count, tuple(active.tolist()), weights, tuple(probs.tolist()), bits)
         )
-    return LAYERS.image(found)
+    return tuple(found)
 
 
 IMAGES = [taking(path) for path in range(PATHS)]
+CONTRASTS = LAYERS.images(IMAGES).contrasts
 
 
 def watched(shares, count, seed=0):
@@ -61,9 +62,8 @@ def test_other_shares_of_the_paths_raise_an_alarm_of_the_chosen_sets():
 
 
 def test_an_image_on_a_path_of_the_baseline_is_not_novel():
-    for image in IMAGES:
-        assert reference().rank(image.contrasts) == 0.5
-        assert reference().rarity(image.contrasts) == 0
+    assert reference().ranks(CONTRASTS).tolist() == [0.5] * PATHS
+    assert [reference().rarity(each) for each in CONTRASTS] == [0] * PATHS
 
 
 def test_an_image_on_a_path_that_the_baseline_lacks_is_novel():
@@ -71,10 +71,11 @@ def test_an_image_on_a_path_that_the_baseline_lacks_is_novel():
     arrays = {"log_probs": np.log(np.maximum(np.array(PROBS, np.float32)[paths], 1e-3))}
     sets = np.ones((150, 2), np.uint64)
     rare = Reference.of(MeasuredRouting({"top_k": 2}, arrays["log_probs"], sets), LAYERS, (0, 1))
-    assert rare.rank(IMAGES[0].contrasts) == pytest.approx(0.5, abs=0.01)
-    assert rare.rank(IMAGES[1].contrasts) > 0.95  # one image of the baseline took it
-    assert rare.rank(IMAGES[2].contrasts) == 1
-    assert rare.rarity(IMAGES[2].contrasts) > 1
+    common, single, lacking = rare.ranks(CONTRASTS)
+    assert common == pytest.approx(0.5, abs=0.01)
+    assert single > 0.95  # one image of the baseline took it
+    assert lacking == 1
+    assert rare.rarity(CONTRASTS[2]) > 1
 
 
 def test_a_few_images_on_a_path_that_the_baseline_lacks_are_no_drift():
