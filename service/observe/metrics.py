@@ -10,16 +10,17 @@ from service.metrics import Metrics
 from service.observe.protocol import Answered
 from service.request import RequestContext
 from service.tasks.choose import task_of
-from service.traffic.routes import ServedVersion
 from service.types import Compute, ExpertActivation, Timings
 
 _TOGETHER = 25  # images
 
 
 class _Facts(NamedTuple):
-    """What the metrics need to know about an answered image, which itself may be large."""
+    """What the metrics need to know about an answered image, but neither its file nor its version's graph."""
 
-    version: ServedVersion
+    model: str
+    version: str
+    backend: str
     trace_id: str | None
     timings: Timings
     detections: int
@@ -44,13 +45,15 @@ class MetricsObserver:
 
     def answered(self, image: Answered) -> None:
         """Record the stage times, detections, chosen experts and compute of an answered image."""
-        detections = task_of(image.version.manifest).count(image.result)
+        manifest = image.version.manifest
         self._waiting.append(
             _Facts(
-                image.version,
+                manifest.name,
+                manifest.version,
+                image.version.backend_name,
                 image.context.trace_id,
                 image.timings,
-                detections,
+                task_of(manifest).count(image.result),
                 image.experts,
                 image.compute,
                 image.degraded,
@@ -68,18 +71,17 @@ class MetricsObserver:
         waiting, self._waiting = self._waiting, []
         of_version: defaultdict[tuple[str, str], list[_Facts]] = defaultdict(list)
         for image in waiting:
-            of_version[image.version.manifest.name, image.version.manifest.version].append(image)
+            of_version[image.model, image.version].append(image)
         for (model, version), images in of_version.items():
             self._record(model, version, images)
 
     def _record(self, model: str, version: str, images: Sequence[_Facts]) -> None:
         metrics = self._metrics
         for image in images:
-            backend = image.version.backend_name
-            metrics.record_stages(backend, image.timings, image.trace_id)
-            metrics.record_duration(model, version, backend, image.timings.total_s)
+            metrics.record_stages(image.backend, image.timings, image.trace_id)
+            metrics.record_duration(model, version, image.backend, image.timings.total_s)
             if image.path is not None:
-                metrics.record_path(model, version, backend, image.path)
+                metrics.record_path(model, version, image.backend, image.path)
             if image.degraded:
                 metrics.degraded(model)
         metrics.record_detections(model, version, sum(image.detections for image in images))

@@ -2,13 +2,16 @@
 
     .venv/bin/python -m tests.load.telemetry --rounds 10 --seconds 4
     .venv/bin/python -m tests.load.telemetry --before HEAD~3 --also SPARSIGHT_LOG_FORMAT=json
+    .venv/bin/python -m tests.load.telemetry --before HEAD~3 --untraced
 
 Services of this build run side by side: one without tracing, and one for each share of traced requests. They
 get requests in turns, in another order in each round. A collector of this script takes the spans and drops
 them. Each figure is compared with the service without tracing in the same round, so that a machine that is
 busy with something else changes both. The processor time is that of the service's process alone, from the
-scheduler's count of nanoseconds. With `--tiny`, the model is the tests' tiny detector: the ratios are then
-much larger than in practice, but the microseconds of a traced request show best. It needs Linux's /proc.
+scheduler's count of nanoseconds. That of the event loop's thread is also given apart: it has everything that
+watches answers, and none of the inference, whose time varies far more on a busy machine. With `--tiny`, the
+model is the tests' tiny detector: the ratios are then much larger than in practice, but the microseconds of a
+traced request show best. It needs Linux's /proc.
 """
 
 import argparse
@@ -39,6 +42,7 @@ class Cost:
 
     rate: float  # requests/s
     cpu_ms: float  # of one request
+    loop_ms: float  # of it, in the thread of the event loop
 
 
 Costs = dict[str, list[Cost]]  # of each round, by service
@@ -67,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--before", metavar="COMMIT", help="also measure the service of this commit")
     add("--also", nargs="*", default=[], metavar="SPARSIGHT_NAME=VALUE", help="also measure with a setting")
+    add("--untraced", action="store_true", help="leave out the services that trace")
     add("--callers", type=int, default=4, help="at the same time (default: %(default)s)")
     add("--rounds", type=int, default=8, help="of each, in turns (default: %(default)s)")
     add("--seconds", type=float, default=3.0, help="of each round (default: %(default)s)")
@@ -93,7 +98,7 @@ def services_for(
     """Yield the services to measure; the first is the one without tracing."""
     patience = {"SPARSIGHT_MAX_QUEUE_S": "600"}  # so that no caller is refused
     yield replace(this_build(image, patience, artifact), name=OFF)
-    for share in SHARES:
+    for share in () if args.untraced else SHARES:
         tracing = {
             "SPARSIGHT_TRACING": "true",
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
@@ -130,17 +135,18 @@ def cost_of(service: Service, image: str, callers: int, seconds: float) -> Cost:
         RuntimeError: the service did not answer all requests with 200.
     """
     assert service.process is not None
-    before = processor_s(service.process.pid)
+    pid = service.process.pid
+    before, loop_before = processor_s(pid), processor_s(pid, str(pid))
     report = measure(service.load((image,), callers=callers, seconds=seconds, before_s=0.0, deadline_s=0.0))
-    spent = processor_s(service.process.pid) - before
+    spent, in_loop = processor_s(pid) - before, processor_s(pid, str(pid)) - loop_before
     if set(report.statuses) != {200}:
         raise RuntimeError(f"{service.name} did not answer all: {report.statuses}")
-    return Cost(report.rate, spent / report.sent * 1e3)
+    return Cost(report.rate, spent / report.sent * 1e3, in_loop / report.sent * 1e3)
 
 
-def processor_s(pid: int) -> float:
-    """Return the processor time of a process so far, over all threads that live."""
-    times = (path.read_text().split()[0] for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+def processor_s(pid: int, thread: str = "*") -> float:
+    """Return the processor time of a process so far, over all threads that live, or of one thread."""
+    times = (path.read_text().split()[0] for path in Path(f"/proc/{pid}/task").glob(f"{thread}/schedstat"))
     return sum(map(int, times)) / 1e9
 
 
@@ -154,6 +160,8 @@ def rows(costs: Costs) -> Iterator[dict[str, str]]:
             "CPU, ms": spread([cost.cpu_ms for cost in rounds], 3),
             "ratio of CPU": spread([cost.cpu_ms / off.cpu_ms for cost, off in pairs], 3),
             "more CPU, µs": spread([(cost.cpu_ms - off.cpu_ms) * 1e3 for cost, off in pairs], 0),
+            "event loop, ms": spread([cost.loop_ms for cost in rounds], 3),
+            "more in it, µs": spread([(cost.loop_ms - off.loop_ms) * 1e3 for cost, off in pairs], 0),
             "requests/s": f"{statistics.median(cost.rate for cost in rounds):.1f}",
             "ratio of requests/s": spread([cost.rate / off.rate for cost, off in pairs], 3),
         }

@@ -74,3 +74,28 @@ def test_a_reset_leaves_no_figure_of_the_images_before(served):
     (name,) = of_version(served, "1")
     assert name.startswith("sparsight_routing_drifting")
     assert of_version(served, "1")[name] == 0
+
+
+def test_the_last_images_of_a_quiet_service_are_in_every_figure(served):
+    chosen = 0
+
+    def send(file):
+        nonlocal chosen
+        chosen += sum(len(layer["active"]) for layer in served.detect(file).json()["moe"]["layers"])
+
+    sent = 0
+    while not sent or not versions(served)[0]["judged"]:  # until the baseline has been read
+        send(common_file())
+        sent += 1
+    of_version = '{backend="openvino",model="tiny",version="1"}'
+    for count in (2, 3, 4):
+        send(novel_file())
+        sent += 1
+        (one,) = versions(served)
+        (setting,) = one["settings"]
+        assert (one["judged"], setting["images"]) == (count, count)
+        assert setting["novelty"] >= (count - 1) / count  # the rank of a novel image is 1
+        found = served.metrics()
+        assert found[f"sparsight_routing_judged_images_total{of_version}"] == count
+        assert found[f"sparsight_image_duration_seconds_count{of_version}"] == sent
+        assert sum(found[name] for name in found if "expert_activations_total" in name) == chosen
