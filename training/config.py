@@ -98,7 +98,7 @@ class MixtureConfig(_Checked):
     top_k: int = 2  # train with at least 2: at 1 the gate is always 1, and the router gets no gradient
     weight_threshold: UpToOne = 0.0  # experts other than the best run only if their probability reaches this
     gate_epsilon: NotNegative = 0.0  # added to the sum that weights are divided by; 1e-6 in YOLO-Master v0.1
-    router: RouterConfig = field(default_factory=RouterConfig)
+    router: RouterConfig = field(default_factory=RouterConfig)  # not used in a network with paths
     expert: ExpertKind = "depthwise"
     kernel_sizes: tuple[int, ...] = (3, 5, 7, 9)  # of each expert
     expert_ratio: Positive = 2.0  # hidden width / channels, of simple and inverted experts
