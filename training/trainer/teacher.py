@@ -51,7 +51,7 @@ def batch_statistics(model: nn.Module, before: Statistics) -> Statistics:
 
     A teacher uses the statistics with which the student's pass was normalised. While weights change quickly,
     running statistics are of weights of long ago: in the fourth epoch of a run, a teacher with them saw
-    objects nearly everywhere. For a frozen norm, the result is its running statistics.
+    objects in a large part of all cells. For a frozen norm, the result is its running statistics.
     """
     found = []
     for (norm, *now), old in zip(_norms(model), before, strict=True):
