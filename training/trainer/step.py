@@ -15,7 +15,7 @@ from training.losses.terms import LossTerms
 from training.models.network import Network
 from training.tasks.task import Task
 from training.trainer.distributed import Processes
-from training.trainer.teacher import teacher_answer
+from training.trainer.teacher import Statistics, batch_statistics, running_statistics, teacher_answer
 
 STEPS_APART = 10**9  # difference between the first seeds of two runs: more steps than any run has
 
@@ -84,6 +84,7 @@ class Stepper:
         part = part.to(self.device, non_blocking=True)
         usual = self.model.default_controls()
         controls = usual._replace(top_k=usual.top_k if top_k is None else top_k, softness=softness)
+        before = running_statistics(self.model) if self.config.loss.distill else []
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             predictions = self.model(part.images, controls)
         loss, total = self.config.loss, self.processes.total
@@ -91,16 +92,21 @@ class Stepper:
         if not loss.distill:
             return terms
         assert top_k is not None  # TrainConfig requires that top_ks has the fewest and all experts
-        own = self._distillation(predictions, part.images, top_k)
+        own = self._distillation(predictions, part.images, top_k, before)
         return with_distillation(terms, own, len(part.images) * self.processes.size, loss, total)
 
-    def _distillation(self, predictions: Any, images: Tensor, top_k: Tensor) -> Tensor:
-        """Return the sum of the distillation losses of the images that drew the smallest top_k."""
+    def _distillation(self, predictions: Any, images: Tensor, top_k: Tensor, before: Statistics) -> Tensor:
+        """Return the sum of the distillation losses of the images that drew the smallest top_k.
+
+        `before` has the running statistics of batch norms before the pass that gave the predictions.
+        """
         taught = (top_k[:, 0] == min(self.config.top_ks)).nonzero().flatten()
         if not len(taught):
             return predictions.class_logits.new_zeros((), dtype=torch.float32)
         path = None if predictions.path is None else predictions.path.gate[taught].detach()
-        teacher = teacher_answer(self.model, images[taught], path, self.dtype)
+        teacher = teacher_answer(
+            self.model, images[taught], path, self.dtype, batch_statistics(self.model, before)
+        )
         return self.task.distillation(predictions, teacher, taught, self.config.loss)
 
     def _parameters(self) -> list[nn.Parameter]:

@@ -12,7 +12,7 @@ from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
 from training.models.variants import model_config
 from training.trainer.step import freeze_statistics
-from training.trainer.teacher import evaluating, teacher_answer
+from training.trainer.teacher import batch_statistics, evaluating, running_statistics, teacher_answer
 
 
 @pytest.fixture(scope="module", params=["sparsight-n", "sparsight-path-n"])
@@ -106,3 +106,36 @@ def test_modes_come_back_after_an_error():
         fail()
     assert modes == [False] * 3
     assert [module.training for module in model.modules()] == [True, True, False]
+
+
+def test_statistics_of_a_batch_are_found_from_running_ones():
+    norms = nn.Sequential(nn.BatchNorm1d(2, momentum=0.03), nn.BatchNorm1d(2, momentum=0.03)).train()
+    norms[1].eval()
+    norms[1].running_mean.fill_(5)
+    before = running_statistics(norms)
+    batch = torch.tensor([[1.0, 10.0], [3.0, 30.0]])
+    norms(batch)
+    (mean, variance), frozen = batch_statistics(norms, before)
+    assert mean.tolist() == pytest.approx([2, 20], rel=1e-4)
+    assert variance.tolist() == pytest.approx([2, 200], rel=1e-4)
+    assert [each.tolist() for each in frozen] == [[5, 5], [1, 1]]
+
+
+@pytest.mark.parametrize("variant", ["sparsight-n", "sparsight-path-n"])
+def test_with_the_batch_s_statistics_it_answers_as_the_student_with_all_experts(variant):
+    torch.manual_seed(0)
+    model = Detector(model_config(variant, ("a", "b"), (64, 64))).train()
+    images = diverse_images(32)
+    path = None if model.config.paths is None else torch.eye(8).repeat(4, 1)
+    before = running_statistics(model)
+    with torch.no_grad():
+        want = outputs(model(images, RoutingControls(4, path=path)))
+    after = running_statistics(model)
+    found = outputs(teacher_answer(model, images, path, None, batch_statistics(model, before)))
+    unlike = outputs(teacher_answer(model, images, path, None))
+    for one, other, far in zip(want, found, unlike, strict=True):
+        # Running variances are unbiased: by a factor of 128 / 127 where the batch has 128 cells.
+        assert (one - other).norm() < 0.1 * (one - far).norm()
+    for (mean, variance), kept in zip(after, running_statistics(model), strict=True):
+        assert torch.equal(mean, kept[0])
+        assert torch.equal(variance, kept[1])
