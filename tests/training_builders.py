@@ -14,7 +14,6 @@ from training.export.graph.export_graph import Eager
 from training.models.classifier import Classifier
 from training.models.detector import Detector
 from training.models.layers import BN_MOMENTUM
-from training.models.mixture.layer import MixtureLayer
 from training.models.mixture.router import MomentsRouter, PooledRouter, SpatialRouter
 from training.models.network import Network
 from training.models.oriented_detector import OrientedDetector
@@ -78,8 +77,7 @@ def conditioned(config: ModelConfig, network: type[Detector] = Detector) -> Dete
     with torch.no_grad():
         _take_statistics(model)
         model.eval()
-        for layer in model.mixture_layers().values() if config.paths is None else ():
-            _spread_router(model, layer)
+        _spread_routers(model)
         _spread_predictions(model)
     return model
 
@@ -172,9 +170,22 @@ def _further_branches(model: Detector) -> nn.ModuleList:
             return nn.ModuleList()
 
 
-def _spread_router(model: Network, layer: MixtureLayer) -> None:
+def _spread_routers(model: Network) -> list[nn.Module]:
+    """Spread the scores of every router of a network, in the order in which they run; return the routers.
+
+    In a network with paths, this is the one router that chooses the path.
+    """
+    if model.path_router is not None:
+        routers: list[nn.Module] = [model.path_router.moments]
+    else:
+        routers = [layer.router for layer in model.mixture_layers().values()]
+    for router in routers:
+        _spread_router(model, router)
+    return routers
+
+
+def _spread_router(model: Network, router: nn.Module) -> None:
     """Shift and scale a router so that its scores over diverse images have mean 0 and a wide spread."""
-    router = layer.router
     if isinstance(router, PooledRouter | MomentsRouter):  # a shift of all scores does not change the softmax
         router.score.weight.sub_(router.score.weight.mean(dim=0))
     last = router.norm if isinstance(router, SpatialRouter) else router.score
@@ -205,9 +216,8 @@ def taught_classifier(variant: str = "esmoe-n-cls") -> Classifier:
             optimizer.step()
         with torch.no_grad():
             model.eval()
-            for layer in model.mixture_layers().values():
-                _spread_router(model, layer)
-                layer.router.requires_grad_(False)
+            for router in _spread_routers(model):
+                router.requires_grad_(False)
         model.train()
     return model.eval()
 

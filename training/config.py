@@ -129,13 +129,14 @@ class PathConfig(_Checked):
     """Settings of a network that first chooses one path for each image, from a thumbnail."""
 
     count: Annotated[int, _Limit("must be at least 2", lambda value: value >= 2)] = 8
+    # Side of the square of pixels of the model input that is averaged to one pixel of the thumbnail.
     pool: Annotated[int, _Limit("must divide 32", lambda value: value >= 1 and 32 % value == 0)] = 8
-    # Above: side of the square of pixels of the model input that is averaged to a pixel of the thumbnail.
     width: Count = 16  # channels after the router's first convolution; the second has twice as many
     hidden: Count = 32  # hidden width between the router's last layers
     noise: NotNegative = 0.0  # standard deviation of normal noise on the logits, in training only
 
 
+LEAST_THUMBNAIL = 8  # pixels of the shorter side, of which the path router's convolutions leave 2 cells
 STAGES = ("p2", "p3", "p4", "p5")  # of the backbone, by stride: 4, 8, 16, 32
 LEVELS = ("p3", "p4", "p5")  # of neck and head
 BACKBONE_PLACES = tuple(f"backbone.{stage}" for stage in STAGES)
@@ -196,10 +197,20 @@ class ModelConfig(_Checked):
             (self.task == "pose") == (self.skeleton is not None),
             f"task={self.task!r} with {len(self.keypoints)} keypoints: pose needs some, others have none",
         )
-        _require(self.paths is None or bool(self.mixtures), "paths need mixture layers to lead through")
+        if self.paths is not None:
+            self._check_paths(self.paths)
         for name in ("top_k", "weight_threshold"):
             values = {getattr(mixture, name) for mixture in self.mixtures.values()}
             _require(len(values) <= 1, f"mixtures disagree on {name}: {sorted(values)}; one control sets all")
+
+    def _check_paths(self, paths: PathConfig) -> None:
+        _require(bool(self.mixtures), "paths need mixture layers to lead through")
+        # The scores of a path are used as they are, in training and in exported graphs.
+        changed = [(each.router.temperature, each.router.noise) != (1, 0) for each in self.mixtures.values()]
+        learned = [mixture.router.learn_temperature for mixture in self.mixtures.values()]
+        _require(not any(changed + learned), "scores of paths have no temperature and no noise")
+        side = min(self.input_hw) // paths.pool
+        _require(side >= LEAST_THUMBNAIL, f"pool={paths.pool} leaves a thumbnail of only {side} pixels")
 
     @property
     def keypoints(self) -> tuple[str, ...]:
@@ -278,13 +289,17 @@ class LossConfig(_Checked):
     information: NotNegative = 0.0  # weight of the bits that routing information lacks to information_bits
     information_bits: float = 1.0  # routing information per layer above which there is no loss
     coverage: NotNegative = 0.0  # weight of the distance of each layer's experts from equal shares
-    path_information: NotNegative = 0.0  # the same for the paths of a network that has them
+    # The same three for the choice of a path, in networks with paths:
+    path_information: NotNegative = 0.0
     path_bits: float = 2.0
     path_coverage: NotNegative = 0.0
     label_smoothing: BelowOne = 0.0  # classification: share of the target spread evenly over all classes
     assign_top_k: Count = 10
     assign_alpha: float = 0.5
     assign_beta: float = 6.0
+
+
+_COMPARING = ("information", "coverage", "path_information", "path_coverage")  # losses that need two images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,7 +381,7 @@ class TrainConfig(_Checked):
             f"batch_size={self.batch_size}: {self.model.variant} has batch norm in its routers, which needs "
             "two images" + (f", and {among} leaves {images}" if self.batch_size > 1 else ""),
         )
-        terms = [name for name in ("information", "coverage") if getattr(self.loss, name)]
+        terms = [name for name in _COMPARING if getattr(self.loss, name)]
         _require(
             self.batch_size // self.accumulate >= 2 or not terms or not self.model.mixtures,
             f"the loss {' and '.join(terms)} compares the images of a part, and {among} leaves one of "

@@ -1,4 +1,4 @@
-"""Parse an artifact's report on what each expert serves, as strictly as experts.schema.json does."""
+"""Parse an artifact's report on what each expert and path serves, as strictly as experts.schema.json."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -43,6 +43,13 @@ class LayerReport(Part):
     shares: dict[GroupingName, tuple[Shares, ...]]
 
 
+class PathsReport(Part):
+    """How often each path was taken: for all images, and for the images of each group."""
+
+    path_share: Annotated[Shares, Field(min_length=1)]
+    shares: dict[GroupingName, tuple[Shares, ...]]
+
+
 class ExpertsReport(Part):
     """What each expert of a model serves, measured with labelled images when the model was exported."""
 
@@ -52,15 +59,19 @@ class ExpertsReport(Part):
     controls: ReportControls
     groupings: tuple[Grouping, ...]
     layers: Annotated[tuple[LayerReport, ...], Field(min_length=1)]
+    paths: PathsReport | None = None  # of an artifact with paths
 
     @model_validator(mode="after")
     def _shares_are_those_of_the_groupings(self) -> Self:
         groups = {each.name: len(each.groups) for each in self.groupings}
-        for layer in self.layers:
-            if {name: len(rows) for name, rows in layer.shares.items()} != groups:
-                raise ValueError(f"{layer.layer}: shares must have one row for each group of the groupings")
-            if {len(row) for rows in layer.shares.values() for row in rows} - {len(layer.expert_share)}:
-                raise ValueError(f"{layer.layer}: a row of shares must have one number for each expert")
+        tables = [(layer.layer, "expert", layer.expert_share, layer.shares) for layer in self.layers]
+        if self.paths is not None:
+            tables.append(("paths", "path", self.paths.path_share, self.paths.shares))
+        for owner, what, whole, shares in tables:
+            if {name: len(rows) for name, rows in shares.items()} != groups:
+                raise ValueError(f"{owner}: shares must have one row for each group of the groupings")
+            if {len(row) for rows in shares.values() for row in rows} - {len(whole)}:
+                raise ValueError(f"{owner}: a row of shares must have one number for each {what}")
         return self
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from pydantic import ValidationError
 
-from service.artifact.experts_report import read_experts_report
+from service.artifact.experts_report import ExpertsReport, read_experts_report
 from service.artifact.repository import read_artifact
 from tests.training_builders import plain_model
 from tests.unit.training.command_line import failure
@@ -33,6 +34,23 @@ def test_the_report_of_the_starter_agrees_with_its_manifest():
     origins, _, classes = report.groupings
     assert [group.label for group in origins.groups] == ["bccd", "aquarium", "playing_cards"]
     assert {group.label for group in classes.groups} == set(manifest.class_names)
+
+
+def test_both_sides_read_the_shares_of_paths_alike():
+    document = json.loads((REPOSITORY / "starter-openvino" / "1" / "experts.json").read_text())
+    rows = {each["name"]: [[0.5, 0.5]] * len(each["groups"]) for each in document["groupings"]}
+    document["paths"] = {"path_share": [0.25, 0.75], "shares": rows}
+    jsonschema.validate(document, SCHEMA)
+    assert ExpertsReport.model_validate_json(json.dumps(document)).paths.path_share == (0.25, 0.75)
+    rows["origin"] = [*rows["origin"][1:], [0.5, 0.25, 0.25]]
+    with pytest.raises(ValidationError, match="paths: a row of shares must have one number for each path"):
+        ExpertsReport.model_validate_json(json.dumps(document))
+    rows["origin"] = rows["origin"][1:]
+    with pytest.raises(ValidationError, match="paths: shares must have one row for each group"):
+        ExpertsReport.model_validate_json(json.dumps(document))
+    document["paths"]["more"] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, SCHEMA)
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,9 @@ SETTINGS = {
     "loss.balance WEIGHT": "weight of the loss that balances the use of experts; 0: off",
     "loss.information WEIGHT": "weight of the loss that makes routers tell images apart; 0: off",
     "loss.coverage WEIGHT": "weight of the loss that gives each expert a share of the images; 0: off",
+    "loss.path_information WEIGHT": "the same for the choice of a path, in variants sparsight-path",
+    "loss.path_coverage WEIGHT": "weight of the loss that gives each path a share of the images; 0: off",
+    "soft_paths SHARE": "share of the run in which paths are mixed, less and less, until each image has one",
     "augment.mosaic P": "probability that a sample is a mosaic of four images",
     "augment.close_mosaic_epochs --close-mosaic N": "the last N epochs have no mosaic, mixup or copy-paste",
     "augment.mixup P": "probability that a sample is blended with another",
@@ -140,6 +143,7 @@ def add_run(parser: argparse.ArgumentParser, leave_out: Collection[str] = ()) ->
         "placement": "variants esmoe: place of the mixture layers; default: backbone",
         "expert": f"kind of the experts; {usual}",
         "router": f"kind of the routers; {usual}",
+        "paths N": f"variants sparsight-path: number of paths to choose from; {usual}",
     }
     add_fields(parser, MixtureChoice, mixture, top_k=from_zero)
     add_training_data(parser, use="train on", val_use="validate on")

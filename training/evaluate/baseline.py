@@ -32,3 +32,12 @@ def nmi_by_layer(routed: RoutedImages, dataset: Dataset) -> dict[str, dict[str, 
         ids = chosen_sets(gates).ids
         found[layer] = {each.name: normalised_mutual_information(ids, each.ids) for each in groupings}
     return found
+
+
+def nmi_of_paths(routed: RoutedImages, dataset: Dataset) -> dict[str, float]:
+    """Return the NMI between the groups of images and their paths, by grouping; {} without paths."""
+    if routed.paths is None:
+        return {}
+    groupings = group_images(dataset, routed.boxes_per_image, routed.image_classes)
+    taken = routed.paths.taken
+    return {each.name: normalised_mutual_information(taken, each.ids) for each in groupings}

@@ -1,4 +1,4 @@
-"""Report what each expert serves: how often it is chosen for each origin, density and class of images."""
+"""Report what each expert and path serves: how often it is chosen for each origin, density and class."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,14 +42,23 @@ def experts_report(
     if not routed.gates or controls.top_k == 0:
         return None
     groupings = [each for each in _groupings(routed, dataset) if len(each.labels) > 1]
-    return {
+    document = {
         "schema_version": 1,
         "data": data,
         "images": len(routed.truths),
         "controls": {"top_k": controls.top_k, "weight_threshold": float(controls.weight_threshold)},
         "groupings": [_described(each) for each in groupings],
-        "layers": [_layer(name, gates > 0, groupings) for name, gates in routed.gates.items()],
+        "layers": [
+            {"layer": name, "expert_share": whole, "shares": by_group}
+            for name, gates in routed.gates.items()
+            for whole, by_group in [_shares(gates > 0, groupings)]
+        ],
     }
+    if routed.paths is not None:
+        taken = routed.paths.taken[:, None] == np.arange(routed.paths.probs.shape[1])
+        whole, by_group = _shares(taken, groupings)
+        document["paths"] = {"path_share": whole, "shares": by_group}
+    return document
 
 
 def _groupings(routed: RoutedImages, dataset: Dataset) -> list[Groups]:
@@ -78,12 +87,13 @@ def _described(groups: Groups) -> Mapping[str, Any]:
     return {"name": groups.name, "groups": rows}
 
 
-def _layer(layer: str, chosen: NDArray[np.bool_], groupings: Sequence[Groups]) -> Mapping[str, Any]:
-    def rounded(shares: NDArray[np.float64]) -> Any:
-        return shares.round(DIGITS).tolist()
-
-    shares = {
-        each.name: rounded(each.members @ chosen.astype(np.float64) / each.members.sum(axis=1, keepdims=True))
+def _shares(
+    chosen: NDArray[np.bool_], groupings: Sequence[Groups]
+) -> tuple[list[float], Mapping[str, list[list[float]]]]:
+    """Return for what share of all images, and of each group's, each of the things in (N, E) was chosen."""
+    by_group = {
+        each.name: each.members @ chosen.astype(np.float64) / each.members.sum(axis=1, keepdims=True)
         for each in groupings
     }
-    return {"layer": layer, "expert_share": rounded(chosen.mean(axis=0)), "shares": shares}
+    rounded = {name: shares.round(DIGITS).tolist() for name, shares in by_group.items()}
+    return chosen.mean(axis=0).round(DIGITS).tolist(), rounded

@@ -9,6 +9,7 @@ from training.evaluate.evaluator import Evaluation
 from training.evaluate.expert_use import LayerUse
 from training.evaluate.mean_ap import MeanAp, coco_max_detections
 from training.evaluate.objects.boxes import BOXES
+from training.evaluate.routed import Result
 
 
 def evaluation_report(result: Evaluation) -> str:
@@ -47,7 +48,7 @@ def evaluation_report(result: Evaluation) -> str:
         for row, name in enumerate(curves.class_names)
     ]
     lines += in_columns([(*heading, "own best confidence"), *classes], "lrrrrrrr", indent=2)
-    return "\n".join(lines + expert_lines(result.experts))
+    return "\n".join(lines + expert_lines(result.experts, result.paths))
 
 
 def _precisions(score: str, mean_ap: MeanAp) -> str:
@@ -55,12 +56,17 @@ def _precisions(score: str, mean_ap: MeanAp) -> str:
     return "   ".join(f"{score}{name} {value:.4f}" for name, value in of_thresholds.items())
 
 
-def expert_lines(uses: Sequence[LayerUse]) -> list[str]:
+def expert_lines(uses: Sequence[LayerUse], paths: LayerUse | None) -> list[str]:
     """Return one line for each layer: its information, its sets of experts, and each expert's image share.
 
-    If all experts run for every image, the line has the experts' mean weights instead of their shares.
+    If all experts run for every image, the line has the experts' mean weights instead of their shares. If the
+    network has paths, the first line has the information in the choice of a path and the paths' image shares.
     """
     lines = []
+    if paths is not None:
+        shares = "  ".join(f"{share:4.0%}" for share in paths.expert_share)
+        dead = f"; DEAD: {' '.join(map(str, paths.dead_experts))}" if paths.dead_experts else ""
+        lines.append(f"  path: {paths.information_bits:.3f} bit, taken {shares}{dead}")
     for use in uses:
         all_run = min(use.expert_share) == 1  # then only weights differ between experts
         shown = use.mean_weight if all_run else use.expert_share
@@ -81,10 +87,17 @@ def detection_json(result: Evaluation) -> str:
     """Return a detector's figures, the metric's name and the mAP of the boxes as one JSON object."""
     of_boxes = {} if result.box_ap is None else {"box": result.box_ap._asdict()}
     more = {"metric": result.kind.score, "best_f1": result.curves.at_best(), **of_boxes}
-    return evaluation_json(result.mean_ap, result.images, result.experts, **more)
+    return evaluation_json(result.mean_ap, result, **more)
 
 
-def evaluation_json(figures: MeanAp | Accuracy, images: int, uses: Sequence[LayerUse], **more: object) -> str:
-    """Return all arguments as one JSON object. Its member `experts` is `uses`, or null if `uses` is empty."""
-    experts = [vars(use) for use in uses] or None
-    return json.dumps({"images": images, **figures._asdict(), **more, "experts": experts})
+def evaluation_json(figures: MeanAp | Accuracy, result: Result, **more: object) -> str:
+    """Return the figures, `more`, and the use of experts and paths as one JSON object.
+
+    Its member `experts` is null without mixture layers. Only a network with paths has the member `paths`.
+    """
+    experts = [vars(use) for use in result.experts] or None
+    document = {"images": result.images, **figures._asdict(), **more, "experts": experts}
+    if (paths := result.paths) is not None:
+        shares, dead = paths.expert_share, paths.dead_experts
+        document["paths"] = {"information_bits": paths.information_bits, "share": shares, "dead": dead}
+    return json.dumps(document)

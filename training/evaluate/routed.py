@@ -16,9 +16,37 @@ from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 from training.progress import bar
 
-# N images · E experts of a layer
+# N images · E experts of a layer · P paths
 
 Array = NDArray[np.float32]
+PATH = "path"  # stands where layers have their names
+
+
+@dataclass(frozen=True, eq=False)
+class RoutedPaths:
+    """The probabilities of the paths for each image, and what each path means in every layer."""
+
+    probs: Array  # (N, P)
+    table: Mapping[str, Array]  # (P, E) by layer: probability of each expert on each path
+
+    @property
+    def taken(self) -> NDArray[np.int64]:
+        """Return the path of each image, (N,): the most probable one; in a tie, the first."""
+        return self.probs.argmax(axis=1)
+
+    @property
+    def use(self) -> LayerUse:
+        """Return how the paths were used, as if they were the experts of a layer."""
+        return layer_use(PATH, np.eye(self.probs.shape[1], dtype=np.float32)[self.taken], self.probs)
+
+    def ranked(self, layer: str) -> NDArray[np.int64]:
+        """Return the experts of a layer on each path, best first, (P, E); at top_k K, the first K run."""
+        return np.argsort(-self.table[layer], axis=1, kind="stable")
+
+    def distinct(self, top_k: int) -> int:
+        """Return how many paths differ in the experts that run at `top_k` in some layer."""
+        runs = [np.sort(self.ranked(layer)[:, :top_k], axis=1) for layer in self.table]
+        return len(np.unique(np.concatenate(runs, axis=1), axis=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +56,7 @@ class RoutedImages:
     truths: tuple[Truth, ...]
     gates: Mapping[str, Array]  # (N, E) by layer, in the order of the layers
     probs: Mapping[str, Array]  # (N, E) by layer
+    paths: RoutedPaths | None = None  # of a network with paths
 
     @property
     def boxes_per_image(self) -> NDArray[np.int64]:
@@ -61,6 +90,11 @@ class Result:
         """Return how the experts of each mixture layer were used."""
         return [layer_use(layer, gate, self.routed.probs[layer]) for layer, gate in self.routed.gates.items()]
 
+    @property
+    def paths(self) -> LayerUse | None:
+        """Return how the paths were used, as if they were the experts of a layer; None without paths."""
+        return None if self.routed.paths is None else self.routed.paths.use
+
 
 @torch.inference_mode()
 def route_images(
@@ -85,7 +119,7 @@ def route_images(
     """
     model.eval()
     truths: list[Truth] = []
-    gates, probs = dict[str, list[Array]](), dict[str, list[Array]]()
+    gates, probs, of_paths = dict[str, list[Array]](), dict[str, list[Array]](), list[Array]()
     with bar(len(dataset), "image", what) as progress:
         for batch in evaluation_batches(dataset, model.config.input_hw, batch_size, model.resize):
             predictions = model(batch.images.to(model.device), controls, dispatch="grouped")
@@ -94,8 +128,15 @@ def route_images(
             for layer, routing in predictions.routings.items():
                 gates.setdefault(layer, []).append(routing.gate.cpu().numpy())
                 probs.setdefault(layer, []).append(routing.probs.cpu().numpy())
+            if predictions.path is not None:
+                of_paths.append(predictions.path.probs.cpu().numpy())
             progress.update(len(batch.indices))
-    return RoutedImages(tuple(truths), _joined(gates), _joined(probs))
+    paths = None
+    if of_paths:
+        table = model.path_table(controls or model.default_controls())
+        by_path = {layer: routing.probs.cpu().numpy() for layer, routing in table.items()}
+        paths = RoutedPaths(np.concatenate(of_paths), by_path)
+    return RoutedImages(tuple(truths), _joined(gates), _joined(probs), paths)
 
 
 def _joined(parts: Mapping[str, Sequence[Array]]) -> dict[str, Array]:

@@ -1,6 +1,5 @@
 """The base class of the networks of all tasks, with a backbone and controls over its experts."""
 
-from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +9,8 @@ from training.config import ModelConfig, Resize
 from training.models.backbone import Backbone, Maps
 from training.models.mixture.layer import Dispatch, MixtureLayer
 from training.models.mixture.path import PathRouter, choose_path
-from training.models.mixture.routing import Routing, RoutingControls
+from training.models.mixture.router import in_float32
+from training.models.mixture.routing import Routing, RoutingControls, choose_experts
 
 PARTS = ("backbone", "neck", "head")  # the parts that may have mixtures, in the order in which they run
 
@@ -54,9 +54,7 @@ class Network(nn.Module):
         `softness` only matters in training. Like every router, it computes in float32.
         """
         assert self.path_router is not None
-        device = "cpu" if pixels.is_meta else pixels.device.type
-        full = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
-        with full:
+        with in_float32(pixels):
             return choose_path(self.path_router(pixels.float()), softness if self.training else None)
 
     def predict(
@@ -77,6 +75,15 @@ class Network(nn.Module):
     def default_controls(self) -> RoutingControls:
         """Return the configured top_k and threshold."""
         return RoutingControls(self.config.top_k, self.config.weight_threshold)
+
+    def path_table(self, controls: RoutingControls) -> dict[str, Routing]:
+        """Return, by layer, the routing (P, E) that each path of a network with paths has for its images."""
+        assert self.config.paths is not None
+        one_each = torch.eye(self.config.paths.count, device=self.device)  # (P, P)
+        return {
+            name: choose_experts(layer.score(one_each), controls, layer.config.gate_epsilon)
+            for name, layer in self.mixture_layers().items()
+        }
 
     def mixture_layers(self) -> dict[str, MixtureLayer]:
         """Return all mixture layers by name, in the order in which they run."""

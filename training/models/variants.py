@@ -42,6 +42,7 @@ class MixtureChoice:
     top_k: int | None = None
     expert: ExpertKind | None = None
     router: RouterKind | None = None
+    paths: int | None = None  # number of paths, for variants that have them
 
 
 def model_config(
@@ -89,6 +90,16 @@ def _chosen(config: ModelConfig, family: Family, choice: MixtureChoice) -> Model
         config = replace(config, mixtures=family.place(choice.placement))
     if choice.expert is not None and HEAD_PLACES[0] in config.mixtures:
         raise ConfigError(f"experts of {config.variant} are whole heads, not expert={choice.expert!r}")
+    if choice.router is not None and config.paths is not None:
+        raise ConfigError(
+            f"{config.variant} has no routers in its layers, which follow paths: leave router out"
+        )
+    if choice.paths is not None:
+        if config.paths is None:
+            raise ConfigError(
+                f"{config.variant} has a router in every layer and no paths; sparsight-path's can be chosen"
+            )
+        config = replace(config, paths=replace(config.paths, count=choice.paths))
     return replace(config, mixtures={p: _chosen_layer(m, choice) for p, m in config.mixtures.items()})
 
 

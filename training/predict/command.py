@@ -75,6 +75,7 @@ class Summary:
     objects: Counter[str] = field(default_factory=Counter)  # by class; of a classifier: the likeliest ones
     seconds: list[float] = field(default_factory=list)
     experts: dict[str, ExpertTally] = field(default_factory=dict)
+    paths: Counter[int] = field(default_factory=Counter)  # images by their path
     remarks: Counter[str] = field(default_factory=Counter)  # images of which a part was not looked at
     failed: int = 0  # sources that could not be read, or not to the end
     stopped: bool = False
@@ -86,6 +87,8 @@ class Summary:
         names = result.class_names
         self.objects.update(names if result.boxes_xyxy is not None else names[:1])
         self.seconds.append(result.seconds)
+        if result.path is not None:
+            self.paths[result.path[0]] += 1
         for layer, (gates, _) in result.routings.items():
             self.experts.setdefault(layer, ExpertTally(len(gates))).add(gates)
 
@@ -95,6 +98,9 @@ class Summary:
         counted = f"{self.images} image{'' if self.images == 1 else 's'}"
         lines = [f"{counted}{speed}: {self.objects.total()} {self.what}{empty}"]
         lines += in_columns([(name, count) for name, count in self.objects.most_common()], "lr", indent=2)
+        if self.paths:
+            shares = ", ".join(f"{path} for {n / self.images:.0%}" for path, n in sorted(self.paths.items()))
+            lines.append(f"  paths: {shares}")
         lines += [f"  {layer}: {tally}" for layer, tally in self.experts.items()]
         return "\n".join(lines + ([f"  {describe_remarks(self.remarks)}"] if self.remarks else []))
 

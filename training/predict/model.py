@@ -16,7 +16,7 @@ from training.export.contract.tensors import Arrays
 from training.export.tasks.classify import PROBABILITIES
 from training.export.tasks.objects import CLASS_IDS, CLASS_SCORES, SCORES, kept
 from training.models.mixture.routing import RoutingControls
-from training.predict.open import LoadedModel, routings
+from training.predict.open import LoadedModel, path_of, routings
 from training.predict.pixels import as_rgb, canvas_of
 from training.predict.result import Result
 
@@ -150,6 +150,7 @@ class Model:
             class_ids=class_ids,
             model_classes=self.class_names,
             routings=routings(outputs, loaded.experts),
+            path=path_of(outputs),
             seconds=time.perf_counter() - started,
             keypoint_names=loaded.keypoint_names,
             skeleton=loaded.edges,

@@ -18,7 +18,15 @@ from training.evaluate.objects.kinds import kind_for
 from training.export.artifact.paths_entry import routes_of_entry
 from training.export.artifact.stored_manifest import StoredManifest, check_manifest
 from training.export.contract.spec import GraphSpec
-from training.export.contract.tensors import GATES, ROUTER_PROBS, Arrays, GraphContract, Input, Output
+from training.export.contract.tensors import (
+    GATES,
+    PATH_PROBS,
+    ROUTER_PROBS,
+    Arrays,
+    GraphContract,
+    Input,
+    Output,
+)
 from training.export.graph.export_graph import graph_contract, stack_routings
 from training.export.proof.engine import Runner
 from training.export.proof.openvino_engine import cpu_capabilities
@@ -125,7 +133,7 @@ def open_artifact(folder: Path, device: str | None) -> LoadedModel:
 
     def run(canvas: NDArray[np.uint8], controls: RoutingControls) -> Arrays:
         # A graph may have controls that RoutingControls lacks; those keep their defaults.
-        values: Any = SimpleNamespace(**{**defaults, **controls._asdict()})
+        values: Any = SimpleNamespace(**{**defaults, **controls.settings})
         return contract.by_role(runner.run(contract.feed([canvas], [values])), slice(0, 1))
 
     return LoadedModel(
@@ -172,6 +180,15 @@ def routings(outputs: Arrays, experts: Mapping[str, int]) -> dict[str, tuple[NDA
     return {
         layer: (gates[row, :count], probs[row, :count]) for row, (layer, count) in enumerate(experts.items())
     }
+
+
+def path_of(outputs: Arrays) -> tuple[int, float] | None:
+    """Return the path of one image and its probability; None without paths. In a tie, the first path."""
+    if PATH_PROBS not in outputs:
+        return None
+    probs = outputs[PATH_PROBS][0]
+    path = int(probs.argmax())
+    return path, float(probs[path])
 
 
 def _manifest(folder: Path) -> Mapping[str, Any]:

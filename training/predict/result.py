@@ -34,6 +34,7 @@ class Result:
         str, tuple[NDArray[Any], NDArray[Any]]
     ]  # by layer: gates and router probabilities, (E,)
     seconds: float  # time of the model, without reading the image
+    path: tuple[int, float] | None = None  # of a model with paths: number of the image's path, probability
     masks: tuple[Mask, ...] | None = None  # N, in source pixels
     keypoints: NDArray[np.float32] | None = None  # (N, P, 3) x, y in source pixels, visibility 0..1
     keypoint_names: tuple[str, ...] = ()  # P
@@ -121,6 +122,8 @@ class Result:
         scored = ", ".join(f"{name} {score:.2f}" for name, score in listed)
         more = ", …" if len(self) > LISTED else ""
         lines = [f"{self.name}, {width} x {height} pixels: {what}" + (f" ({scored}{more})" if scored else "")]
+        if self.path is not None:
+            lines.append(f"  path {self.path[0]} ({self.path[1]:.0%})")
         for layer, ran in self.experts.items():
             lines.append(f"  {layer}: {', '.join(f'expert {e} {w:.0%}' for e, w in ran.items()) or 'none'}")
         return "\n".join(lines)

@@ -78,7 +78,10 @@ def as_document(result: Result) -> dict[str, Any]:
         layer: {str(expert): round(weight, 6) for expert, weight in ran.items()}
         for layer, ran in result.experts.items()
     }
-    return {"image": {"width": width, "height": height}, "predictions": found, "experts": experts}
+    document = {"image": {"width": width, "height": height}, "predictions": found, "experts": experts}
+    if result.path is not None:
+        document["path"] = {"index": result.path[0], "probability": round(result.path[1], 6)}
+    return document
 
 
 def _place(result: Result, row: int) -> dict[str, float]:

@@ -10,6 +10,7 @@ from training.tasks.choose import task_named
 
 Overrides = Mapping[str, Any]
 _OF_EXPERTS = ("loss.balance", "loss.information", "loss.coverage", "top_ks")  # need a model with experts
+_OF_PATHS = ("loss.path_information", "loss.path_coverage", "soft_paths")  # need a model with paths
 
 
 def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:
@@ -25,6 +26,10 @@ def override(config: TrainConfig, overrides: Overrides) -> TrainConfig:
     if of_experts and not config.model.mixtures:
         name = of_experts[0].rpartition(".")[2]
         raise ConfigError(f"{config.model.variant} has no experts: leave {name} to its recipe")
+    of_paths = [path for path in _OF_PATHS if path in overrides]
+    if of_paths and config.model.paths is None:
+        name = of_paths[0].rpartition(".")[2]
+        raise ConfigError(f"{config.model.variant} has no paths: leave {name} to its recipe")
     without = task_named(config.model.task).without
     idle = [name for path in overrides if (name := path.rpartition(".")[2]) in without]
     if idle:

@@ -99,10 +99,10 @@ class _Classify:
         lines = [f"{result.images} images   top-1 {top1:.4f}   top-5 {top5:.4f}"]
         classes = [(name, or_dash(share)) for name, share in by_class.items()]
         lines += in_columns([("class", "top-1"), *classes], "lr", indent=2)
-        return "\n".join(lines + expert_lines(result.experts))
+        return "\n".join(lines + expert_lines(result.experts, result.paths))
 
     def report_json(self, result: ClassEvaluation) -> str:
-        return evaluation_json(result.accuracy, result.images, result.experts)
+        return evaluation_json(result.accuracy, result)
 
     def sentence(self, scores: Mapping[str, float]) -> str:
         return f"top-1 {scores['top1']:.3f}, top-5 {scores['top5']:.3f}{routing_sentence(scores)}"

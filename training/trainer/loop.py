@@ -38,7 +38,7 @@ from training.trainer.deterministic import deterministic_algorithms
 from training.trainer.distributed import ALONE, Processes, ProcessLost, synchronise_batch_norm
 from training.trainer.ema import WeightAverage
 from training.trainer.interrupt import StopRequest
-from training.trainer.optimizer import build_optimizer, learning_rate
+from training.trainer.optimizer import build_optimizer, learning_rate, path_softness
 from training.trainer.report import Report, figures
 from training.trainer.step import Stepper
 
@@ -247,7 +247,8 @@ class Trainer:
             if time.monotonic() - self._saved_at > self.config.checkpoint_every_s:
                 self._save()
             lr = self._set_learning_rate(batches)
-            terms = _as_numbers(self._step(parts, batches))
+            softness = path_softness(self.config, self.position.step, batches * self.config.epochs)
+            terms = _as_numbers(self._step(parts, softness))
             if not math.isfinite(terms["total"]):
                 raise TrainingError(
                     f"the loss of step {self.position.step + 1} is {terms['total']}; try a lower learning "
@@ -299,9 +300,7 @@ class Trainer:
             group["lr"] = lr
         return lr
 
-    def _step(self, parts: Sequence[Batch], batches: int) -> LossTerms:
-        soft_steps = self.config.soft_paths * batches * self.config.epochs
-        softness = max(0.0, 1 - self.position.step / soft_steps) if soft_steps else 0.0
+    def _step(self, parts: Sequence[Batch], softness: float = 0.0) -> LossTerms:
         try:
             return self.stepper.take(parts, self.position.step, softness)
         except (MemoryError, RuntimeError) as error:

@@ -1,11 +1,11 @@
-"""The optimizer, and the schedule of the learning rate."""
+"""The optimizer, and the schedules of the learning rate and of the softness of paths."""
 
 import math
 
 import torch
 from torch import nn
 
-from training.config import OptimizerConfig
+from training.config import OptimizerConfig, TrainConfig
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -37,3 +37,13 @@ def learning_rate(config: OptimizerConfig, step: int, warmup_steps: int, total_s
         case "linear":
             remaining = 1 - progress
     return config.final_lr + (config.lr - config.final_lr) * remaining
+
+
+def path_softness(config: TrainConfig, step: int, total_steps: int) -> float:
+    """Return how much a step mixes the paths of a network that has them; see choose_path.
+
+    The softness falls linearly from 1 at step 0 to 0, which it reaches after the share `soft_paths` of the
+    run. It is 0 in a run without soft paths.
+    """
+    soft_steps = config.soft_paths * total_steps
+    return max(0.0, 1 - step / soft_steps) if soft_steps else 0.0

@@ -77,7 +77,7 @@ class Stepper:
             torch.manual_seed(int(seeds[self.processes.rank]))
         return top_k
 
-    def _losses(self, part: Batch, top_k: Tensor | None, softness: float) -> LossTerms:
+    def _losses(self, part: Batch, top_k: Tensor | None, softness: float = 0.0) -> LossTerms:
         part = part.to(self.device, non_blocking=True)
         usual = self.model.default_controls()
         controls = usual._replace(top_k=usual.top_k if top_k is None else top_k, softness=softness)

@@ -10,6 +10,7 @@ from training.config import (
     MixtureConfig,
     ModelConfig,
     OptimizerConfig,
+    PathConfig,
     RouterConfig,
     TrainConfig,
 )
@@ -22,6 +23,12 @@ MODEL = ModelConfig(class_names=("a", "b"))
 PAIR = Skeleton(names=("left", "right"), flip_ids=(1, 0))
 POSE = ModelConfig(class_names=("a",), task="pose", skeleton=PAIR)
 TRAIN = TrainConfig(model=MODEL, train_data=ScenesConfig())
+PATHS = ModelConfig(
+    class_names=("a",),
+    input_hw=(64, 96),
+    mixtures={"neck.p3": MixtureConfig()},
+    paths=PathConfig(),
+)
 MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()}))
 
 
@@ -119,6 +126,33 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
         (lambda v: LossConfig(dfl=v), [0.0], [-0.1], "dfl=-0.1 must be at least 0"),
         (lambda v: LossConfig(information=v), [0.0], [-0.1], "information=-0.1 must be at least 0"),
         (lambda v: LossConfig(coverage=v), [0.0], [-0.1], "coverage=-0.1 must be at least 0"),
+        (lambda v: PathConfig(count=v), [2, 64], [1, 0], "count=. must be at least 2"),
+        (lambda v: PathConfig(pool=v), [1, 2, 4, 8, 16, 32], [0, -8, 3, 12, 64], "pool=.* must divide 32"),
+        (lambda v: PathConfig(width=v), [1], [0], "width=0 must be at least 1"),
+        (lambda v: PathConfig(hidden=v), [1], [0], "hidden=0 must be at least 1"),
+        (lambda v: PathConfig(noise=v), [0.0], [-0.1], "noise=-0.1 must be at least 0"),
+        (
+            lambda v: replace(PATHS, paths=PathConfig(pool=v)),
+            [1, 8],
+            [16, 32],
+            "pool=.* leaves a thumbnail of only . pixels",
+        ),
+        (lambda v: replace(PATHS, paths=v, mixtures={}), [None], [PathConfig()], "paths need mixture layers"),
+        (
+            lambda v: replace(PATHS, mixtures={"neck.p3": MixtureConfig(router=v)}),
+            [RouterConfig()],
+            [RouterConfig(temperature=2.0), RouterConfig(learn_temperature=True), RouterConfig(noise=0.1)],
+            "scores of paths have no temperature and no noise",
+        ),
+        (lambda v: replace(TRAIN, soft_paths=v), [0.0, 1.0], [-0.1, 1.1], "soft_paths=.* must be in 0..1"),
+        (lambda v: LossConfig(path_information=v), [0.0], [-0.1], "path_information=-0.1 must be at least 0"),
+        (lambda v: LossConfig(path_coverage=v), [0.0], [-0.1], "path_coverage=-0.1 must be at least 0"),
+        (
+            lambda v: replace(TRAIN, batch_size=v, model=PATHS, loss=LossConfig(path_information=0.5)),
+            [2],
+            [1],
+            "the loss path_information compares the images of a part",
+        ),
         (lambda v: FolderConfig(root="a", folds=v), [1], [0], "folds=0 must be at least 1"),
         (lambda v: replace(MIXED, top_ks=v), [(), (1, 4)], [(0,), (1, 5)], "top_ks=.* runs with 1, 2, 3, 4"),
         (lambda v: LossConfig(balance=v), [0.0], [-0.1], "balance=-0.1 must be at least 0"),

@@ -28,12 +28,13 @@ def test_what_is_chosen_of_the_mixtures_reaches_the_run(monkeypatch, command):
     monkeypatch.setattr(train, "train", start)
     chosen = ["--placement", "both", "--experts", "3", "--top-k", "1", "--expert", "ghost"]
     chosen += ["--router", "adaptive", "--variant", "esmoe-n"]
-    for argv in ([], chosen):
+    for argv in ([], chosen, ["--paths", "6", "--variant", "sparsight-path-n"]):
         with pytest.raises(Stop):
             main([*command, *argv])
     assert asked == [
         MixtureChoice(),
         MixtureChoice(placement="both", num_experts=3, top_k=1, expert="ghost", router="adaptive"),
+        MixtureChoice(paths=6),
     ]
 
 
@@ -51,6 +52,7 @@ def test_what_is_chosen_of_losses_and_augmentation_reaches_the_run(monkeypatch, 
     monkeypatch.setattr(train, "train", start)
     chosen = ["--dfl", "0", "--balance", "1.5", "--mosaic", "0.5", "--mixup", "0.25", "--copy-paste", "1"]
     chosen += ["--information", "0.25", "--coverage", "0", "--fixed-top-k"]
+    chosen += ["--path-information", "1", "--path-coverage", "0.5", "--soft-paths", "0.25"]
     for argv in ([], chosen):
         with pytest.raises(Stop):
             main([*command, *argv])
@@ -65,6 +67,9 @@ def test_what_is_chosen_of_losses_and_augmentation_reaches_the_run(monkeypatch, 
             "loss.information": 0.25,
             "loss.coverage": 0.0,
             "top_ks": (),
+            "loss.path_information": 1.0,
+            "loss.path_coverage": 0.5,
+            "soft_paths": 0.25,
         },
     ]
 
@@ -197,6 +202,11 @@ def test_other_recipes_take_splits(monkeypatch, tmp_path):
         (["--variant", "yolov12-n", "--fixed-top-k"], "yolov12-n has no experts: leave top_ks to its recipe"),
         (["--information", "-1"], "information=-1.0 must be at least 0"),
         (["--variant", "yolov12-n", "--router", "pooled"], "yolov12-n has no mixture"),
+        (["--paths", "4"], "sparsight-n has a router in every layer and no paths"),
+        (["--path-coverage", "1"], "sparsight-n has no paths: leave path_coverage to its recipe"),
+        (["--soft-paths", "0.5"], "sparsight-n has no paths: leave soft_paths to its recipe"),
+        (["--variant", "sparsight-path-n", "--soft-paths", "2"], "soft_paths=2.0 must be in 0..1"),
+        (["--variant", "sparsight-path-n", "--router", "ultra"], "has no routers in its layers"),
         (["--lr", "0"], "lr=0.0 must be positive"),
         (["--flip-vertical", "1.5"], "flip_vertical=1.5 must be in 0..1"),
         (["--device", "tpu"], "no device tpu here; there are: cpu"),

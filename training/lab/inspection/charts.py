@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from training.errors import ConfigError
 from training.evaluate.expert_use import LayerUse
 from training.lab.inspection.command import Inspection, require_layer
+from training.lab.inspection.paths import draw_choices, draw_table
 from training.lab.inspection.sets import draw_examples, draw_sets
 from training.lab.inspection.spent import draw_spent
 from training.lab.inspection.use import class_rows, draw_use, group_rows, size_rows
@@ -70,5 +71,9 @@ def _figures(inspection: Inspection, layer: str) -> Iterator[tuple[str, Figure]]
         rows = group_rows(grouping)
         yield f"experts_by_{grouping.name}.png", draw_use(rows, routed, bits, grouping.name, "images")
         yield f"sets_by_{grouping.name}.png", draw_sets(routed, report, grouping)
+    if report.path is not None:
+        for grouping in report.groupings:
+            yield f"paths_by_{grouping.name}.png", draw_choices(report.path, grouping)
+        yield "paths.png", draw_table(report.path)
     yield "compute_by_boxes.png", draw_spent(routed, report, inspection.cost)
     yield "examples.png", draw_examples(inspection.dataset, routed, layer)

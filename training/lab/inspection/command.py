@@ -48,7 +48,7 @@ class Inspection:
     @property
     def facts(self) -> dict[str, object]:
         """Return the model's variant, the controls and the data set as fields for JSON."""
-        return {"variant": self.variant, **self.controls._asdict(), "data": self.data}
+        return {"variant": self.variant, **self.controls.settings, "data": self.data}
 
     @property
     def heading(self) -> str:

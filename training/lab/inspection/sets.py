@@ -1,5 +1,7 @@
 """Charts of the sets of experts that ran together: their shares of images, and example images of each set."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,23 +43,36 @@ def draw_sets(routed: RoutedImages, report: RoutingReport, grouping: Grouping) -
             f"{name}, {layer.use.information_bits:.2f} bit; "
             f"NMI {found.nmi:.2f} (by chance {found.chance:.2f}), p = {found.p_value:.4f}"
         )
-        _panel(axes, grouping, *chosen_sets(routed.gates[name]), title)
-    panels[-1].set_xticks(np.linspace(0, 1, 5), ["0%", "25%", "50%", "75%", "100%"])
-    panels[-1].set_xlabel("of the group's images", fontsize=SMALL, color=FAINT)
+        sets, ids = chosen_sets(routed.gates[name])
+        draw_shares(axes, grouping, [set_name(each) for each in sets], ids, title, "experts")
+    name_shares(panels[-1])
     return figure
 
 
-def _panel(
-    axes: Axes, grouping: Grouping, sets: tuple[tuple[int, ...], ...], ids: NDArray[np.int64], title: str
+def name_shares(axes: Axes) -> None:
+    """Write percentages under the bars of draw_shares."""
+    axes.set_xticks(np.linspace(0, 1, 5), ["0%", "25%", "50%", "75%", "100%"])
+    axes.set_xlabel("of the group's images", fontsize=SMALL, color=FAINT)
+
+
+def draw_shares(
+    axes: Axes, grouping: Grouping, names: Sequence[str], ids: NDArray[np.int64], title: str, what: str
 ) -> None:
+    """Draw a bar for each group of images, which shows what share of the images had each choice.
+
+    Args:
+        names: of each choice, the commonest first; those without a colour of their own are drawn as one.
+        ids: the choice of each image, (images,), as an index into `names`.
+        what: heading of the names.
+    """
     left = np.zeros(len(grouping.labels))
     sizes = np.bincount(grouping.ids)
-    shown = sets[: len(COLOURS)]
-    for place in range(len(shown) + (len(sets) > len(shown))):
+    shown = names[: len(COLOURS)]
+    for place in range(len(shown) + (len(names) > len(shown))):
         rest = place == len(shown)
         mine = ids >= place if rest else ids == place
         share = np.bincount(grouping.ids[mine], minlength=len(sizes)) / sizes
-        label = f"{len(sets) - place} others" if rest else set_name(sets[place])
+        label = f"{len(names) - place} others" if rest else names[place]
         colour = OTHERS if rest else COLOURS[place]
         axes.barh(range(len(sizes)), share, left=left, height=0.72, color=colour, label=label)
         for row, part in enumerate(share):
@@ -73,7 +88,7 @@ def _panel(
     axes.set_title(title, fontsize=TEXT, loc="left", color=INK)
     spacing = {"handlelength": 1, "labelspacing": 0.25, "borderaxespad": 0.3}
     letters = {"fontsize": SMALL, "title_fontsize": SMALL, "frameon": False}
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="experts", **letters, **spacing)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=what, **letters, **spacing)
     bare(axes)
 
 

@@ -45,7 +45,7 @@ def defaults_json(stored: StoredManifest) -> str:
     Raises:
         ExportError: the manifest does not state how the defaults were chosen.
     """
-    controls = _choice(stored).controls._asdict()
+    controls = _choice(stored).controls.settings
     facts = {"name": stored.model_name, "version": str(stored.version), **controls}
     return json.dumps({**facts, **_stated(stored)}, indent=2)
 

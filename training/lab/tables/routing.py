@@ -12,6 +12,7 @@ from training.evaluate.dependence import PERMUTATIONS
 from training.evaluate.expert_use import STATIC_BELOW_BITS, LayerUse
 from training.evaluate.groups import Grouping
 from training.evaluate.routing_report import GOAL_BITS, LayerRouting, RoutingReport
+from training.lab.tables.paths import path_json, path_lines
 
 LEGEND = (
     "bits: the information about the image in a layer's probabilities",
@@ -31,6 +32,8 @@ def routing_table(report: RoutingReport, heading: str) -> str:
     for grouping in report.groupings:
         sizes = ", ".join(f"{label} ({count})" for label, count in _sizes(grouping).items())
         lines.append(f"{grouping.name}: {sizes}")
+    if report.path is not None:
+        lines += ["", *path_lines(report.path, names)]
     lines.append("")
     lines += in_columns([titles, *layers], "lrlrrr" + "r" * len(names))
     lines += ["", "share of images that chose each expert (mean weight if all experts run for every image)"]
@@ -64,6 +67,8 @@ def routing_json(report: RoutingReport, facts: Mapping[str, object]) -> str:
         "compute": asdict(report.compute),
         "goals": [asdict(goal) for goal in report.goals],
     }
+    if report.path is not None:
+        found["paths"] = path_json(report.path)
     return json.dumps({**facts, **found})
 
 

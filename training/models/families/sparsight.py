@@ -39,6 +39,13 @@ def _configure(config: ModelConfig) -> ModelConfig:
     return replace(config, plain_stages=PLAIN_PLACES, light=True, mixtures=mixtures)
 
 
+def _with_paths(config: ModelConfig) -> ModelConfig:
+    """Return the configuration with the same mixture layers, which follow paths instead of routers."""
+    config = _configure(config)
+    mixtures = {place: replace(each, router=RouterConfig()) for place, each in config.mixtures.items()}
+    return replace(config, mixtures=mixtures, paths=PathConfig())
+
+
 SPARSIGHT = Family(
     name="sparsight",
     sizes="ns",
@@ -52,6 +59,6 @@ SPARSIGHT = Family(
 SPARSIGHT_PATH = replace(
     SPARSIGHT,
     name="sparsight-path",
-    configure=lambda config: replace(_configure(config), paths=PathConfig()),
+    configure=_with_paths,
     losses=replace(SPARSIGHT.losses, path_information=0.5, path_coverage=0.1),
 )

@@ -1,7 +1,6 @@
 """The mixture layer, which consists of a router and experts, and returns the experts' weighted sum."""
 
 import math
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -13,7 +12,7 @@ from training.models.mixture.dispatch import Conditional, Gathered, run_conditio
 from training.models.mixture.experts import build_experts
 from training.models.mixture.gathered import run_gathered
 from training.models.mixture.path import PathScores
-from training.models.mixture.router import build_router
+from training.models.mixture.router import build_router, in_float32
 from training.models.mixture.routing import Routing, RoutingControls, choose_experts
 
 Dispatch = Literal["dense", "grouped"] | Conditional | Gathered
@@ -91,10 +90,7 @@ class MixtureLayer(nn.Module):
         In training, the configured noise is added before the division.
         """
         settings = self.config.router
-        device = "cpu" if x.is_meta else x.device.type  # meta tensors have no autocast
-        # Use this context only if autocast is on, because it would split a traced graph.
-        full = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
-        with full:
+        with in_float32(x):
             logits = self.router(x.float())
             if self.training and settings.noise:
                 logits = logits + settings.noise * torch.randn_like(logits)

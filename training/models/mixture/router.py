@@ -4,6 +4,8 @@ In evaluation, an image's logits do not depend on the other images of the batch.
 float32, because rounding in half precision could change which experts are chosen.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -132,6 +134,13 @@ def build_router(channels: int, num_experts: int, config: RouterConfig) -> nn.Mo
         assert isinstance(router.score, nn.Linear | nn.Conv2d)
         nn.init.normal_(router.score.weight, std=config.init_std)
     return router
+
+
+def in_float32(x: Tensor) -> AbstractContextManager[object]:
+    """Return a context in which operators on `x` compute in float32, also under autocast."""
+    device = "cpu" if x.is_meta else x.device.type  # meta tensors have no autocast
+    # Autocast is only turned off if it is on, because turning it off would split a traced graph.
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def hidden_width(channels: int, config: RouterConfig) -> int:

@@ -28,6 +28,11 @@ class RoutingControls(NamedTuple):
     path: Tensor | None = None  # (B, P) weight of each path; None: the network's router chooses
     softness: float = 0.0  # in training; see choose_path
 
+    @property
+    def settings(self) -> dict[str, int | float | Tensor]:
+        """Return the controls that a request can set, by name; the others are of the network itself."""
+        return {"top_k": self.top_k, "weight_threshold": self.weight_threshold}
+
 
 def choose_experts(logits: Tensor, controls: RoutingControls, epsilon: float = 0.0) -> Routing:
     """Return which experts run, and their weights.

@@ -18,13 +18,14 @@ from training.recipes.recipes import RECIPES
 OF_DATA = "--data --format --split --hold-out --bits --classes --recipe"
 OF_SETTINGS = (
     "--input --epochs --batch --lr --warmup --weight-decay --seed --dfl --balance --information --coverage "
+    "--path-information --path-coverage --soft-paths "
     "--mosaic --mixup --copy-paste --flip-horizontal --flip-vertical --close-mosaic --fixed-top-k "
     "--accumulate --freeze-bn --balance-classes --patience --evaluate-every --workers --deterministic "
     "--precision"
 )
 OF_A_RUN = (
     f"{OF_DATA} --val-split {OF_SETTINGS} --variant --experts --top-k --placement --expert --router "
-    "--weights --device --tensorboard --quiet"
+    "--paths --weights --device --tensorboard --quiet"
 )
 OF_AN_EXPORT = (
     "--name --repository --target --precision --execution --calibration --weight-threshold --choose-on "

@@ -1,6 +1,7 @@
 """The report on what experts serve, for planted choices that a reader can count."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -12,7 +13,7 @@ from training.data.open import open_dataset
 from training.data.scenes.scenes import CLASS_NAMES, REGIMES
 from training.data_config import ScenesConfig
 from training.evaluate.experts_report import experts_report
-from training.evaluate.routed import RoutedImages
+from training.evaluate.routed import RoutedImages, RoutedPaths
 from training.models.mixture.routing import RoutingControls
 
 SCHEMA = json.loads(
@@ -68,6 +69,16 @@ def test_the_data_and_the_controls_are_named():
     report, _ = reported([0] * 6, [truth(1) for _ in range(6)])
     assert (report["data"], report["images"]) == ("planted", 6)
     assert report["controls"] == {"top_k": 1, "weight_threshold": 0.0}
+
+
+def test_a_network_with_paths_has_their_shares_too():
+    images = routed([0] * 6, [truth(1) for _ in range(6)])
+    paths = RoutedPaths(np.eye(4, dtype=np.float32)[[0, 1, 3, 0, 1, 1]], {"p4": np.eye(4, dtype=np.float32)})
+    report = experts_report(replace(images, paths=paths), SCENES, "planted", ONE_EXPERT)
+    jsonschema.validate(report, SCHEMA)
+    assert report["paths"]["path_share"] == [0.3333, 0.5, 0, 0.1667]
+    assert report["paths"]["shares"] == {"origin": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0.5, 0, 0.5]]}
+    assert "paths" not in experts_report(images, SCENES, "planted", ONE_EXPERT)
 
 
 @pytest.mark.parametrize("controls", [RoutingControls(0, 0.0), ONE_EXPERT])

@@ -15,6 +15,7 @@ from training.losses.routing import (
     routing_loss,
     z_loss,
 )
+from training.models.mixture.path import choose_path
 from training.models.mixture.routing import RoutingControls, choose_experts
 
 
@@ -193,3 +194,35 @@ def test_information_has_a_gradient_where_probabilities_are_zero():
     logits = torch.tensor([[200.0, 0.0], [200.0, 0.0]], requires_grad=True)
     information_loss(choose_experts(logits, RoutingControls(1)), 1.0).backward()
     assert logits.grad.isfinite().all()
+
+
+SAME = [[0.5, 0.5, 0, 0]] * 4  # of four paths, two have half of every image
+DECIDED = torch.eye(4).tolist()
+
+
+@pytest.mark.parametrize(
+    ("weights", "rows", "expected"),
+    [
+        pytest.param({}, SAME, 0.0, id="all off"),
+        pytest.param({"path_information": 0.5}, SAME, 0.5 * 2, id="no bit of two"),
+        pytest.param({"path_information": 0.5}, DECIDED, 0.0, id="two bits of two"),
+        pytest.param({"path_information": 0.5, "path_bits": 1.25}, SAME, 0.5 * 1.25, id="other bits"),
+        pytest.param({"path_coverage": 3.0}, DECIDED, 0.0, id="every path has its image"),
+        pytest.param({"information": 4.0, "coverage": 1.0}, SAME, 4 * 1.0, id="layers apart from paths"),
+    ],
+)
+def test_the_terms_of_a_path_are_added_once_for_the_whole_network(weights, rows, expected):
+    even = choose_experts(torch.zeros(4, 2), RoutingControls(2))  # a layer without information
+    config = LossConfig(**{"balance": 0.0, **weights})
+    layers = {"a": even, "b": even}
+    total = routing_loss(layers, config, torch.zeros(()), path=routing_of(rows, 1))
+    assert total.item() == pytest.approx(expected, abs=1e-5)
+    if not {"information", "coverage"} & weights.keys():
+        assert routing_loss(layers, config, torch.zeros(())).item() == 0, "a network without paths"
+
+
+def test_coverage_of_paths_pulls_up_a_path_that_no_image_takes_also_where_the_choice_is_hard():
+    logits = torch.tensor([[3.0, 0.0, -4.0], [0.0, 3.0, -4.0]], requires_grad=True)
+    config = LossConfig(balance=0.0, path_coverage=1.0)
+    routing_loss({}, config, torch.zeros(()), path=choose_path(logits, 0.0)).backward()
+    assert (logits.grad[:, 2] < -0.1).all()

@@ -13,12 +13,13 @@ def test_the_variants_of_a_task_stand_by_family_smallest_first():
         *("esmoe-n", "esmoe-s", "esmoe-m", "esmoe-l", "esmoe-x"),
         *("modular-n", "modular-s", "modular-m", "modular-l"),
         *("optimized-n", "ultra-n", "moehead-n", "sparsight-n", "sparsight-s"),
+        *("sparsight-path-n", "sparsight-path-s"),
     )
     assert variants_of("classify") == (
         *("yolov12-n-cls", "yolov12-s-cls", "yolov12-m-cls", "yolov12-l-cls", "yolov12-x-cls"),
         *("esmoe-n-cls", "esmoe-s-cls", "esmoe-m-cls", "esmoe-l-cls", "esmoe-x-cls"),
         *("modular-n-cls", "modular-s-cls", "modular-m-cls", "modular-l-cls"),
-        *("sparsight-n-cls", "sparsight-s-cls"),
+        *("sparsight-n-cls", "sparsight-s-cls", "sparsight-path-n-cls", "sparsight-path-s-cls"),
     )
 
 
@@ -27,7 +28,9 @@ def test_the_variants_of_a_task_stand_by_family_smallest_first():
     [
         ("esmoe-x", "esmoe", "x", "detect"),
         ("sparsight-s", "sparsight", "s", "detect"),
+        ("sparsight-path-s", "sparsight-path", "s", "detect"),
         ("esmoe-x-cls", "esmoe", "x", "classify"),
+        ("sparsight-path-n-seg", "sparsight-path", "n", "segment"),
     ],
 )
 def test_a_variant_s_name_says_family_size_and_task(variant, family, size, task):
@@ -42,12 +45,12 @@ def test_a_name_that_is_no_variant_is_refused(name):
         parse_variant(name)
 
 
-def test_only_sparsight_s_images_draw_their_own_top_k():
+def test_only_images_of_our_own_families_draw_their_own_top_k():
     drawn = {}
     for family in FAMILIES:
         model = model_config(f"{family.name}-n", ("a",), (64, 64))
         drawn[family.name] = family.trained_top_ks(model)
-    assert drawn.pop("sparsight") == (1, 2, 2, 4)
+    assert drawn.pop("sparsight") == drawn.pop("sparsight-path") == (1, 2, 2, 4)
     assert set(drawn.values()) == {()}
 
 

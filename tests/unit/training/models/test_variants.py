@@ -68,7 +68,7 @@ def test_es_moe_with_the_four_experts_of_the_paper():
     assert size_and_cost("esmoe-n")[0] == 2_844_648 - FIXED_BINS
 
 
-@pytest.mark.parametrize("variant", ["sparsight-n", "sparsight-s"])
+@pytest.mark.parametrize("variant", ["sparsight-n", "sparsight-s", "sparsight-path-n", "sparsight-path-s"])
 def test_most_of_the_work_of_our_own_is_routed_and_may_be_left_out(variant):
     _, cost = size_and_cost(variant)
     assert 1 - cost.fixed / cost.dense >= 0.55
@@ -119,12 +119,18 @@ def test_an_answer_of_every_variant_is_the_same_alone_and_in_a_batch(variant):
 def test_every_router_and_every_expert_of_every_variant_learns(variant):
     model = tiny_model(variant).train()
     torch.manual_seed(4)
-    predictions = model(diverse_images(8), RoutingControls(model.config.allowed_top_k[-1]))
+    # With all softness, every path has some weight for every image.
+    predictions = model(diverse_images(8), RoutingControls(model.config.allowed_top_k[-1], softness=1.0))
     (predictions.class_logits.sigmoid().sum() + predictions.box_logits.softmax(-1)[..., 0].sum()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-        if ".router." in name or ".experts." in name or ".log_temperature" in name:
+        if (
+            name.startswith("path_router.")
+            or ".router." in name
+            or ".experts." in name
+            or ".log_temperature" in name
+        ):
             assert parameter.grad.abs().max() > 0, name
 
 
@@ -180,6 +186,15 @@ def test_the_kind_of_router_may_be_chosen_and_nothing_else_changes(variant, kind
     assert predictions.class_logits.isfinite().all()
 
 
+def test_the_number_of_paths_and_of_their_experts_may_be_chosen():
+    choice = MixtureChoice(paths=2, num_experts=6, top_k=1)
+    config = model_config("sparsight-path-n", ("a",), (64, 64), choice)
+    assert (config.paths.count, config.top_k, config.allowed_top_k) == (2, 1, range(7))
+    predictions = Detector(config).eval()(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    assert predictions.path.gate.shape == (1, 2)
+    assert {routing.gate.shape for routing in predictions.routings.values()} == {(1, 6)}
+
+
 @pytest.mark.parametrize(
     ("variant", "choice", "message"),
     [
@@ -192,6 +207,10 @@ def test_the_kind_of_router_may_be_chosen_and_nothing_else_changes(variant, kind
         ("modular-n", MixtureChoice(placement="neck"), "the placement of modular-n's mixtures is fixed"),
         ("esmoe-n", MixtureChoice(num_experts=2, top_k=3), "top_k=3 is outside 1..num_experts=2"),
         ("esmoe-n", MixtureChoice(top_k=0), "top_k=0 is outside 1..num_experts=4"),
+        ("sparsight-path-n", MixtureChoice(router="pooled"), "sparsight-path-n has no routers in its layers"),
+        ("sparsight-path-n", MixtureChoice(paths=1), "count=1 must be at least 2"),
+        ("sparsight-n", MixtureChoice(paths=4), "sparsight-n has a router in every layer and no paths"),
+        ("yolov12-n", MixtureChoice(paths=4), "yolov12-n has no mixture"),
     ],
 )
 def test_a_choice_that_cannot_be_is_refused(variant, choice, message):

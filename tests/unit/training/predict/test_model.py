@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.builders import build_artifact, build_classifier, golden_image, image_bytes
@@ -22,6 +23,8 @@ from training.evaluate.evaluator import evaluate
 from training.models.classifier import Classifier
 from training.models.variants import model_config
 from training.predict import load as loading
+from training.predict.command import Summary
+from training.predict.rows import as_document
 from training.trainer.checkpoint import save_model
 
 ORIENTATION = 0x0112
@@ -192,6 +195,31 @@ def test_only_the_named_classes_are_found(tmp_path, selection):
     by_number = model.predict(golden_image(), conf=0, classes=["1", 0], max_det=1)
     assert by_number.class_names == ["red"]
     assert model.predict(golden_image(), conf=0, classes=["blue"], max_det=1).class_names == ["blue"]
+
+
+def test_a_checkpoint_with_paths_says_the_path_of_each_image(tmp_path):
+    model = tiny_model("sparsight-path-n")
+    save_model(tmp_path / "model.safetensors", model, {})
+    loaded = load(tmp_path / "model.safetensors")
+    images = [golden_image(), np.full((64, 64, 3), 255, np.uint8)]
+    with torch.no_grad():
+        probs = model(torch.from_numpy(np.stack(images))).path.probs
+    summary = Summary("objects")
+    for result, row in zip(loaded.predict(images, top_k=1), probs, strict=True):
+        summary.add(result)
+        assert result.path == (int(row.argmax()), pytest.approx(float(row.max()), abs=1e-5))
+        assert f"\n  path {result.path[0]} ({result.path[1]:.0%})\n" in repr(result)
+        probability = pytest.approx(result.path[1], abs=1e-6)
+        assert as_document(result)["path"] == {"index": result.path[0], "probability": probability}
+        assert {len(ran) for ran in result.experts.values()} == {1}
+    first, second = sorted(int(row.argmax()) for row in probs)
+    assert f"  paths: {first} for 50%, {second} for 50%\n" in str(summary)
+
+
+def test_a_model_without_paths_says_none(tiny):
+    result = tiny.predict(golden_image())
+    assert result.path is None
+    assert "path" not in as_document(result)
 
 
 def test_experts_run_as_many_as_are_asked_for(tiny):

@@ -13,7 +13,16 @@ from training.recipes.recipe_data import recipe_splits, starter_choice_data, sta
 from training.recipes.recipes import ANY_TASK, RECIPES, Request, build_config
 
 REQUEST = Request(class_names=("a",), train_data=ScenesConfig())
-ROUTING_TERMS = ("balance", "load", "z", "diversity", "information", "coverage")
+ROUTING_TERMS = (
+    "balance",
+    "load",
+    "z",
+    "diversity",
+    "information",
+    "coverage",
+    "path_information",
+    "path_coverage",
+)
 
 
 def routing_weights(family):
@@ -31,6 +40,11 @@ def routing_weights(family):
         pytest.param("moehead", {"diversity": 0.01}, id="moehead"),
         pytest.param("esmoe", {"balance": 1.5}, id="esmoe"),
         pytest.param("sparsight", {"information": 0.5, "coverage": 0.1}, id="sparsight"),
+        pytest.param(
+            "sparsight-path",
+            {"information": 0.5, "coverage": 0.1, "path_information": 0.5, "path_coverage": 0.1},
+            id="sparsight-path",
+        ),
     ],
 )
 def test_a_family_gets_the_losses_of_its_source_for_its_routers(family, weights):

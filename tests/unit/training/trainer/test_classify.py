@@ -102,10 +102,10 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path):
     trainer = Trainer(config, open_dataset(SCENES), tmp_path / "stopped")
     take_step = trainer._step
 
-    def step_and_interrupt(batch):
+    def step_and_interrupt(*given):
         if trainer.position.step == 2:
             signal.raise_signal(signal.SIGINT)
-        return take_step(batch)
+        return take_step(*given)
 
     trainer._step = step_and_interrupt
     assert not trainer.run().finished

@@ -38,9 +38,9 @@ def continued(run_dir, config):
     trainer.resume()
     rates, take_step = [], trainer._step
 
-    def step(parts):
+    def step(*given):
         rates.append(trainer.optimizer.param_groups[0]["lr"])
-        return take_step(parts)
+        return take_step(*given)
 
     trainer._step = step
     scores = iter([0.2, 0.1])

@@ -52,10 +52,10 @@ def interrupt_at(trainer, step):
     """Send a real Ctrl-C while the trainer is inside the step of this number, counted from 1."""
     take_step = trainer._step
 
-    def step_and_interrupt(batch):
+    def step_and_interrupt(*given):
         if trainer.position.step + 1 == step:
             signal.raise_signal(signal.SIGINT)
-        return take_step(batch)
+        return take_step(*given)
 
     trainer._step = step_and_interrupt
 

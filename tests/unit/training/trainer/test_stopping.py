@@ -46,7 +46,7 @@ def trainer_in(run_dir, config=CONFIG):
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_what_to_try(tmp_path):
     trainer = trainer_in(tmp_path)
     nan, one = torch.tensor(float("nan")), torch.tensor(1.0)
-    trainer._step = lambda batch: LossTerms(nan, {"box": one}, one)
+    trainer._step = lambda *_: LossTerms(nan, {"box": one}, one)
     with pytest.raises(TrainingError, match="the loss of step 1 is nan; try a lower learning rate"):
         trainer.run()
 
@@ -95,7 +95,9 @@ def test_warm_up_takes_at_most_a_third_of_a_short_run(tmp_path):
     trainer = trainer_in(tmp_path, config)
     rates = []
     take_step = trainer._step
-    trainer._step = lambda batch: (rates.append(trainer.optimizer.param_groups[0]["lr"]), take_step(batch))[1]
+    trainer._step = lambda *given: (rates.append(trainer.optimizer.param_groups[0]["lr"]), take_step(*given))[
+        1
+    ]
     trainer.run()
     lr = config.optimizer.lr
     assert rates[:3] == pytest.approx([lr / 2, lr, lr])

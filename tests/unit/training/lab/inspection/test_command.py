@@ -82,6 +82,24 @@ def test_routing_of_every_task_is_charted(task, classes, keypoints, capsys, tmp_
     assert {path.name for path in charted.iterdir()} == ALL_CHARTS
 
 
+def test_a_network_with_paths_tells_and_charts_them_too(capsys, tmp_path, scenes):
+    path = checkpoint_of(tmp_path, "sparsight-path-n", data=dataset_config.GENERATED)
+    charted = tmp_path / "charts"
+    text = inspect(capsys, path, "--output", str(charted))
+    of_paths = {"paths.png", "paths_by_origin.png", "paths_by_density.png"}
+    assert {each.name for each in charted.iterdir()} == ALL_CHARTS | of_paths
+    for name in of_paths:
+        assert cv2.imread(str(charted / name)).shape[1] == 1200
+    for said in ("bit in the choice among 8", "experts of each path, best first", "1.5 bit in the path: "):
+        assert said in text
+    assert max(map(len, text.splitlines())) <= 110
+    data = json.loads(inspect(capsys, path, "--json"))
+    assert len(data["paths"]["table"]) == len(data["paths"]["share"]) == 8
+    assert sum(data["paths"]["share"]) == pytest.approx(1)
+    assert len(data["goals"]) == 4 + 3
+    assert "path" not in data, "a control of the network is none of the request"
+
+
 def test_the_table_has_every_layer_and_every_goal(capsys, checkpoint):
     text = inspect(capsys, checkpoint)
     assert text.startswith("esmoe-n, top_k 2; 6 images: generated scenes, seed 0\n")

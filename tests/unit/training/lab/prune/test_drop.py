@@ -53,6 +53,7 @@ CASES = [
     pytest.param("modular-n", None, None, id="8 and 16 experts, gates with an epsilon"),
     pytest.param("ultra-n", None, None, id="a learned temperature, group norm"),
     pytest.param("sparsight-n", None, None, id="a shared expert"),
+    pytest.param("sparsight-path-n", None, None, id="scores of paths"),
     pytest.param("moehead-n", None, 2, id="a head of which two run from now on"),
 ]
 
