@@ -23,7 +23,7 @@ from training.export.artifact.release import release, staging_room
 from training.export.artifact.routing_file import ROUTING_FILE, Graph, RoutingFile, measure_routing
 from training.export.artifact.stored_manifest import StoredManifest, read_manifests
 from training.export.contract.precision import TOLERANCES, Precision
-from training.export.contract.spec import TargetName
+from training.export.contract.spec import GraphSpec, TargetName
 from training.export.contract.tensors import CONTROL, Arrays
 from training.export.graph.export_graph import Eager, graph_contract
 from training.export.graph.half import half_precision
@@ -268,27 +268,12 @@ def _prove(
     canvases = source.canvases(source.images.parity)
     top_ks = compared_top_ks(model.config, spec)
     parity = measure_parity(model, spec, engine, canvases, top_ks, tolerance=tolerance)
-    rounded, alone = canvases[:ROUNDED_IMAGES], replace(spec, max_batch=1, fixed_batch=None)
     if isinstance(engine, PathEngine):
-        found = engine.route
-        of_routes = measure_routes(
-            model, spec, lambda route, _: found(route.key), built.routes, canvases, tolerance
-        )
-        parity = parity.worse_of(of_routes)
-        if source.options.precision == "f16":
-            of_halves = measure_routes(
-                model,
-                alone,
-                lambda _, fixed: Eager(half_precision(fixed), alone),
-                built.routes,
-                rounded,
-                tolerance,
-            )
-            parity = parity.worse_of(of_halves)
+        parity = parity.worse_of(_of_routes(engine, built, source, canvases))
     elif source.options.precision == "f16":
-        half = Eager(half_precision(model), spec)
-        top_k = [model.config.top_k]
-        parity = parity.worse_of(measure_parity(model, alone, half, rounded, top_k, tolerance=tolerance))
+        half, alone = Eager(half_precision(model), spec), _alone(spec)
+        some, top_k = canvases[:ROUNDED_IMAGES], [model.config.top_k]
+        parity = parity.worse_of(measure_parity(model, alone, half, some, top_k, tolerance=tolerance))
     parity = replace(parity, skippable_experts=built.skippable_experts)
     if measured is not None:
         task, dataset = export_task(model.config), measured.dataset
@@ -298,6 +283,29 @@ def _prove(
         parity = replace(parity, metric=MetricPair(task.metric_name, measured.metric, got))
     parity.check()
     return parity
+
+
+def _of_routes(
+    engine: PathEngine, built: Built, source: Source, canvases: Sequence[NDArray[np.uint8]]
+) -> Parity:
+    """Return how far the outputs of every route differ from those of the checkpoint on the route's path."""
+    model, precision = source.model, source.options.precision
+    tolerance, routes = TOLERANCES[precision], built.routes
+    parity = measure_routes(
+        model, built.spec, lambda route, _: engine.route(route.key), routes, canvases, tolerance
+    )
+    if precision != "f16":
+        return parity
+    alone, some = _alone(built.spec), canvases[:ROUNDED_IMAGES]
+    rounded = measure_routes(
+        model, alone, lambda _, fixed: Eager(half_precision(fixed), alone), routes, some, tolerance
+    )
+    return parity.worse_of(rounded)
+
+
+def _alone(spec: GraphSpec) -> GraphSpec:
+    """Return the form of a graph that takes one image."""
+    return replace(spec, max_batch=1, fixed_batch=None)
 
 
 def _write_routing(

@@ -20,7 +20,7 @@ from training.export.graph.unrouted import replace_mixtures
 from training.models.mixture.experts import SimpleExpert
 from training.models.mixture.gathered import can_gather
 from training.models.mixture.layer import MixtureLayer
-from training.models.mixture.routing import RoutingControls, choose_experts
+from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 
 # P paths · L mixture layers · E experts of the widest layer · K experts of a route in one layer
@@ -56,18 +56,13 @@ def one_hot(path: int, count: int) -> Tensor:
 def routes_of(model: Network) -> list[Route]:
     """Return every route of a network with paths, path by path, in ascending order of top_k."""
     assert model.config.paths is not None
-    count, routes = model.config.paths.count, []
-    for path in range(count):
-        for top_k in route_top_ks(model.config):
-            chosen = {
-                place: choose_experts(
-                    layer.score(one_hot(path, count)), RoutingControls(top_k), layer.config.gate_epsilon
-                )
-                for place, layer in model.mixture_layers().items()
-            }
-            gates, probs = stack_routings(chosen)
-            routes.append(Route(path, top_k, gates[0].numpy(), probs[0].numpy()))
-    return routes
+    top_ks = route_top_ks(model.config)
+    tables = {top_k: stack_routings(model.path_table(RoutingControls(top_k))) for top_k in top_ks}
+    return [
+        Route(path, top_k, gates[path].numpy(), probs[path].numpy())
+        for path in range(model.config.paths.count)
+        for top_k, (gates, probs) in tables.items()
+    ]
 
 
 def fixed_network(model: Network, route: Route) -> Network:

@@ -63,10 +63,10 @@ def check_options(targets: Sequence[str], options: ExportOptions, config: ModelC
                 f"target {target.name} comes in {', '.join(target.precisions)}, not in {options.precision}; "
                 f"export that with --target {others[0]} alone, under a name of its own"
             )
-    able = config.mixtures and config.paths is None and any(target.chooses_execution for target in asked)
+    able = config.mixtures and any(target.chooses_execution for target in asked)
     if options.execution == "sparse" and not able:
         raise ConfigError(
-            "execution sparse is for targets openvino and onnx, and models with mixtures and without paths: "
+            "execution sparse is for targets openvino and onnx, and models with mixtures: "
             "leave out --execution"
         )
     if options.experts == "shared" and not all(target.shared_alone for target in asked):
@@ -99,6 +99,7 @@ def _check_fixed_batch(asked: Sequence[Target], config: ModelConfig) -> None:
 def _check_paths(options: ExportOptions, config: ModelConfig) -> None:
     """Raise ConfigError for options that do not apply to graphs of paths, which hold fixed experts."""
     given = {
+        "--execution": "sparse" if options.execution == "sparse" else None,
         "--batch": options.fixed_batch,
         "--top-k": options.default_top_k,
         "--weight-threshold": options.default_threshold,
@@ -106,7 +107,7 @@ def _check_paths(options: ExportOptions, config: ModelConfig) -> None:
     for flag, value in given.items():
         if value is not None:
             raise ConfigError(
-                f"{flag} {value:g} is not for models with paths, whose graphs hold the experts that run for "
+                f"{flag} {value} is not for models with paths, whose graphs hold the experts that run for "
                 f"the trained top_k {config.top_k}: leave it out"
             )
     if any(place in HEAD_PLACES for place in config.mixtures):

@@ -3,6 +3,8 @@
 import json
 
 import numpy as np
+import onnx
+import openvino as ov
 import pytest
 
 from tests.path_builders import path_model
@@ -12,6 +14,7 @@ from training.errors import ConfigError, ExportError
 from training.export.artifact import bundle
 from training.export.artifact.bundle import export_model
 from training.export.artifact.stored_manifest import read_manifests
+from training.export.contract.precision import Tolerance
 from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import Eager
 from training.export.targets import paths as path_targets
@@ -132,3 +135,40 @@ def test_triton_s_files_are_refused_by_name_and_left_out_otherwise(released):
         write_all_configs(repository, TritonOptions(), name="tiny")
     with pytest.raises(ExportError, match="holds no version of any model that Triton can run"):
         write_all_configs(repository, TritonOptions())
+
+
+# Rounding moves an untrained model far more than a trained one.
+LOOSE = Tolerance(
+    boxes_px=64, boxes_relative=0, scores=0.5, probabilities=1, gates=1, expert_sets=0.9, metric=1
+)
+
+
+def quantised(path):
+    return any(node.get_type_name() == "FakeQuantize" for node in ov.Core().read_model(path).get_ops())
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("target", "precision"), [("openvino", "int8"), ("onnx", "f32"), ("npu", "f32"), ("tensorrt", "f16")]
+)
+def test_every_target_has_a_graph_for_each_route_and_a_router_in_float32(
+    target, precision, tmp_path, monkeypatch
+):
+    if precision != "f32":
+        monkeypatch.setattr(bundle, "TOLERANCES", {precision: LOOSE})
+    model = path_model("classify", count=2)
+    exported, manifest = export(model, tmp_path, target, precision=precision)
+    files = [exported.path / each["file"] for each in manifest["graphs"]]
+    assert [path.stem for path in files] == ["router", "path0-k1", "path0-k2", "path1-k1", "path1-k2"]
+    assert manifest["precision"] == precision
+    if precision == "int8":
+        assert [quantised(path) for path in files] == [False, True, True, True, True]
+    if target != "openvino":
+        weights = [onnx.load(path).graph.initializer for path in files]
+        halved = [any(each.data_type == onnx.TensorProto.FLOAT16 for each in graph) for graph in weights]
+        assert halved == [False, *[precision == "f16"] * 4]
+    taken = Eager(model, GraphSpec("dense", "graph")).answer(canvases(1)[0], RoutingControls(1))
+    if target != "tensorrt":
+        got = open_artifact(exported.path, None).run(canvases(1)[0], RoutingControls(1))
+        assert np.allclose(got["path_probs"], taken["path_probs"], atol=1e-5)
+        assert np.array_equal(got["gates"], taken["gates"])

@@ -41,6 +41,7 @@ from training.export.targets.build import ExportImages
 from training.export.targets.options import ExportOptions
 from training.export.tasks.objects import kept
 from training.models.cost import measure_cost
+from training.models.mixture.routing import RoutingControls
 from training.models.pose_estimator import PoseEstimator
 from training.tasks.choose import task_named
 from training.trainer.checkpoint import save_model
@@ -111,8 +112,8 @@ def chosen(model, data, *, engine=None, tolerance=TOLERANCES["f32"], count=256):
 def test_experts_that_do_nothing_are_left_out(model):
     found = chosen(model, OwnFindings(model))
     trained, cost = found.settings[0], measure_cost(model)
-    assert found.controls == (2, 0.05), "the first threshold: higher ones leave out no more"
-    assert trained.controls == (2, 0)
+    assert found.controls == RoutingControls(2, 0.05), "the first threshold: higher ones leave out no more"
+    assert trained.controls == RoutingControls(2)
     assert trained.expert_share == 2 / EXPERTS
     assert trained.metric > 0.9
     assert trained.gflops == pytest.approx(cost.at_top_k(2)), "the last experts are the costliest"
@@ -145,7 +146,7 @@ def test_experts_that_matter_stay():
     fewer = [each for each in found.settings if each.gflops < trained.gflops]
     assert {each.weight_threshold for each in fewer} == {0.3, 0.4}
     assert max(each.metric for each in fewer) < trained.metric - 0.001
-    assert found.controls == (2, 0)
+    assert found.controls == RoutingControls(2)
     assert "no setting with fewer GFLOPs keeps the metric" in found.reason
 
 
@@ -228,7 +229,7 @@ def test_an_artifact_states_the_chosen_defaults_and_is_proved_with_them(model, t
     assert {row.name: row.default for row in other.controls} == {"top_k": 2, "weight_threshold": 0}
     assert all(sum(layer.expert_share) == pytest.approx(2) for layer in other.mixture)
     assert other.default_controls.reason.startswith("as trained: this graph takes the same time")
-    assert measured_at == [(2, 0.05), (2, 0)]
+    assert measured_at == [RoutingControls(2, 0.05), RoutingControls(2)]
 
 
 @pytest.mark.heavy
@@ -285,7 +286,10 @@ def test_defaults_that_are_given_are_those_of_the_export(tmp_path, monkeypatch):
     save_model(tmp_path / "model.safetensors", plain_model(num_experts=EXPERTS, top_k=2), {})
     for options in (ExportOptions(default_threshold=0.2), ExportOptions(default_top_k=1)):
         workflow.export(tmp_path / "model.safetensors", tmp_path, "tiny", data=None, options=options)
-    assert [each.default_controls() for each in given] == [(2, pytest.approx(0.2)), (1, 0)]
+    assert [each.default_controls() for each in given] == [
+        RoutingControls(2, pytest.approx(0.2)),
+        RoutingControls(1),
+    ]
     options = ExportOptions(default_top_k=9)
     with pytest.raises(ConfigError, match="top_k=9"):
         workflow.export(tmp_path / "model.safetensors", tmp_path, "tiny", data=None, options=options)

@@ -95,7 +95,7 @@ def test_each_threshold_is_tried_with_the_trained_top_k_and_with_all_experts():
     model = plain_model(num_experts=4, top_k=2)
     found = candidates(model)
     trained, experts = model.config.top_k, len(model.mixture_layers()["backbone.p3"].experts)
-    assert found[0] == (trained, 0)
+    assert found[0] == RoutingControls(trained)
     assert {each.top_k for each in found} == {trained, experts}
     assert len(found) == len(set(found)) == 12
     assert {each.weight_threshold for each in found} == {0, 0.05, 0.1, 0.2, 0.3, 0.4}
@@ -103,13 +103,13 @@ def test_each_threshold_is_tried_with_the_trained_top_k_and_with_all_experts():
 
 def test_a_threshold_that_the_model_was_trained_with_is_the_first():
     model = with_defaults(plain_model(num_experts=4), RoutingControls(2, 0.15))
-    assert candidates(model)[0] == (2, 0.15)
+    assert candidates(model)[0] == RoutingControls(2, 0.15)
     assert len(candidates(model)) == 13
 
 
 def test_a_threshold_is_not_tried_with_one_expert_where_it_changes_nothing():
     found = candidates(plain_model(num_experts=4, top_k=1))
-    assert [each for each in found if each.top_k == 1] == [(1, 0)]
+    assert [each for each in found if each.top_k == 1] == [RoutingControls(1)]
     assert len(found) == 7
 
 
@@ -117,7 +117,7 @@ def test_new_defaults_leave_the_model_and_its_weights_alone():
     model = plain_model()
     before = model.default_controls()
     changed = with_defaults(model, RoutingControls(1, 0.25))
-    assert changed.default_controls() == (1, 0.25)
+    assert changed.default_controls() == RoutingControls(1, 0.25)
     assert model.default_controls() == before
     pairs = zip(model.parameters(), changed.parameters(), strict=True)
     assert all(one is other for one, other in pairs)

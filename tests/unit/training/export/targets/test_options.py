@@ -13,7 +13,14 @@ from training.export.targets.targets import DEFAULT_TARGETS, TARGETS, check_opti
 from training.models.variants import MixtureChoice, model_config
 
 MIXED = model_config("esmoe-n", ("disc", "ring"), (64, 64))
+PATHS = model_config("sparsight-path-n", ("disc", "ring"), (64, 64))
 PLAIN = model_config("yolov12-n", ("disc", "ring"), (64, 64))
+
+
+def with_mixtures(config, **changes):
+    return replace(
+        config, mixtures={place: replace(each, **changes) for place, each in config.mixtures.items()}
+    )
 
 
 @pytest.mark.parametrize(
@@ -29,6 +36,12 @@ PLAIN = model_config("yolov12-n", ("disc", "ring"), (64, 64))
         (["tensorrt"], {"fixed_batch": 4}, model_config("ultra-n", ("a",), (64, 64)), "ultra-n has others"),
         (["tensorrt"], {"fixed_batch": 4}, model_config("moehead-n", ("a",), (64, 64)), "has others"),
         (["openvino", "npu"], {"experts": "shared"}, MIXED, "for target npu: add --target npu"),
+        (["openvino"], {"execution": "sparse"}, PATHS, "--execution sparse is not for models with paths"),
+        (["tensorrt"], {"fixed_batch": 4}, PATHS, "--batch 4 is not for models with paths"),
+        (["openvino"], {"default_top_k": 1}, PATHS, "--top-k 1 is not for models with paths"),
+        (["onnx"], {"default_threshold": 0.1}, PATHS, "--weight-threshold 0.1 is not for models with paths"),
+        (["onnx"], {}, with_mixtures(PATHS, top_k=0), "has top_k 0 and threshold 0"),
+        (["onnx"], {}, with_mixtures(PATHS, weight_threshold=0.2), "has top_k 2 and threshold 0.2"),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_words(targets, options, config, sentence):
