@@ -13,7 +13,7 @@ from service.artifact.repository import Artifact
 from service.errors import ArtifactBroken, ArtifactMismatch
 from service.types import RawOutputs
 
-_OF_EVERY_TASK = ("gates", "router_probs")
+_OF_EVERY_TASK = ("gates", "router_probs", "path_probs")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def compare_input(got: NDArray[np.uint8], golden: Golden, manifest: Manifest) ->
 
 
 def compare_outputs(outputs: RawOutputs, golden: Golden, manifest: Manifest) -> None:
-    """Check that the outputs gates, router_probs and probabilities agree with the golden sample.
+    """Check that gates, router_probs, path_probs and probabilities agree with the golden sample.
 
     This function does not compare a detector's candidates, because candidates with equal scores can swap
     places.

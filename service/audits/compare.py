@@ -20,7 +20,7 @@ from service.tasks.detect import Detections
 from service.tasks.obb import OrientedBoxes
 from service.tasks.pose import Poses
 from service.tasks.segment import RleMask, Segments
-from service.types import ExpertActivation
+from service.types import ExpertActivation, PathChoice
 
 _BOXES_SHARE = 0.1  # of an image's boxes: a larger share must differ for the image to count
 _MASKS = 8  # masks compared for one image, since decoding the masks of large images is slow
@@ -34,6 +34,7 @@ class Compared:
 
     result: Result
     experts: Sequence[ExpertActivation]
+    path: PathChoice | None = None  # None: the model has no paths
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Image:
 def compare(got: Compared, want: Compared, image: Image, limits: Limits) -> Verdict:
     """Return the verdict on an audited answer; `want` is the reference's answer for the same image."""
     threshold = image.params.controls.get("weight_threshold")
+    if got.path is not None and want.path is not None and got.path.index != want.path.index:
+        return _of_paths(got.path, want.path, limits.router)
     experts = compare_experts(got.experts, want.experts, tie=limits.router, threshold=threshold)
     differences, objects = _compare_results(got.result, want.result, image, limits)
     agrees = not experts and len(differences) <= _BOXES_SHARE * objects
@@ -61,7 +64,18 @@ def is_finite(answer: Compared) -> bool:
     numbers = [result.scores] if isinstance(result, Classes) else []
     numbers += [boxes.boxes_xyxy, boxes.scores] if boxes is not None else []
     routers = [np.array(layer.probabilities) for layer in answer.experts]
+    routers += [] if answer.path is None else [np.array(answer.path.probabilities)]
     return all(bool(np.isfinite(one).all()) for one in (*numbers, *routers))
+
+
+def _of_paths(got: PathChoice, want: PathChoice, tie: float) -> Verdict:
+    """Return the verdict on two answers that took different paths, and so ran different networks.
+
+    If the reference's router nearly tied between the two, nothing is wrong, and the predictions say nothing.
+    """
+    by = want.probabilities[want.index] - want.probabilities[got.index]
+    differences = () if by <= tie else (Difference("experts", "path", round(by, 6), tie),)
+    return Verdict(differences, not differences)
 
 
 def detections_of(result: Result) -> Detections | None:

@@ -60,11 +60,11 @@ class Replay:
     def finish(self, outputs: RawOutputs, infer_s: float) -> Replayed:
         """Postprocess the reference's outputs, and compare its answer with the audited one."""
         found, answered = self._attempt.finish(outputs, infer_s), self._answered
-        want = Compared(found.result, found.experts)
+        want = Compared(found.result, found.experts, found.path)
         chosen = tuple((layer.layer, expert) for layer in found.experts for expert in layer.active)
         verdict = None
         if is_finite(want):
             image = Image(answered.version.manifest, answered.params, answered.image_hw)
-            got = Compared(answered.result, answered.experts)
+            got = Compared(answered.result, answered.experts, answered.path)
             verdict = compare(got, want, image, self._limits)
         return Replayed(verdict, chosen, self._sketch, perf_counter() - self._began)

@@ -14,8 +14,8 @@ class LayerExplanation:
     They are measured with further runs, so a caller can see whether the map is right for this image.
     """
 
-    layer: str
-    expert: int  # the layer's most probable expert
+    layer: str  # "path" for the path of a model with paths
+    expert: int  # the layer's most probable expert, or the path
     log_odds: float  # of this expert, for the whole image
     effects: NDArray[np.float64]  # (rows, cols): how much of the log-odds each cell contributes
     marked_fall: float  # when the MARKED share of the cells with the largest effects is hidden

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from service.pipeline.preprocess import Placed
 from service.request import Number, RequestContext
 from service.traffic.routes import Route, ServedVersion
 from service.traffic.turns import Lane
-from service.types import ExpertActivation, RawOutputs
+from service.types import ExpertActivation, PathChoice, RawOutputs
 
 SIDES = (8, 6, 4)
 """Cells along the longer side of the image: the most for which the time suffices."""
@@ -35,6 +35,17 @@ MARKED = 0.25  # share of the cells that are hidden to check a map
 _DRAWS = 4  # of random cells, to compare with
 _MOST_BATCH = 8  # images in one run; larger batches would hold up other requests
 _USABLE = 0.8  # share of the time that is left that a plan may need; the rest is for slower runs
+
+
+class Decision(NamedTuple):
+    """What one router decided about an image."""
+
+    layer: str  # of the router; PATH for the router of a model with paths
+    chosen: int  # the most probable expert, or the path
+    probability: float
+
+
+PATH = "path"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +56,7 @@ class Subject:
     placed: Placed
     experts: Sequence[ExpertActivation]  # of the answer
     controls: Mapping[str, Number]
+    path: PathChoice | None = None  # of the answer; None: the model has no paths
 
     @property
     def manifest(self) -> Manifest:
@@ -62,15 +74,26 @@ class Subject:
         return mean_fill(self.placed.canvas, self.region)
 
     @cached_property
-    def chosen(self) -> tuple[int, ...]:
-        """Return the most probable expert of each layer."""
-        return tuple(int(np.argmax(layer.probabilities)) for layer in self.experts)
+    def decisions(self) -> tuple[Decision, ...]:
+        """Return the most probable expert of each layer; of a model with paths, only the path."""
+        if self.path is not None:  # everything else follows from it
+            return (Decision(PATH, self.path.index, self.path.probability),)
+        best = [int(np.argmax(layer.probabilities)) for layer in self.experts]
+        pairs = zip(self.experts, best, strict=True)
+        return tuple(Decision(layer.layer, one, layer.probabilities[one]) for layer, one in pairs)
 
     @cached_property
     def whole(self) -> NDArray[np.float64]:
-        """Return the log-odds of these experts for the whole image, (layers,)."""
-        pairs = zip(self.experts, self.chosen, strict=True)
-        return log_odds(np.array([layer.probabilities[expert] for layer, expert in pairs]))
+        """Return the log-odds of these decisions for the whole image, (decisions,)."""
+        return log_odds(np.array([one.probability for one in self.decisions]))
+
+    def probabilities(self, outputs: RawOutputs) -> NDArray[np.floating]:
+        """Return the probabilities of the same experts, or path, for other images, (B, decisions)."""
+        chosen = [one.chosen for one in self.decisions]
+        if self.path is not None:
+            return self.manifest.read(outputs, "path_probs")[:, chosen]
+        rows = [layer.row for layer in self.manifest.mixture]
+        return self.manifest.read(outputs, "router_probs")[:, rows, chosen]
 
 
 class _Hide:
@@ -85,10 +108,7 @@ class _Hide:
         return subject.manifest.feed(np.concatenate(canvases), subject.controls)
 
     def finish(self, outputs: RawOutputs, infer_s: float) -> NDArray[np.float64]:
-        subject = self._subject
-        rows = [layer.row for layer in subject.manifest.mixture]
-        probabilities = subject.manifest.read(outputs, "router_probs")[:, rows, subject.chosen]  # (B, layers)
-        return subject.whole - log_odds(probabilities)
+        return self._subject.whole - log_odds(self._subject.probabilities(outputs))
 
 
 class _Runs:
@@ -119,7 +139,7 @@ class _Runs:
         If `spare` is given, and there is not enough time for so many images afterwards, leave out the last
         masks.
         """
-        parts = [np.zeros((0, len(self._subject.experts)))]
+        parts = [np.zeros((0, len(self._subject.decisions)))]
         for start in range(0, len(masks), self._batch):
             if spare is not None and not self.enough_for(self._batch + spare):
                 break
@@ -170,7 +190,7 @@ async def explain(route: Route, subject: Subject, context: RequestContext) -> Ex
         BackendBusy, BackendUnavailable, BackendFailed: see `service.backends.protocol.Backend.run`.
     """
     began = perf_counter()
-    runs, checks = _Runs(route, subject, context), len(subject.experts) + _DRAWS
+    runs, checks = _Runs(route, subject, context), len(subject.decisions) + _DRAWS
     whole = await runs.falls(Grid(subject.region, 1, 1), np.ones((1, 1, 1), dtype=bool))
     grid = affordable_grid(subject.region, checks, runs.image_s, context.left_s())
     alone, random = single_cells(grid), halves(grid)
@@ -182,15 +202,15 @@ async def explain(route: Route, subject: Subject, context: RequestContext) -> Ex
     random_falls = (await runs.falls(grid, random_cells(grid, MARKED, _DRAWS))).mean(axis=0)
     layers = tuple(
         LayerExplanation(
-            layer=layer.layer,
-            expert=subject.chosen[i],
+            layer=one.layer,
+            expert=one.chosen,
             log_odds=float(subject.whole[i]),
             effects=found[i],
             marked_fall=float(marked_falls[i]),
             random_fall=float(random_falls[i]),
             whole_fall=float(whole[0, i]),
         )
-        for i, layer in enumerate(subject.experts)
+        for i, one in enumerate(subject.decisions)
     )
     return Explanation(box_in_image(subject.placed), layers, runs.images, perf_counter() - began)
 

@@ -89,8 +89,8 @@ class Moe(BaseModel):
 class LayerExplanation(BaseModel):
     """The regions of the image that moved one router; a fall is how much the log-odds become smaller."""
 
-    layer: str
-    expert: Annotated[int, Field(description="The most probable expert, which is explained.")]
+    layer: Annotated[str, Field(description="`path`: the path of a model with paths.")]
+    expert: Annotated[int, Field(description="The most probable expert, or the path, which is explained.")]
     log_odds: Annotated[float, Field(description="Of this expert, for the whole image.")]
     effects: Annotated[
         list[list[float]],

@@ -303,6 +303,7 @@ class DetectService:
             placed=image.place(answered.version.manifest.images),
             experts=answered.experts,
             controls=answered.params.controls,
+            path=answered.path,
         )
         explanation = await explain(choice.route, subject, answered.context)
         return replace(answered, explanation=explanation)

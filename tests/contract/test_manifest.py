@@ -10,7 +10,6 @@ import pytest
 
 from service.artifact.manifest import parse_manifest
 from service.errors import ArtifactBroken
-from tests.path_artifacts import path_manifest
 from tests.unit.training.export.artifact.test_manifest_routing import BY_ORIGIN, measured
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
 from training.export.contract.spec import GraphSpec
@@ -119,26 +118,9 @@ def finding_more(detecting, task):
     return document
 
 
-def with_paths(detecting):
-    """Return the manifest changed to a model with paths."""
-    document = copy.deepcopy(detecting)
-    paths = path_manifest("tiny", "1", "openvino")
-    document |= {key: paths[key] for key in ("graphs", "routing", "execution", "inputs", "mixture", "paths")}
-    rows = {row["role"]: row for row in paths["outputs"]}
-    document["outputs"] = document["outputs"][:3] + [rows[role] for role in FILLED]
-    document["files"] |= {graph["file"]: "0" * 64 for graph in document["graphs"]}
-    document["golden"]["controls"] = {"top_k": 2}
-    return document
-
-
-FILLED = ("gates", "router_probs", "path_probs")
-
-
-@pytest.fixture(scope="module", params=["detect", "classify", *MORE_OUTPUTS, "path"])
+@pytest.fixture(scope="module", params=["detect", "classify", *MORE_OUTPUTS])
 def manifest(request, tmp_path_factory):
     document = exported(tmp_path_factory.mktemp("artifact"))
-    if request.param == "path":
-        return with_paths(document)
     if request.param in MORE_OUTPUTS:
         return finding_more(document, request.param)
     return document if request.param == "detect" else classifying(document)
@@ -220,7 +202,7 @@ def test_the_service_refuses_what_the_schema_refuses_and_also_contradictory_numb
 def test_every_key_of_the_schema_is_in_the_test_manifest(manifest):
     optional = {"speed", "baseline", "proved", "default_controls", "experts_report"}
     every = set(SCHEMA["required"]) | optional
-    assert set(SCHEMA["properties"]) - {"paths"} == every == set(manifest)
+    assert set(SCHEMA["properties"]) - {"paths"} == every == set(manifest)  # paths: test_path_manifest
     parity = SCHEMA["properties"]["parity"]
     assert set(parity["properties"]) == set(manifest["parity"])
     choice = SCHEMA["properties"]["default_controls"]["oneOf"][1]["properties"]

@@ -6,6 +6,7 @@ const STRONGEST_OPACITY = 0.75;
 const SIGNED = 0.5; // cells from this share of the largest effect on also have a sign
 const CLEARLY = 2; // a map is confirmed if its marked quarter moves the router so many times as much as a random one,
 const LEAST = 0.25; // and at least so much; less changes a probability by at most 6 percentage points
+const PATH = "path"; // stands for the router of a model with paths in place of a layer
 const ROWS = ["upper", "middle", "lower"], COLUMNS = ["left", "centre", "right"];
 
 const largestOf = (effects) => Math.max(...effects.flat().map(Math.abs));
@@ -42,6 +43,9 @@ function drawSign(context, sign, [left, top, width, height]) {
   context.fillText(sign, left + width / 2, top + height / 2);
 }
 
+// A model with paths has one router only, which chooses a path and not an expert.
+const kindOf = ({ layer }) => (layer === PATH ? "path" : "expert");
+
 // Return what the map of a layer shows, and whether hiding its strongest quarter confirms it.
 export function wordsOf(layer) {
   return [...regionsOf(layer), ...checkOf(layer)].join(" ");
@@ -51,7 +55,8 @@ function regionsOf({ layer, expert, effects }) {
   const parts = partsOf(effects);
   const most = parts.reduce((best, one) => (one.mean > best.mean ? one : best));
   const least = parts.reduce((best, one) => (one.mean < best.mean ? one : best));
-  const found = most.mean > 0 ? `The ${most.name} part of the image speaks most for expert ${expert} of ${layer}.` : `No part of the image speaks for expert ${expert} of ${layer}.`;
+  const what = layer === PATH ? `path ${expert}` : `expert ${expert} of ${layer}`;
+  const found = most.mean > 0 ? `The ${most.name} part of the image speaks most for ${what}.` : `No part of the image speaks for ${what}.`;
   return least.mean < 0 ? [found, `The ${least.name} part speaks most against it.`] : [found];
 }
 
@@ -70,9 +75,10 @@ function partsOf(effects) {
 }
 
 function checkOf(layer) {
+  const kind = kindOf(layer);
   const { marked_fall: marked, random_fall: random, whole_fall: whole } = layer;
-  const tested = `If the quarter of the cells with the largest effects is hidden, the odds of this expert become ${timesOf(marked)} as high; if a random quarter is hidden, ${timesOf(random)} as high.`;
-  if (whole <= 0) return [tested, "The image's mean colour alone leads to this expert, so this map says little."];
+  const tested = `If the quarter of the cells with the largest effects is hidden, the odds of this ${kind} become ${timesOf(marked)} as high; if a random quarter is hidden, ${timesOf(random)} as high.`;
+  if (whole <= 0) return [tested, `The image's mean colour alone leads to this ${kind}, so this map says little.`];
   return [tested, isConfirmed(layer) ? "So the map shows what this router reacts to." : "So this image does not confirm the map; do not rely on it."];
 }
 
@@ -89,10 +95,10 @@ function timesOf(fall) {
 }
 
 // Return the meaning of the two colours: [{ key, text }].
-export function legendOf({ expert, effects }) {
+export function legendOf({ layer, expert, effects }) {
   const values = effects.flat(), signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
   return [
-    { key: "for", text: `+ speaks for expert ${expert}, up to ${signed(Math.max(0, ...values))} log-odds` },
+    { key: "for", text: `+ speaks for ${kindOf({ layer })} ${expert}, up to ${signed(Math.max(0, ...values))} log-odds` },
     { key: "against", text: `− speaks against it, down to ${signed(Math.min(0, ...values))} log-odds` },
   ];
 }

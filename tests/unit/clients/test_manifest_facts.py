@@ -7,6 +7,7 @@ import pytest
 
 from clients.errors import ManifestMismatch
 from clients.manifest import MixtureLayer, Tensor, newest_manifest
+from tests.path_artifacts import path_manifest
 from tests.unit.clients.conftest import GRAPH, classifier_document, parameters_of
 
 GONE = object()
@@ -286,3 +287,9 @@ def test_a_fact_that_cannot_be_is_refused(document, path, value):
 )
 def test_values_at_the_limits_are_read(document, path, value):
     assert newest_manifest(parameters_of(changed(document, path, value)), GRAPH)
+
+
+def test_a_model_with_paths_is_called_through_the_service():
+    parameters = parameters_of(path_manifest("tiny", "1", "openvino"))
+    with pytest.raises(ManifestMismatch, match="a graph for each path; call it through the service"):
+        newest_manifest(parameters, GRAPH)

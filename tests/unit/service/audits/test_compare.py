@@ -17,6 +17,7 @@ from service.tasks.obb import OrientedBoxes
 from service.tasks.pose import Poses
 from service.tasks.resolve import resolve
 from service.tasks.segment import PolygonMask, RleMask, Segments
+from service.types import PathChoice
 from tests.builders import build_artifact, build_classifier
 
 LIMITS = Limits(pixels=2, score=0.1, router=0.05, mask=0.1, keypoint=3, angle=0.1, rate=0.02)
@@ -157,3 +158,27 @@ def test_limits_of_a_classifier_without_experts_bound_its_probabilities(tmp_path
     manifest = read_artifact(built.folder).manifest
     limits = Limits.of(manifest, manifest)
     assert (limits.score, limits.router) == (0.01, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "agrees"),
+    [
+        pytest.param((0.0, 0.5 - LIMITS.router / 3, 0.5 + LIMITS.router / 3), True, id="nearly tied"),
+        pytest.param((0.0, 0.5 - LIMITS.router, 0.5 + LIMITS.router), False, id="decided"),
+    ],
+)
+def test_answers_on_two_paths_agree_only_if_the_reference_s_router_nearly_tied(image, probabilities, agrees):
+    nothing, box = detections(), detections((1, 1, 9, 9))
+    got = Compared(box, (), PathChoice(1, (0.0, 0.6, 0.4)))
+    found = compare(got, Compared(nothing, (), PathChoice(2, probabilities)), image, LIMITS)
+    assert found.agrees == agrees
+    assert [(one.kind, one.where) for one in found.differences] == ([] if agrees else [("experts", "path")])
+
+
+def test_answers_on_one_path_are_compared(image):
+    path = PathChoice(1, (0.0, 1.0))
+    found = compare(
+        Compared(detections((1, 1, 9, 9)), (), path), Compared(detections(), (), path), image, LIMITS
+    )
+    assert not found.agrees
+    assert not is_finite(Compared(detections(), (), PathChoice(0, (np.nan, 0.0))))

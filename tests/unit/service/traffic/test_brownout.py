@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from service.artifact.manifest import Manifest
+from service.artifact.repository import read_artifact
 from service.request import DetectParams
 from service.settings import BrownoutSettings
 from service.tasks.resolve import resolve
 from service.traffic.brownout import Brownout
+from tests.path_artifacts import build_paths
 
 STARTER = max(Path("model_repository/starter-openvino").glob("*/manifest.json"))
 
@@ -182,3 +184,15 @@ def test_bounds_are_checked_when_the_settings_are_read():
     for wrong in ({"min_top_k": -1}, {"max_weight_threshold": 1.1}):
         with pytest.raises(ValueError, match=r"greater than or equal to 0|less than or equal to 1"):
             BrownoutSettings(**wrong)
+
+
+def test_a_model_with_paths_goes_down_to_a_top_k_that_has_graphs(tmp_path):
+    built = build_paths(tmp_path)
+    manifest = read_artifact(built.folder).manifest
+    assert manifest.execution == "dense"
+    for effort, want in ((0.25, (2, False)), (0.75, (1, True)), (1.0, (1, True))):
+        brownout = Brownout(BrownoutSettings(min_top_k=1))
+        brownout._step = round(effort * 8)
+        params = DetectParams()
+        lowered, degraded = brownout.lower(resolve(params, manifest), params, manifest)
+        assert (lowered.controls["top_k"], degraded) == want
