@@ -40,7 +40,7 @@ TASK_SUFFIXES: dict[TaskName, str] = {  # of variant names
 TASKS = tuple(TASK_SUFFIXES)
 OBJECT_TASKS = tuple(task for task in TASKS if task != "classify")  # their networks are kinds of Detector
 Resize = Literal["letterbox", "center_crop"]  # how an image becomes the model input; names as in manifests
-ExpertKind = Literal["depthwise", "simple", "ghost", "inverted"]
+ExpertKind = Literal["depthwise", "simple", "ghost", "inverted", "dynamic"]
 RouterKind = Literal["pooled", "moments", "spatial", "adaptive", "ultra"]
 ComputePrecision = Literal["auto", "f32", "bf16", "f16"]
 PAD_VALUE = 114  # grey of the padding; near the mean of natural images, so that the image's edge is weak
@@ -74,7 +74,7 @@ class MixtureConfig(Checked):
     router: RouterConfig = field(default_factory=RouterConfig)  # not used in a network with paths
     expert: ExpertKind = "depthwise"
     kernel_sizes: tuple[int, ...] = (3, 5, 7, 9)  # of each expert
-    expert_ratio: Positive = 2.0  # hidden width / channels, of simple and inverted experts
+    expert_ratio: Positive = 2.0  # hidden width / channels, of simple, inverted and dynamic experts
     norm: Literal["batch", "group"] = "batch"  # of experts and the shared expert
     shared_kernel: int | None = None  # kernel of a shared expert, which always runs; None: no shared expert
     residual: bool = False  # add the layer's input to its output
@@ -93,8 +93,8 @@ class MixtureConfig(Checked):
 
     @property
     def min_top_k(self) -> int:
-        """Return the smallest allowed top_k: 1, or 0 if the layer has a shared expert, which always runs."""
-        return 1 if self.shared_kernel is None else 0
+        """Return the smallest allowed top_k: 1, 0 beside a shared expert, or all if experts are dynamic."""
+        return self.num_experts if self.expert == "dynamic" else int(self.shared_kernel is None)
 
 
 @dataclass(frozen=True, kw_only=True)

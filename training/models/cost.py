@@ -18,7 +18,8 @@ class Cost:
     """
 
     dense: float  # total with all experts
-    experts: dict[str, tuple[float, ...]]  # of each expert of a mixture layer, by the layer's name
+    # Of each expert of a mixture layer, by the layer's name; zeros for dynamic experts, which run as one.
+    experts: dict[str, tuple[float, ...]]
 
     @property
     def fixed(self) -> float:
@@ -50,6 +51,9 @@ def measure_cost(model: Network) -> Cost:
     dense = _gflops(lambda x: model(x, dispatch="dense"), images)
     experts = {}
     for name, layer in model.mixture_layers().items():
+        if layer.config.expert == "dynamic":  # the fixed cost has the expert that runs, and the averaging
+            experts[name] = (0.0,) * len(layer.experts)
+            continue
         stride = 2 ** int(name[-1])  # backbone.p4 runs at stride 16
         x = torch.zeros(1, layer.channels, height // stride, width // stride, device=device)
         experts[name] = tuple(_gflops(expert, x) for expert in layer.experts)

@@ -110,7 +110,8 @@ def _chosen_layer(mixture: MixtureConfig, choice: MixtureChoice) -> MixtureConfi
     if count != mixture.num_experts or expert != mixture.expert:
         common = kernels[0] if len(set(kernels)) == 1 else 3
         kernels = tuple(range(3, 2 * count + 2, 2)) if expert == "depthwise" else (common,) * count
-    top_k = min(mixture.top_k, count) if choice.top_k is None else choice.top_k
+    usual_top_k = count if expert == "dynamic" else min(mixture.top_k, count)
+    top_k = usual_top_k if choice.top_k is None else choice.top_k
     router = mixture.router if choice.router is None else replace(mixture.router, kind=choice.router)
     return replace(
         mixture, num_experts=count, expert=expert, kernel_sizes=kernels, top_k=top_k, router=router

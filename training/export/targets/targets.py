@@ -15,6 +15,7 @@ from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.target import Target
 from training.export.targets.tensorrt import TENSORRT
 from training.export.tasks.tasks import export_task
+from training.models.mixture.dynamic import mixes_kernels
 
 TARGETS: tuple[TargetName, ...] = get_args(TargetName)
 # Any CPU runs these. npu and tensorrt need hardware that most machines lack, and each takes another trace
@@ -55,6 +56,11 @@ def check_options(targets: Sequence[str], options: ExportOptions, config: ModelC
             cannot compute in bf16.
     """
     export_task(config)
+    if mixes_kernels(config):
+        raise ConfigError(
+            f"{config.variant} has dynamic experts, which no target supports: their kernels differ between "
+            "images. Train it with --expert simple to export it"
+        )
     asked = [target_of(name) for name in targets]
     for target in asked:
         if options.precision not in target.precisions:

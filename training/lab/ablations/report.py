@@ -214,7 +214,7 @@ def _routing_cells(name: str, runs: Sequence[Result], top_ks: tuple[int, int, in
     shared = [[each.mean_nmi(grouping) for each in mine] for grouping in GROUPINGS]
     return [
         name,
-        mean_cell([100 * each.map50_95[usual] for each in mine]),
+        mean_cell([100 * each.map50_95[usual] for each in mine if usual in each.map50_95]),
         _beside(mine, one, usual, GOAL_ONE),
         _beside(mine, every, usual, GOAL_ALL),
         mean_cell([fmean(layers) for layers in bits], 2),
@@ -227,9 +227,15 @@ def _routing_cells(name: str, runs: Sequence[Result], top_ks: tuple[int, int, in
 
 
 def _beside(found: Sequence[RoutingFigures], top_k: str, usual: str, goal: float) -> str:
-    """Return as text the mAP at top_k = `top_k`, and its difference from the mAP at top_k = `usual`."""
-    if not found:
+    """Return as text the mAP at top_k = `top_k`, and its difference from the mAP at top_k = `usual`.
+
+    Return "" without runs, or if the model does not allow `top_k`; leave out the difference if it does not
+    allow `usual`.
+    """
+    if not all(top_k in each.map50_95 for each in found) or not found:
         return ""
+    if not all(usual in each.map50_95 for each in found):
+        return mean_cell([100 * each.map50_95[top_k] for each in found])
     difference = 100 * fmean(each.map50_95[top_k] - each.map50_95[usual] for each in found)
     # The difference is rounded, because 0.30 - 0.29 is a little more than 0.01 in binary.
     missed = "" if round(difference, 6) >= -goal else ", missed"

@@ -42,7 +42,7 @@ class Row:
         choice, overrides = self.mixture, self.overrides
         parts = [self.variant, choice.placement]
         parts += [None if choice.num_experts is None else f"e{choice.num_experts}"]
-        parts += [None if choice.top_k is None else f"k{choice.top_k}", choice.router]
+        parts += [None if choice.top_k is None else f"k{choice.top_k}", choice.router, choice.expert]
         for name in ("dfl", "balance", "information", "coverage"):
             if f"loss.{name}" in overrides:
                 parts.append(f"{name}{overrides[f'loss.{name}']:g}")
@@ -99,7 +99,8 @@ ROWS = (
     _row(8, "config 5: MoE 1.5", 62.2, losses=(0.0, 1.5)),
 )
 
-# In each row, one of the design choices of sparsight is undone; measured with several numbers of experts.
+# In each row, one of the design choices of sparsight is undone; measured with several numbers of experts. The
+# last row is dynamic convolution: the average of all kernels is run once, at the cost of one expert.
 _NO_OBJECTIVE: Overrides = {"loss.information": 0.0, "loss.coverage": 0.0}
 ROUTING_ROWS = (
     Row(name="unchanged"),
@@ -109,6 +110,7 @@ ROUTING_ROWS = (
     Row(name="no information", overrides={"loss.information": 0.0}),
     Row(name="routers see averages alone", mixture=MixtureChoice(router="pooled")),
     Row(name="trained with K = 2 alone", overrides={"top_ks": ()}),
+    Row(name="kernels averaged, run once", mixture=MixtureChoice(expert="dynamic")),
 )
 
 

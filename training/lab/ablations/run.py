@@ -53,7 +53,7 @@ class RoutingFigures:
     The figures for each layer are measured at the model's own top_k.
     """
 
-    map50_95: dict[str, float]  # 0..1, by number of experts: one, the model's own top_k, all
+    map50_95: dict[str, float]  # 0..1, by number of experts: one, the model's own top_k, all; as allowed
     dead_experts: dict[str, int]  # number of experts that no image chose, by layer
     commonest_set: dict[str, float]  # share of images that had the commonest set of experts, by layer
     nmi: dict[str, dict[str, float]]  # of set and group, by layer, for each grouping that the data has
@@ -240,7 +240,10 @@ def _time_left(finished: dict[tuple[str, int], Result], runs: int) -> str:
 
 
 def measured_top_ks(config: ModelConfig) -> tuple[int, int, int]:
-    """Return the three top_k values to measure: 1, the model's own top_k, and the number of all experts."""
+    """Return the three top_k values to measure: 1, the model's own top_k, and the number of all experts.
+
+    A model need not allow all of them: with dynamic experts, all always take part.
+    """
     return 1, config.top_k, config.allowed_top_k[-1]
 
 
@@ -249,7 +252,7 @@ def measure_routing(
 ) -> RoutingFigures:
     """Return the figures on a model's routing; `usual` is its evaluation on `data` at its own top_k."""
     map50_95 = {}
-    for top_k in measured_top_ks(config):
+    for top_k in (each for each in measured_top_ks(config) if each in config.allowed_top_k):
         found = usual if top_k == config.top_k else evaluate_detector(checkpoint, data, top_k=top_k)
         map50_95[str(top_k)] = found.mean_ap.map50_95
     return RoutingFigures(

@@ -16,6 +16,7 @@ from training.errors import ConfigError
 from training.lab.benchmark.hard_wired import chosen_experts, hard_wire
 from training.models.cost import measure_cost
 from training.models.detector import Detector
+from training.models.mixture.dynamic import mixes_kernels
 from training.models.mixture.router import SpatialRouter
 from training.models.variants import model_config
 from training.progress import bar
@@ -87,6 +88,8 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
         resized = type(model)(replace(model.config, input_hw=input_hw))
         resized.load_state_dict(model.state_dict())
         model = resized.eval()
+    if mixes_kernels(model.config):
+        raise ConfigError(f"{path} has dynamic experts, which cannot be exported, so no graph can be timed")
     label = path.parent.name if path.name in (BEST_FILE, MODEL_FILE) and path.parent.name else path.stem
     return Subject(label, model, _top_ks(model, top_ks, str(path)))
 

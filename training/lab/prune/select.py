@@ -9,6 +9,7 @@ from training.errors import ConfigError
 from training.evaluate.expert_use import LayerUse
 from training.models.detector import Detector
 from training.models.mixture.cut import cut_experts
+from training.models.mixture.dynamic import mixes_kernels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ def pruned_top_k(config: ModelConfig, rule: Rule, asked: int | None) -> int:
     """
     if not config.mixtures:
         raise ConfigError(f"{config.variant} is dense: it has no experts to drop")
+    if mixes_kernels(config):
+        raise ConfigError(f"{config.variant} has dynamic experts: every image uses all, so none can go")
     top_k = config.top_k if asked is None else asked
     if top_k < 1:
         raise ConfigError("with top_k=0 no expert runs, so use cannot be measured: give --top-k")

@@ -60,7 +60,9 @@ SPARSIGHT = Family(
     configure=_configure,
     losses=LossConfig(balance=0.0, information=0.5, coverage=0.1),
     # Images draw one expert, the default number (which is twice as likely), or all experts.
-    trained_top_ks=lambda model: (1, model.top_k, model.top_k, model.allowed_top_k[-1]),
+    trained_top_ks=lambda model: tuple(
+        k for k in (1, model.top_k, model.top_k, model.allowed_top_k[-1]) if k in model.allowed_top_k
+    ),
 )
 
 SPARSIGHT_PATH = replace(

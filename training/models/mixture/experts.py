@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from training.config import MixtureConfig
 from training.models.depthwise import DepthwiseConv2d
 from training.models.layers import ConvBlock, Norm, norm_layer
+from training.models.mixture.dynamic import KernelExpert
 
 # B batch · C channels · H, W feature-map size
 
@@ -91,5 +92,7 @@ def build_experts(channels: int, config: MixtureConfig) -> nn.ModuleList:
                 return GhostExpert(channels, kernel, config.norm)
             case "inverted":
                 return InvertedResidualExpert(channels, kernel, config.expert_ratio, config.norm)
+            case "dynamic":
+                return KernelExpert(channels, kernel, config.expert_ratio)
 
     return nn.ModuleList(build(kernel) for kernel in config.kernel_sizes)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from training.config import MixtureConfig, PathConfig
 from training.models.layers import ConvBlock, batch_norm
 from training.models.mixture.dispatch import Conditional, Gathered, run_conditional, run_dense, run_grouped
+from training.models.mixture.dynamic import DynamicExpert
 from training.models.mixture.experts import build_experts
 from training.models.mixture.gathered import run_gathered
 from training.models.mixture.path import PathScores
@@ -53,6 +54,9 @@ class MixtureLayer(nn.Module):
         log_temperature = torch.tensor(math.log(config.router.temperature))
         self.log_temperature = nn.Parameter(log_temperature) if config.router.learn_temperature else None
         self.experts = experts or build_experts(channels, config)
+        self.dynamic = None
+        if experts is None and config.expert == "dynamic":
+            self.dynamic = DynamicExpert(channels, config)
         self.shared = None
         if config.shared_kernel is not None:
             self.shared = ConvBlock(channels, channels, config.shared_kernel, norm=config.norm)
@@ -70,6 +74,9 @@ class MixtureLayer(nn.Module):
         logits = self.score(x if controls.path is None else controls.path)
         routing = choose_experts(logits, controls, self.config.gate_epsilon)
         match dispatch or self.config.train_dispatch:
+            case _ if self.dynamic is not None:  # there is one way, and all experts take part
+                routing = routing._replace(gate=routing.probs)
+                total = self.dynamic(self.experts, x, routing.gate)
             case "dense":
                 total = run_dense(self.experts, x, routing.gate)
             case "grouped":

@@ -34,7 +34,7 @@ from training.workflows.train import TrainOptions
 
 SETTINGS = Settings("quick", "mine", "train", "val", 3, 10, 5, (64, 96), 4, 8)
 FEW_SCENES = ScenesConfig(images=6, seed=1, image_hw=(64, 64))
-AS_IT_IS, _, BALANCE, *_, POOLED, FIXED = ROUTING_ROWS
+AS_IT_IS, _, BALANCE, *_, POOLED, FIXED, DYNAMIC = ROUTING_ROWS
 
 
 def config_of(row):
@@ -55,6 +55,9 @@ def test_each_row_is_sparsight_with_one_choice_undone():
         place: replace(mixture, router=replace(mixture.router, kind="pooled"))
         for place, mixture in usual.model.mixtures.items()
     }
+    dynamic = {
+        place: replace(mixture, expert="dynamic", top_k=4) for place, mixture in usual.model.mixtures.items()
+    }
     assert others == [
         with_losses(usual, information=0.0, coverage=0.0),
         with_losses(usual, information=0.0, coverage=0.0, balance=1.5),
@@ -62,6 +65,7 @@ def test_each_row_is_sparsight_with_one_choice_undone():
         with_losses(usual, information=0.0),
         replace(usual, model=replace(usual.model, mixtures=pooled)),
         replace(usual, top_ks=()),
+        replace(usual, model=replace(usual.model, mixtures=dynamic), top_ks=(4, 4, 4)),
     ]
 
 
@@ -74,6 +78,7 @@ def test_every_row_has_a_folder_of_its_own():
         "sparsight-n-information0",
         "sparsight-n-pooled",
         "sparsight-n-fixed-k",
+        "sparsight-n-dynamic",
     ]
 
 
@@ -153,6 +158,17 @@ def test_a_row_is_measured_with_one_two_and_all_experts_and_kept(trained):
         assert list(shared) == ["origin", "density"]  # scenes have both
 
 
+def test_a_row_of_dynamic_experts_is_trained_and_measured_with_all_of_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(dataset_config, "SCENES_UNSEEN", FEW_SCENES)
+    options = TrainOptions(run_dir=tmp_path, overrides={"model.input_hw": (64, 64), "epochs": 1}, scenes=8)
+    ended = ablations((DYNAMIC,), options)
+    result = ended.progress.finished[DYNAMIC.run, 0]
+    assert list(result.routing.map50_95) == ["4"]
+    assert result.map50_95 == result.routing.map50_95["4"]
+    assert set(result.routing.dead_experts.values()) == {0}
+    assert ended.markdown.endswith("\nEvery row was run.\n")
+
+
 def test_the_report_of_ours_alone_says_nothing_of_the_paper_s(trained):
     ended, output = trained
     text = (output / "ablations.md").read_text(encoding="utf-8")
@@ -196,6 +212,18 @@ def test_the_figures_of_one_seed():
         *("30.0", "29.0 (-1.00)", "31.0 (+1.00)", "0.50", "1 of 2", "1", "38"),
         *("0.50", "0.12", "0"),
     ]
+
+
+def test_a_model_that_always_uses_all_experts_has_only_this_figure():
+    run = made()
+    found = replace(run, routing=replace(run.routing, map50_95={"4": 0.31}))
+    tables = build_tables((AS_IT_IS, DYNAMIC), (0,), Progress({(DYNAMIC.run, 0): found}, {}, False))
+    (line,) = (
+        line
+        for line in as_markdown(tables, SETTINGS, (0,)).splitlines()
+        if line.startswith(f"| {DYNAMIC.name}")
+    )
+    assert [cell.strip() for cell in line.split("|")[2:5]] == ["", "", "31.0"]
 
 
 def test_data_without_groups_leaves_nmi_empty():
