@@ -98,7 +98,7 @@ class MixtureConfig(_Checked):
     top_k: int = 2  # train with at least 2: at 1 the gate is always 1, and the router gets no gradient
     weight_threshold: UpToOne = 0.0  # experts other than the best run only if their probability reaches this
     gate_epsilon: NotNegative = 0.0  # added to the sum that weights are divided by; 1e-6 in YOLO-Master v0.1
-    router: RouterConfig = field(default_factory=RouterConfig)
+    router: RouterConfig = field(default_factory=RouterConfig)  # not used in a network with paths
     expert: ExpertKind = "depthwise"
     kernel_sizes: tuple[int, ...] = (3, 5, 7, 9)  # of each expert
     expert_ratio: Positive = 2.0  # hidden width / channels, of simple and inverted experts
@@ -129,7 +129,7 @@ class PathConfig(_Checked):
     """Settings of a network that first chooses one path for each image, from a thumbnail."""
 
     count: Annotated[int, _Limit("must be at least 2", lambda value: value >= 2)] = 8
-    # Side of the square of pixels of the model input that is averaged to one pixel of the thumbnail.
+    # Side of the square of the model input that is averaged to one pixel of the thumbnail:
     pool: Annotated[int, _Limit("must divide 32", lambda value: value >= 1 and 32 % value == 0)] = 8
     width: Count = 16  # channels after the router's first convolution; the second has twice as many
     hidden: Count = 32  # hidden width between the router's last layers
@@ -205,10 +205,9 @@ class ModelConfig(_Checked):
 
     def _check_paths(self, paths: PathConfig) -> None:
         _require(bool(self.mixtures), "paths need mixture layers to lead through")
-        # The scores of a path are used as they are, in training and in exported graphs.
-        changed = [(each.router.temperature, each.router.noise) != (1, 0) for each in self.mixtures.values()]
-        learned = [mixture.router.learn_temperature for mixture in self.mixtures.values()]
-        _require(not any(changed + learned), "scores of paths have no temperature and no noise")
+        routers = [mixture.router for mixture in self.mixtures.values()]  # scores are used as they are
+        plain = [(each.temperature, each.learn_temperature, each.noise) == (1, False, 0) for each in routers]
+        _require(all(plain), "scores of paths have no temperature and no noise")
         side = min(self.input_hw) // paths.pool
         _require(side >= LEAST_THUMBNAIL, f"pool={paths.pool} leaves a thumbnail of only {side} pixels")
 
@@ -293,13 +292,14 @@ class LossConfig(_Checked):
     path_information: NotNegative = 0.0
     path_bits: float = 2.0
     path_coverage: NotNegative = 0.0
+    path_load: NotNegative = 0.0  # as load, of the best path of each image
     label_smoothing: BelowOne = 0.0  # classification: share of the target spread evenly over all classes
     assign_top_k: Count = 10
     assign_alpha: float = 0.5
     assign_beta: float = 6.0
 
 
-_COMPARING = ("information", "coverage", "path_information", "path_coverage")  # losses that need two images
+_COMPARING = ("information", "coverage", "path_information", "path_coverage")  # need two images
 
 
 @dataclass(frozen=True, kw_only=True)

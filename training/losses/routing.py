@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from training.config import LossConfig
+from training.models.mixture.path import choose_path
 from training.models.mixture.routing import Routing
 
 # B batch · E experts · K experts chosen per image; every term is a unitless scalar
@@ -138,8 +139,22 @@ def routing_loss(
     losses = [
         weight * term(routing, mean=mean) for weight, term in terms if weight for routing in routings.values()
     ]
-    if path is not None and config.path_information:
-        losses.append(config.path_information * information_loss(path, config.path_bits, mean))
-    if path is not None and config.path_coverage:
-        losses.append(config.path_coverage * coverage_loss(path, mean))
+    if path is not None:
+        losses += _path_losses(path, config, mean)
     return torch.stack(losses).sum() if losses else like.new_zeros(())
+
+
+def _path_losses(path: Routing, config: LossConfig, mean: Mean) -> list[Tensor]:
+    """Return the weighted losses of the choice of a path.
+
+    If the probabilities of the paths have equal means, a path that is the second choice of many images is
+    still taken by none. So the load is that of the path which an image takes in evaluation, also while paths
+    are mixed.
+    """
+    taken = choose_path(path.logits)
+    terms: tuple[tuple[float, Callable[..., Tensor]], ...] = (
+        (config.path_information, partial(information_loss, bits=config.path_bits)),
+        (config.path_coverage, coverage_loss),
+        (config.path_load, load_loss),
+    )
+    return [weight * term(taken, mean=mean) for weight, term in terms if weight]

@@ -146,6 +146,7 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
         ),
         (lambda v: replace(TRAIN, soft_paths=v), [0.0, 1.0], [-0.1, 1.1], "soft_paths=.* must be in 0..1"),
         (lambda v: LossConfig(path_information=v), [0.0], [-0.1], "path_information=-0.1 must be at least 0"),
+        (lambda v: LossConfig(path_load=v), [0.0], [-0.1], "path_load=-0.1 must be at least 0"),
         (lambda v: LossConfig(path_coverage=v), [0.0], [-0.1], "path_coverage=-0.1 must be at least 0"),
         (
             lambda v: replace(TRAIN, batch_size=v, model=PATHS, loss=LossConfig(path_information=0.5)),

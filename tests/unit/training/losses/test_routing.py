@@ -208,6 +208,8 @@ DECIDED = torch.eye(4).tolist()
         pytest.param({"path_information": 0.5}, DECIDED, 0.0, id="two bits of two"),
         pytest.param({"path_information": 0.5, "path_bits": 1.25}, SAME, 0.5 * 1.25, id="other bits"),
         pytest.param({"path_coverage": 3.0}, DECIDED, 0.0, id="every path has its image"),
+        pytest.param({"path_load": 3.0}, DECIDED, 3.0, id="equal loads"),
+        pytest.param({"path_load": 3.0}, SAME, 3 * 4 * 0.5, id="all take the first path, with half"),
         pytest.param({"information": 4.0, "coverage": 1.0}, SAME, 4 * 1.0, id="layers apart from paths"),
     ],
 )
@@ -226,3 +228,14 @@ def test_coverage_of_paths_pulls_up_a_path_that_no_image_takes_also_where_the_ch
     config = LossConfig(balance=0.0, path_coverage=1.0)
     routing_loss({}, config, torch.zeros(()), path=choose_path(logits, 0.0)).backward()
     assert (logits.grad[:, 2] < -0.1).all()
+
+
+@pytest.mark.parametrize("softness", [0.0, 0.5, 1.0])
+def test_the_load_of_a_path_is_of_the_images_that_would_take_it_also_while_paths_are_mixed(softness):
+    logits = (
+        torch.tensor([[0.55, 0.45]] * 3).log().requires_grad_()
+    )  # the second path is near, and never best
+    config = LossConfig(balance=0.0, path_load=1.0)
+    routing_loss({}, config, torch.zeros(()), path=choose_path(logits, softness)).backward()
+    assert (logits.grad[:, 0] > 0.05).all()
+    assert (logits.grad[:, 1] < -0.05).all()

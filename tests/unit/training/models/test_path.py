@@ -186,11 +186,8 @@ def test_a_network_without_paths_has_none():
 
 @pytest.mark.parametrize("size", ["n", "s"])
 def test_the_path_router_costs_next_to_nothing(size):
-    plain, own = (
-        model_config(f"{family}-{size}", ("a",), (416, 416)) for family in ("sparsight", "sparsight-path")
-    )
-    assert replace(own, variant=plain.variant, paths=None, mixtures=plain.mixtures) == plain
+    own = model_config(f"sparsight-path-{size}", ("a",), (416, 416))
     with torch.device("meta"):
-        costs = [measure_cost(task_named("detect").build(config)) for config in (plain, own)]
-    assert costs[1].fixed - costs[0].fixed < 0.01 * costs[1].at_top_k(1)
+        costs = [measure_cost(task_named("detect").build(each)) for each in (replace(own, paths=None), own)]
+    assert abs(costs[1].fixed - costs[0].fixed) < 0.005 * costs[1].at_top_k(1)
     assert costs[1].experts == costs[0].experts

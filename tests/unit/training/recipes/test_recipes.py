@@ -14,14 +14,8 @@ from training.recipes.recipes import ANY_TASK, RECIPES, Request, build_config
 
 REQUEST = Request(class_names=("a",), train_data=ScenesConfig())
 ROUTING_TERMS = (
-    "balance",
-    "load",
-    "z",
-    "diversity",
-    "information",
-    "coverage",
-    "path_information",
-    "path_coverage",
+    *("balance", "load", "z", "diversity", "information", "coverage"),
+    *("path_information", "path_coverage", "path_load"),
 )
 
 
@@ -42,7 +36,13 @@ def routing_weights(family):
         pytest.param("sparsight", {"information": 0.5, "coverage": 0.1}, id="sparsight"),
         pytest.param(
             "sparsight-path",
-            {"information": 0.5, "coverage": 0.1, "path_information": 0.5, "path_coverage": 0.1},
+            {
+                "information": 0.5,
+                "coverage": 0.1,
+                "path_information": 0.5,
+                "path_coverage": 0.1,
+                "path_load": 0.3,
+            },
             id="sparsight-path",
         ),
     ],
