@@ -69,7 +69,7 @@ SPARSIGHT_PATH = replace(
     SPARSIGHT,
     name="sparsight-path",
     configure=_with_paths,
-    # On generated scenes, some paths stayed dead without path_load, although the mean probabilities of all
-    # paths were equal. A weight of 1 made the choice of a path so undecided that it lost a third of its bits.
+    # On generated scenes, some paths stayed dead without path_load, although all paths had the same mean
+    # probability. A weight of 1 made the choice of a path so undecided that it lost a third of its bits.
     losses=replace(SPARSIGHT.losses, path_information=0.5, path_coverage=0.1, path_load=0.3),
 )
