@@ -13,7 +13,7 @@ from training.recipes.recipes import Request, build_config
 from training.trainer.loop import Trainer
 from training.trainer.report import METRICS_FILE
 
-FAMILIES = ("esmoe-n", "modular-n", "optimized-n", "ultra-n", "moehead-n", "sparsight-n")
+FAMILIES = ("esmoe-n", "modular-n", "optimized-n", "ultra-n", "moehead-n", "sparsight-n", "sparsight-path-n")
 STEPS = 36
 SCENES = ScenesConfig(images=4, image_hw=(64, 64))
 STILL = AugmentConfig(
