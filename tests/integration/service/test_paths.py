@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clients import RestClient
+from clients.table import as_table
 from tests.builders import image_bytes, sums_of, write_manifest
 from tests.integration.service.conftest import serve, wait_until_ready
 from tests.path_artifacts import BLUE, GREEN, RED, build_paths, path_probs, plain, whole_answer
@@ -82,6 +83,7 @@ def test_the_typed_client_reads_the_path(running):
         found = client.detect(FILES[2])
     assert found.path.index == 2
     assert found.to_dict()["moe"]["path"] == {"index": 2, "probability": round(found.path.probability, 6)}
+    assert f"path 2, {path_probs(BLUE)[2]:.0%}" in as_table("blue.png", found)
 
 
 def test_an_answer_without_experts_has_no_path(running):

@@ -7,7 +7,7 @@ import pytest
 
 from clients.tasks.boxes import Detection, Detections
 from clients.tasks.detect import DetectParams
-from clients.types import ExpertActivation, ModelRef
+from clients.types import ExpertActivation, ModelRef, PathTaken
 from service.rest import wire
 from service.tasks.detect import Prediction
 from tests.unit.clients.conftest import answer_of
@@ -81,3 +81,12 @@ def test_rows_that_do_not_fit_are_refused(wrong):
 def test_experts_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="do not fit"):
         ExpertActivation("p4", 2, (0, 1), (1.0,), (0.5, 0.5), 1.0)
+
+
+def test_a_path_is_in_the_dict_of_its_answer_only():
+    parts = {"model": ModelRef("m", "1", "0", "openvino", "f32"), "image_hw": (1, 1), "experts": ()}
+    parts |= {"top_k": 2, "routing": "normal", "class_names": (), "class_ids": np.zeros(0, np.int64)}
+    parts |= {"boxes_xyxy": np.zeros((0, 4), np.float32), "scores": np.zeros(0, np.float32)}
+    with_path = Detections(**parts, path=PathTaken(3, 0.9123456789))
+    assert with_path.to_dict()["moe"]["path"] == {"index": 3, "probability": 0.912346}
+    assert "path" not in Detections(**parts).to_dict()["moe"]
