@@ -159,6 +159,7 @@ async def models_route(request: Request) -> ModelList:
 
 @router.get(
     "/models/{name}/experts",
+    response_model_exclude_unset=True,  # the report as the exporter wrote it
     responses={404: PROBLEMS[404]},
     summary="What each expert of a model serves.",
     tags=["models"],

@@ -100,9 +100,9 @@ MIXED = replace(TRAIN, model=replace(MODEL, mixtures={"neck.p3": MixtureConfig()
         ),
         (
             lambda v: replace(MODEL, plain_stages=(v,)),
-            ["backbone.p4", "neck.p3"],
+            ["backbone.p2", "backbone.p4", "neck.p3"],
             ["backbone.p3", "p4"],
-            "is none of backbone.p4",
+            "is none of backbone.p2, backbone.p4",
         ),
         (lambda v: ModelConfig(class_names=v), [("a",)], [()], "at least one class"),
         (lambda v: replace(POSE, skeleton=v), [PAIR], [None], "pose needs some"),

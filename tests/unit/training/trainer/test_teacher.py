@@ -18,11 +18,14 @@ from training.trainer.teacher import batch_statistics, evaluating, running_stati
 @pytest.fixture(scope="module", params=["sparsight-n", "sparsight-path-n"])
 def model(request):
     config = model_config(request.param, ("a", "b"), (64, 64))
-    noisy = RouterConfig(kind="moments", noise=1.0)
-    mixtures = {place: replace(each, router=noisy) for place, each in config.mixtures.items()}
-    paths = config.paths and replace(config.paths, noise=1.0)
+    if config.paths is None:
+        noisy = RouterConfig(kind="moments", noise=1.0)
+        mixtures = {place: replace(each, router=noisy) for place, each in config.mixtures.items()}
+        config = replace(config, mixtures=mixtures)
+    else:
+        config = replace(config, paths=replace(config.paths, noise=1.0))
     torch.manual_seed(0)
-    model = Detector(replace(config, mixtures=mixtures, paths=paths)).train()
+    model = Detector(config).train()
     with torch.no_grad():
         for _ in range(20):  # so that running statistics are not the initial ones
             model(diverse_images(4))
