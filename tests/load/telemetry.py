@@ -2,16 +2,18 @@
 
     .venv/bin/python -m tests.load.telemetry --rounds 10 --seconds 4
     .venv/bin/python -m tests.load.telemetry --before HEAD~3 --also SPARSIGHT_LOG_FORMAT=json
-    .venv/bin/python -m tests.load.telemetry --before HEAD~3 --untraced
+    .venv/bin/python -m tests.load.telemetry --before HEAD~3 --untraced --copies 3
 
 Services of this build run side by side: one without tracing, and one for each share of traced requests. They
 get requests in turns, in another order in each round. A collector of this script takes the spans and drops
 them. Each figure is compared with the service without tracing in the same round, so that a machine that is
 busy with something else changes both. The processor time is that of the service's process alone, from the
 scheduler's count of nanoseconds. That of the event loop's thread is also given apart: it has everything that
-watches answers, and none of the inference, whose time varies far more on a busy machine. With `--tiny`, the
-model is the tests' tiny detector: the ratios are then much larger than in practice, but the microseconds of a
-traced request show best. It needs Linux's /proc.
+watches answers, and none of the inference, whose time varies far more on a busy machine. Two processes of the
+same build can differ by two per cent all through a run. To see less than that, run several processes of each
+service with `--copies`: their mean counts in each round. With `--tiny`, the model is the tests' tiny one:
+the ratios are then much larger than in practice, but the microseconds of a traced request show best. It needs
+Linux's /proc.
 """
 
 import argparse
@@ -19,7 +21,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.rounds, args.seconds, args.tiny = 2, 0.5, True
     with tempfile.TemporaryDirectory() as scratch, receive_spans(keep=False) as receiver:
         artifact, image = model_and_image(Path(scratch), tiny=args.tiny)
-        services = list(services_for(args, artifact, str(image), Path(scratch), receiver))
+        services: list[Service] = []
+        for number in range(args.copies):
+            folder = Path(scratch) / f"before {number}"
+            services += services_for(args, artifact, str(image), folder, receiver)
         with running(services):
             costs = measure_costs(args, services, str(image))
     print(describe_machine(("openvino", "opentelemetry-sdk", "prometheus-client"), also="no Triton"))
     model = "tiny detector" if args.tiny else "starter"
-    print(f"{args.rounds} rounds of {args.seconds:g} s, in turns; {args.callers} callers; {model}\n")
+    each = f"{args.rounds} rounds of {args.seconds:g} s, in turns; processes of each service: {args.copies}"
+    print(f"{each}; {args.callers} callers; {model}\n")
     print_table("cost of tracing", rows(costs))
     return 0
 
@@ -72,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     add("--before", metavar="COMMIT", help="also measure the service of this commit")
     add("--also", nargs="*", default=[], metavar="SPARSIGHT_NAME=VALUE", help="also measure with a setting")
     add("--untraced", action="store_true", help="leave out the services that trace")
+    add("--copies", type=int, default=1, help="processes of each service (default: %(default)s)")
     add("--callers", type=int, default=4, help="at the same time (default: %(default)s)")
     add("--rounds", type=int, default=8, help="of each, in turns (default: %(default)s)")
     add("--seconds", type=float, default=3.0, help="of each round (default: %(default)s)")
@@ -93,9 +100,9 @@ def model_and_image(scratch: Path, *, tiny: bool) -> tuple[Path, Path]:
 
 
 def services_for(
-    args: argparse.Namespace, artifact: Path, image: str, scratch: Path, receiver: Receiver
+    args: argparse.Namespace, artifact: Path, image: str, folder: Path, receiver: Receiver
 ) -> Iterator[Service]:
-    """Yield the services to measure; the first is the one without tracing."""
+    """Yield the services to measure; an older build is unpacked into a new folder."""
     patience = {"SPARSIGHT_MAX_QUEUE_S": "600"}  # so that no caller is refused
     yield replace(this_build(image, patience, artifact), name=OFF)
     for share in () if args.untraced else SHARES:
@@ -111,21 +118,26 @@ def services_for(
         changed = dict([setting.split("=", 1)])
         yield replace(this_build(image, patience | changed, artifact), name=setting)
     if args.before:
-        folder = scratch / "before"
         folder.mkdir()
         yield build_of(args.before, folder, image, artifact)
 
 
 def measure_costs(args: argparse.Namespace, services: Sequence[Service], image: str) -> Costs:
-    """Return the costs of every round; each round has another order."""
-    costs: Costs = {}
+    """Return the costs of every round, each the mean over the copies of a service.
+
+    Each round has another order.
+    """
+    costs: Costs = {service.name: [] for service in services}
     for number in range(args.rounds):
-        first = number % len(services)
+        first, found = number % len(services), dict[str, list[Cost]]()
         for service in (*services[first:], *services[:first]):
             cost = cost_of(service, image, args.callers, args.seconds)
-            costs.setdefault(service.name, []).append(cost)
+            found.setdefault(service.name, []).append(cost)
             print(f"round {number + 1}, {service.name}: {cost.cpu_ms:.3f} ms", file=sys.stderr)
-    return {service.name: costs[service.name] for service in services}
+        for name, copies in found.items():
+            figures = zip(*map(astuple, copies), strict=True)
+            costs[name].append(Cost(*map(statistics.fmean, figures)))
+    return costs
 
 
 def cost_of(service: Service, image: str, callers: int, seconds: float) -> Cost:

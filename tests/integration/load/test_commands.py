@@ -173,11 +173,13 @@ def test_overhead_prints_the_service_beside_the_floor_and_the_graph() -> None:
 
 def test_telemetry_prints_each_share_of_traced_requests_beside_none() -> None:
     command = [sys.executable, "-m", "tests.load.telemetry", "--smallest", "--also", "SPARSIGHT_WORKERS=1"]
+    command += ["--copies", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = table(done.stdout, "service")
     names = ["off", "1% traced", "10% traced", "100% traced", "SPARSIGHT_WORKERS=1"]
     assert [row["service"] for row in rows] == names
+    assert "processes of each service: 2" in done.stdout
     assert rows[0]["ratio of CPU"] == "1.000 (1.000 to 1.000)"
     assert all(float(row["CPU, ms"].split()[0]) > 0 for row in rows)
     assert all(float(row["requests/s"]) > 0 for row in rows)
