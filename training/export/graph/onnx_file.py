@@ -76,18 +76,26 @@ def _trace(model: Network, spec: GraphSpec) -> onnx.ModelProto:
 def trace_static(
     graph: nn.Module, config: ModelConfig, contract: GraphContract, spec: GraphSpec
 ) -> onnx.ModelProto:
-    """Return a graph that takes only images as ONNX, for the batch sizes of `spec`.
-
-    Args:
-        graph: maps images to the outputs of `contract`, by operators of a static graph.
-        config: of the model; it states the size of the images.
+    """Return a graph as trace_images does, after a check of its operators.
 
     Raises:
         ExportError: the graph contains an operator that an engine of its target may not support.
     """
-    proto = _traced(graph, contract, spec, _example(config, spec, contract, RoutingControls(1)))
+    proto = trace_images(graph, config, contract, spec)
     _check_operators(proto, STATIC_OPERATORS)
     return proto
+
+
+def trace_images(
+    graph: nn.Module, config: ModelConfig, contract: GraphContract, spec: GraphSpec
+) -> onnx.ModelProto:
+    """Return a graph that takes only images as ONNX, for the batch sizes of `spec`.
+
+    Args:
+        graph: maps images to the outputs of `contract`.
+        config: of the model; it states the size of the images.
+    """
+    return _traced(graph, contract, spec, _example(config, spec, contract, RoutingControls(1)))
 
 
 def _traced(

@@ -127,7 +127,8 @@ def _look_closer(
             if options.profile and form.kind == "sparse":
                 body = (graphs.body(form, precision), graphs.inputs(form))
                 bound = sources.get(replace(form, kind="bound"))
-                profiles.append(profile(form.label, body, bound, precision, options.threads[0]))
+                assert form.top_k is not None
+                profiles.append(profile(form.label, form.top_k, body, bound, precision, options.threads[0]))
     return tuple(profiles), tuple(throughputs)
 
 

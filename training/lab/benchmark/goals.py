@@ -15,12 +15,15 @@ from training.models.detector import Detector
 
 Quantity = Literal["share", "ratio", "ratio_to_reference"]
 
-# Share of the bound's gain, by kind of expert: full convolutions, or light (depthwise-separable) ones.
+# Share of the bound's gain, by kind of expert: full convolutions, or light (depthwise-separable) ones. The
+# routes of a network with paths skip nothing at run time.
 SHARES: dict[tuple[str, BenchmarkPrecision], float] = {
     ("full", "f32"): 0.95,
     ("full", "bf16"): 0.85,
     ("light", "f32"): 0.75,
     ("light", "bf16"): 0.50,
+    ("paths", "f32"): 0.98,
+    ("paths", "bf16"): 0.98,
 }
 # Time relative to dense, in f32, by variant and top_k.
 RATIOS: dict[tuple[str, int], float] = {
@@ -32,6 +35,8 @@ RATIOS: dict[tuple[str, int], float] = {
 RATIOS_TO_REFERENCE: dict[tuple[str, str, int], float] = {
     ("sparsight-n", "yolov12-n", 2): 1.0,
     ("sparsight-s", "yolov12-s", 2): 1.0,
+    ("sparsight-path-n", "yolov12-n", 1): 0.62,
+    ("sparsight-path-n", "yolov12-n", 2): 0.80,
 }
 AT_ALL_EXPERTS = 1.03  # time relative to dense: no expert can be skipped, and branches must cost little
 
@@ -65,7 +70,8 @@ def goals_for(model: Detector, reference: str, precision: BenchmarkPrecision, to
         return (Goal("ratio", AT_ALL_EXPERTS),)
     kinds = {mixture.expert for mixture in config.mixtures.values()}
     full = kinds == {"simple"} or HEAD_PLACES[0] in config.mixtures
-    share = SHARES["full" if full else "light", precision] if top_k >= 1 else None
+    experts = "paths" if config.paths is not None else "full" if full else "light"
+    share = SHARES[experts, precision] if top_k >= 1 else None
     ratio = RATIOS.get((config.variant, top_k)) if precision == "f32" else None
     beside = RATIOS_TO_REFERENCE.get((config.variant, reference, top_k)) if precision == "f32" else None
     limits: dict[Quantity, float | None] = {"share": share, "ratio": ratio, "ratio_to_reference": beside}

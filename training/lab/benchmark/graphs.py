@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from torch import nn
 
 from training.errors import ConfigError
 from training.export.contract.spec import GraphSpec
+from training.export.contract.tensors import IMAGES
 from training.export.graph.branch_weights import move_weights_into_branches
 from training.export.graph.export_graph import ExportGraph, fold_batch_norm, graph_contract
 from training.export.graph.onnx_file import quick_top_ks, to_onnx
 from training.export.proof.openvino_engine import save_openvino
 from training.lab.benchmark.engines import ON_TORCH, BenchmarkPrecision, EngineName, Inputs, Source
+from training.lab.benchmark.on_path import RouteGraph, route_to_onnx
 from training.lab.benchmark.subjects import Form, Subject, benchmark_canvas, bound_of
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
@@ -53,19 +56,18 @@ class Graphs:
         A sparse graph has several branches, and chooses one of them by top_k.
         """
         spec = self._spec(form, "openvino", precision)
+        if self._on_path(form):
+            return self._source(form, "openvino", spec)  # it has no branches
         quick = form.top_k in quick_top_ks(self._model(form))
         inside = replace(spec, exactly=form.top_k) if quick else replace(spec, branches="per_expert")
         return self._source(form, "openvino", inside)
 
     def _source(self, form: Form, engine: EngineName, spec: GraphSpec) -> Source:
         eager = engine in ON_TORCH
-        key = (form.label, form.top_k if form.kind == "bound" else None, spec, eager)
+        on_path = self._on_path(form)
+        key = (form.label, form.top_k if form.kind == "bound" or on_path else None, on_path, spec, eager)
         if key not in self._sources:
-            self._sources[key] = (
-                ExportGraph(fold_batch_norm(self._model(form)), spec).eval()
-                if eager
-                else self._traced(form, spec)
-            )
+            self._sources[key] = self._eager(form, spec) if eager else self._traced(form, spec)
         source = self._sources[key]
         return _for_engine(source, engine) if isinstance(source, Path) else source
 
@@ -78,26 +80,41 @@ class Graphs:
             first = next(iter(self._subjects.values()))
             return peer_inputs(self._peers[form.label], first.model.config.input_hw)
         config = self._subjects[form.label].model.config
+        if self._on_path(form):
+            return {IMAGES: np.stack([benchmark_canvas(config.input_hw)] * form.batch)}
         top_k = config.top_k if form.top_k is None else form.top_k
         contract = graph_contract(config, GraphSpec("dense", "graph", max_batch=form.batch))
         image = benchmark_canvas(config.input_hw)
         return contract.feed([image] * form.batch, [RoutingControls(top_k)] * form.batch)
 
     def _spec(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> GraphSpec:
-        if form.kind != "sparse":
+        if form.kind != "sparse" or self._on_path(form):
             return GraphSpec("dense", "graph", max_batch=form.batch)
         if engine == "openvino":
             return GraphSpec("sparse", "graph", ports=precision)
         return GraphSpec("sparse", "graph", branches="per_expert")
 
+    def _on_path(self, form: Form) -> bool:
+        """Return whether the form is the route of a network with paths, which needs no branches."""
+        return form.kind == "sparse" and self._model(form).config.paths is not None
+
+    def _eager(self, form: Form, spec: GraphSpec) -> nn.Module:
+        if self._on_path(form):
+            return RouteGraph(self._model(form), route_top_k(form), spec).eval()
+        return ExportGraph(fold_batch_norm(self._model(form)), spec).eval()
+
     def _traced(self, form: Form, spec: GraphSpec) -> Path:
+        path = self._folder / f"{len(self._sources)}.onnx"
+        if self._on_path(form):
+            log.info(f"{form.label}: tracing, the route of its image at K={form.top_k}")
+            onnx.save(route_to_onnx(self._model(form), route_top_k(form), spec), path)
+            return path
         what = f"with only the experts of K={form.top_k}" if form.kind == "bound" else spec.execution
         if spec.branches == "per_expert":
             what += ", without a switch"
         if spec.exactly is not None:
             what += f" at K={spec.exactly}"
         log.info(f"{form.label}: tracing, {what}")
-        path = self._folder / f"{len(self._sources)}.onnx"
         onnx.save(to_onnx(self._model(form), spec), path)
         return path
 
@@ -107,6 +124,12 @@ class Graphs:
             return subject.model
         assert form.top_k is not None
         return bound_of(subject, form.top_k)
+
+
+def route_top_k(form: Form) -> int:
+    """Return the top_k of a form that has one."""
+    assert form.top_k is not None
+    return form.top_k
 
 
 def _for_engine(path: Path, engine: EngineName) -> Path:

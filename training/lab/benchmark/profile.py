@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from training.export.contract.controls import TOP_K
 from training.lab.benchmark.engines import BenchmarkPrecision, Inputs, OpenVinoEngine, Source
 
 RUNS = 20
@@ -41,6 +40,7 @@ class Profile:
 
 def profile(
     label: str,
+    top_k: int,
     sparse: tuple[Source, Inputs],
     bound: tuple[Source, Inputs] | None,
     precision: BenchmarkPrecision,
@@ -63,7 +63,7 @@ def profile(
                 least[layer] = min(seconds, least.get(layer, seconds))
     layers = sorted(((*layer, seconds) for layer, seconds in seen[0].items()), key=lambda each: -each[2])
     by_operator = [_by_operator(each) for each in seen]
-    top_k, bound_operators = int(sparse[1][TOP_K][0, 0]), by_operator[1] if bound else {}
+    bound_operators = by_operator[1] if bound else {}
     return Profile(label, precision, top_k, by_operator[0], bound_operators, tuple(layers[:TOP_LAYERS]))
 
 

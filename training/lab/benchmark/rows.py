@@ -99,7 +99,7 @@ def build_rows(
         times = dense[form.label] if form == whole else np.array(seconds) / form.batch
         ratio, beside = ratios[form], Quartiles.of(times / dense[reference])
         share, goals = None, tuple[Goal, ...]()
-        if form.kind == "sparse":
+        if form.kind == "sparse" and form.batch == 1:
             assert ratio is not None
             assert form.top_k is not None
             bound = ratios.get(replace(form, kind="bound"))

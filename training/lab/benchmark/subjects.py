@@ -13,6 +13,7 @@ from torch import nn
 from training.data.images.letterbox import letterbox_image
 from training.data.scenes.scenes import ScenesDataset
 from training.errors import ConfigError
+from training.export.contract.spec import route_top_ks
 from training.lab.benchmark.hard_wired import chosen_experts, hard_wire
 from training.models.cost import measure_cost
 from training.models.detector import Detector
@@ -110,8 +111,11 @@ def settle(model: Detector) -> None:
     with torch.no_grad():
         model.train()(images)
         model.eval()
-        for layer in model.mixture_layers().values():  # in order: each layer changes the input of the next
-            _settle_router(model, layer.router, images)
+        routers = [layer.router for layer in model.mixture_layers().values()]
+        if model.path_router is not None:
+            routers = [model.path_router.moments]
+        for router in routers:  # in order: each layer changes the input of the next
+            _settle_router(model, router, images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
@@ -143,7 +147,7 @@ def benchmark_canvas(input_hw: tuple[int, int]) -> NDArray[np.uint8]:
 def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
     """Return the forms (dense, sparse, bound) in which a model is timed.
 
-    Batches above 1 are timed only in the dense form.
+    Batches above 1 are timed in the dense form and, in a network with paths, with all images on one path.
     """
     label = subject.label
     found = [Form(label, "dense"), Form(label, "twin")]
@@ -151,7 +155,11 @@ def forms(subject: Subject, batches: Sequence[int]) -> list[Form]:
         found.append(Form(label, "sparse", top_k))
         if top_k != subject.all_experts:  # else the bound is the dense model
             found.append(Form(label, "bound", top_k))
-    return found + [Form(label, "dense", None, batch) for batch in batches if batch != 1]
+    for batch in (each for each in batches if each != 1):
+        found.append(Form(label, "dense", None, batch))
+        if subject.model.config.paths is not None:
+            found += [Form(label, "sparse", top_k, batch) for top_k in subject.top_ks]
+    return found
 
 
 def time_forms(
@@ -195,11 +203,13 @@ def _top_ks(model: Detector, asked: Sequence[int] | None, name: str) -> tuple[in
     """Return the values of `asked` that the model supports, in ascending order.
 
     If `asked` is None, use three values: 1, the model's default top_k, and the largest top_k that it allows.
+    A network with paths has routes only for 1 and its default.
     """
     if not model.mixture_layers():
         return ()
-    allowed = model.config.allowed_top_k
-    wanted = (1, model.config.top_k, allowed[-1]) if asked is None else asked
+    config = model.config
+    allowed = config.allowed_top_k if config.paths is None else route_top_ks(config)
+    wanted = (1, config.top_k, allowed[-1]) if asked is None else asked
     found = tuple(sorted({top_k for top_k in wanted if top_k in allowed}))
     if not found:
         raise ConfigError(

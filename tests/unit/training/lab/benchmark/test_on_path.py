@@ -1,0 +1,49 @@
+"""A network with paths is timed as its router and the network of one route."""
+
+import numpy as np
+import onnx
+import openvino as ov
+import pytest
+import torch
+
+from training.export.contract.spec import GraphSpec
+from training.lab.benchmark.on_path import RouteGraph, route_to_onnx
+from training.lab.benchmark.subjects import Form, benchmark_canvas, forms, gflops, named_variant
+from training.models.mixture.routing import RoutingControls
+
+SPEC = GraphSpec("dense", "graph")
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return named_variant("sparsight-path-n", (64, 64), None)
+
+
+def test_only_top_ks_with_routes_are_timed_and_batches_on_one_path(subject):
+    assert subject.top_ks == (1, 2)
+    found = forms(subject, (1, 4))
+    sparse = {(each.top_k, each.batch) for each in found if each.kind == "sparse"}
+    assert sparse == {(1, 1), (2, 1), (1, 4), (2, 4)}
+    counted = gflops(subject)
+    costs = [counted[Form(subject.label, "sparse", top_k)] for top_k in (1, 2)]
+    assert costs[0] < costs[1] < counted[Form(subject.label, "dense")]
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_the_graph_answers_as_the_network_and_tells_the_path(subject, top_k, tmp_path):
+    canvas = benchmark_canvas((64, 64))[None]
+    images = torch.from_numpy(canvas)
+    with torch.inference_mode():
+        predictions = subject.model(images, RoutingControls(top_k), "dense")
+        _, scores = subject.model.decode(predictions)
+        *_, probs = RouteGraph(subject.model, top_k, SPEC).eval()(images)
+    torch.testing.assert_close(probs, predictions.path.probs)
+    assert 0 < predictions.path.probs.max() < 1
+    onnx.save(route_to_onnx(subject.model, top_k, SPEC), tmp_path / "route.onnx")
+    compiled = ov.Core().compile_model(tmp_path / "route.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    outputs = compiled([canvas])
+    np.testing.assert_allclose(outputs["path_probs"], predictions.path.probs.numpy(), atol=1e-5)
+    found = np.sort(outputs["scores"][0])[::-1]  # of the best pairs of anchor and class
+    best = scores[0].flatten().sort(descending=True).values[: len(found)]
+    np.testing.assert_allclose(found, best.numpy(), atol=1e-4)
+    assert found[0] > found[-1]
