@@ -19,12 +19,13 @@ variants are named by family and size; `python -m training variants` shows the c
   ultra-n              as optimized, with a cheaper router, group norm and a weight threshold
   moehead-n            4 light detection heads per level; all run, with a weighted sum for each image
   sparsight-{n,s}      ours: experts replace the deep stages; runs with any number of experts, also with 0
+  sparsight-path-{n,s} ours: a router chooses a path through all experts before the network runs
 other tasks, by the end of the name, with the recipes quick and small-data
   -seg                 masks of objects, of every variant above: sparsight-n-seg
   -pose                keypoints of objects, of every variant above: sparsight-n-pose
   -obb                 boxes with an angle, of every variant above: sparsight-n-obb
   -cls                 classes of images: yolov12-{n,s,m,l,x}-cls, esmoe-{n,s,m,l,x}-cls,
-                       modular-{n,s,m,l}-cls, sparsight-{n,s}-cls
+                       modular-{n,s,m,l}-cls, sparsight-{n,s}-cls, sparsight-path-{n,s}-cls
 
 recipes: `train --recipe small-data --help` shows the settings of small-data in brackets; a flag overrides one
   python -m training train --recipe small-data --data bccd --run runs/cells --lr 0.0007 --flip-vertical 0.5

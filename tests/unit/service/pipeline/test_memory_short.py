@@ -12,7 +12,7 @@ from tests.builders import image_bytes
 ROOT = Path(__file__).parents[4]
 HW = (1000, 2000)
 WANTED = 8 * 3 * HW[0] * HW[1]  # eight copies of the pixels
-SLACK = 8_000_000  # for what Python allocates meanwhile
+SLACK = 24_000_000  # for what Python allocates meanwhile, and for stacks of new threads, 8 MB each
 
 SCRIPT = """
 import resource, sys
