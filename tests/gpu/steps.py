@@ -24,9 +24,9 @@ class Watched:
     losses: list[float] = field(default_factory=list)
     ended_s: list[float] = field(default_factory=list)
 
-    def take(self, parts: Sequence[Any], step: int) -> LossTerms:
+    def take(self, parts: Sequence[Any], step: int, softness: float = 0.0) -> LossTerms:
         """Take the step; after the last wanted step, ask the trainer to stop."""
-        terms: LossTerms = self.stepper.take(parts, step)
+        terms: LossTerms = self.stepper.take(parts, step, softness)
         self.losses.append(float(terms.total))  # waits for the device
         self.ended_s.append(time.monotonic())
         if step + 1 == self.stop_after or self.ended_s[-1] >= self.stop_at_s:
