@@ -100,14 +100,14 @@ class Graphs:
 
     def _eager(self, form: Form, spec: GraphSpec) -> nn.Module:
         if self._on_path(form):
-            return RouteGraph(self._model(form), route_top_k(form), spec).eval()
+            return RouteGraph(self._model(form), _top_k_of(form), spec).eval()
         return ExportGraph(fold_batch_norm(self._model(form)), spec).eval()
 
     def _traced(self, form: Form, spec: GraphSpec) -> Path:
         path = self._folder / f"{len(self._sources)}.onnx"
         if self._on_path(form):
             log.info(f"{form.label}: tracing, the route of its image at K={form.top_k}")
-            onnx.save(route_to_onnx(self._model(form), route_top_k(form), spec), path)
+            onnx.save(route_to_onnx(self._model(form), _top_k_of(form), spec), path)
             return path
         what = f"with only the experts of K={form.top_k}" if form.kind == "bound" else spec.execution
         if spec.branches == "per_expert":
@@ -126,7 +126,7 @@ class Graphs:
         return bound_of(subject, form.top_k)
 
 
-def route_top_k(form: Form) -> int:
+def _top_k_of(form: Form) -> int:
     """Return the top_k of a form that has one."""
     assert form.top_k is not None
     return form.top_k
