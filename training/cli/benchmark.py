@@ -10,9 +10,12 @@ from pathlib import Path
 
 from training.cli.flags import add_fields, read
 from training.cli.values import from_zero
+from training.errors import ConfigError
 from training.lab.benchmark.command import DEFAULT_VARIANTS, BenchmarkOptions, benchmark
+from training.lab.benchmark.memory import measure_memory
 from training.lab.benchmark.plot import draw, require_drawable
 from training.lab.tables.benchmark import benchmark_json, benchmark_report
+from training.lab.tables.memory import memory_json, memory_report
 from training.models.variants import OBJECT_VARIANTS
 
 PROGRESS_TO_STDERR = True  # stdout is the table
@@ -28,6 +31,7 @@ examples; without a model: {", ".join(DEFAULT_VARIANTS)}, with OpenVINO in float
   python -m training benchmark runs/cells/model.safetensors --peer other.onnx --plot benchmark.png
   python -m training benchmark --variant esmoe-n --profile
       also shows which layers take the time of a sparse run
+  python -m training benchmark --variant sparsight-path-n --variant sparsight-n --precision int8 --memory
 """
 
 
@@ -42,7 +46,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "input_hw --input SIZE": "640 or HEIGHTxWIDTH; default: 640; for a checkpoint, its own size",
         "top_ks --top-k K": "experts that run; may be repeated; default: 1, the variant's number, and all",
         "engines --engine": "engine that runs the graphs; may be repeated",
-        "precisions --precision": "precision; bf16 only with openvino; may be repeated",
+        "precisions --precision": "precision; bf16 and int8 only with openvino; may be repeated",
         "threads N": "threads of one run; may be repeated",
         "batches --batch N": "also time dense with N images per run; may be repeated",
         "rounds N": "number of rounds to keep",
@@ -50,11 +54,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "throughput": "openvino: also measure images per second with all cores busy",
     }
     add_fields(parser, BenchmarkOptions, meanings, variants=OBJECT_VARIANTS, top_ks=from_zero)
+    only = "measure the memory of processes that have loaded the graphs, instead of times"
+    parser.add_argument("--memory", action="store_true", help=only)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table as .png, .svg or .pdf")
 
 
 def run(args: argparse.Namespace) -> int:
     """Time models and print the table; return 1 if the machine was too busy."""
+    if args.memory:
+        return _memory(args)
     if args.plot:
         require_drawable(args.plot)
     result = benchmark(read(BenchmarkOptions, args))
@@ -63,3 +71,11 @@ def run(args: argparse.Namespace) -> int:
         draw(result, args.plot)
         log.info(f"drew {args.plot}")
     return int(result.noisy)
+
+
+def _memory(args: argparse.Namespace) -> int:
+    """Measure memory instead of times, and print the table."""
+    if args.plot:
+        raise ConfigError("--plot draws times, and --memory measures none; leave one of them out")
+    print((memory_json if args.json else memory_report)(measure_memory(read(BenchmarkOptions, args))))
+    return 0

@@ -31,6 +31,7 @@ from training.lab.benchmark.subjects import (
     time_forms,
 )
 from training.lab.benchmark.throughput import Throughput, measure_throughput
+from training.progress import bar
 
 DEFAULT_VARIANTS = ("yolov12-n", "esmoe-n", "modular-n", "sparsight-n")
 
@@ -82,7 +83,7 @@ def benchmark(options: BenchmarkOptions) -> Benchmark:
     combinations = list(product(options.engines, options.precisions, options.threads))
     for engine, precision, _ in combinations:
         require_engine(engine, precision)
-    peers, subjects = _peers(options), _subjects(options)
+    peers, subjects = _peers(options), subjects_of(options)
     if both := sorted(set(peers) & set(subjects)):
         raise ConfigError(f"a peer and a model are called {both[0]}; rename the peer")
     reference = next((label for label, one in subjects.items() if not one.top_ks), next(iter(subjects)))
@@ -135,21 +136,25 @@ def _look_closer(
 def _prepare(
     graphs: Graphs, wanted: Sequence[Form], name: EngineName, precision: BenchmarkPrecision, threads: int
 ) -> dict[Form, Run]:
+    """Build and load the graphs of the forms, and return a function for each that runs it."""
     prepare = open_engine(name, precision, threads)
     runs: dict[Form, Run] = {}
-    for form in wanted:
-        source, inputs = graphs.source(form, name, precision), graphs.inputs(form)
-        try:
-            runs[form] = prepare(source, inputs)
-        except Exception as error:  # each engine has its own types, and a peer can hold anything
-            if form.kind != "peer":
-                raise
-            said = " ".join(str(error).split())
-            raise ConfigError(f"{name} cannot run the peer {form.label}: {said}") from error
+    with bar(len(wanted), "graph", f"build {name} {precision}") as progress:
+        for form in wanted:
+            source, inputs = graphs.source(form, name, precision), graphs.inputs(form)
+            try:
+                runs[form] = prepare(source, inputs)
+            except Exception as error:  # each engine has its own types, and a peer can hold anything
+                if form.kind != "peer":
+                    raise
+                said = " ".join(str(error).split())
+                raise ConfigError(f"{name} cannot run the peer {form.label}: {said}") from error
+            progress.update()
     return runs
 
 
-def _subjects(options: BenchmarkOptions) -> dict[str, Subject]:
+def subjects_of(options: BenchmarkOptions) -> dict[str, Subject]:
+    """Return the models to measure by their labels; raise ConfigError if two have the same label."""
     variants = options.variants if options.variants or options.checkpoints else DEFAULT_VARIANTS
     found: dict[str, Subject] = {}
     for path in options.checkpoints:

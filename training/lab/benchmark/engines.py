@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.errors import ConfigError
-from training.export.proof.openvino_engine import cpu_capabilities
+from training.export.graph.int8 import check_nncf
+from training.export.proof.openvino_engine import HINTS, cpu_capabilities
 
 EngineName = Literal["openvino", "onnxruntime", "torch", "onnxruntime-cuda", "torch-cuda"]
-BenchmarkPrecision = Literal["f32", "bf16"]
+BenchmarkPrecision = Literal["f32", "bf16", "int8"]
 
 Inputs = Mapping[str, NDArray[Any]]
 Run = Callable[[], object]
@@ -28,11 +29,18 @@ _CUDA = "CUDAExecutionProvider"
 
 
 def require_engine(name: EngineName, precision: BenchmarkPrecision) -> None:
-    """Raise ConfigError if an engine cannot run on this machine; call this before any graph is traced."""
+    """Check that an engine can run on this machine; call this before any graph is traced.
+
+    Raises:
+        ConfigError: the machine lacks the engine, or cannot compute in the precision.
+        ExportError: the library that quantises graphs is not installed.
+    """
     if precision != "f32" and name != "openvino":
         raise ConfigError(f"engine {name} runs f32 here; --precision {precision} is for openvino")
     if precision == "bf16" and "BF16" not in cpu_capabilities():
         raise ConfigError("this CPU does not compute in bf16; leave --precision bf16 out")
+    if precision == "int8":
+        check_nncf()
     if name.startswith("onnxruntime") and find_spec("onnxruntime") is None:
         raise ConfigError(f"engine {name} is not installed: pip install onnxruntime, or -gpu with CUDA")
     if name in ON_GPU and not (
@@ -68,7 +76,7 @@ class OpenVinoEngine:
 
         self._core = ov.Core()
         self._settings = {
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": HINTS[precision],
             "INFERENCE_NUM_THREADS": str(threads),
             "NUM_STREAMS": "1",
             "PERFORMANCE_HINT": "LATENCY",

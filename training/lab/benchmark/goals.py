@@ -13,10 +13,10 @@ from training.config import HEAD_PLACES
 from training.lab.benchmark.engines import BenchmarkPrecision
 from training.models.detector import Detector
 
-Quantity = Literal["share", "ratio", "ratio_to_reference"]
+Quantity = Literal["share", "ratio", "ratio_to_reference", "ratio_to_peer"]
 
 # Share of the bound's gain, by kind of expert: full convolutions, or light (depthwise-separable) ones. The
-# routes of a network with paths skip nothing at run time.
+# routes of a network with paths skip nothing at run time. There is no goal where a combination is absent.
 SHARES: dict[tuple[str, BenchmarkPrecision], float] = {
     ("full", "f32"): 0.95,
     ("full", "bf16"): 0.85,
@@ -24,6 +24,7 @@ SHARES: dict[tuple[str, BenchmarkPrecision], float] = {
     ("light", "bf16"): 0.50,
     ("paths", "f32"): 0.98,
     ("paths", "bf16"): 0.98,
+    ("paths", "int8"): 0.98,
 }
 # Time relative to dense, in f32, by variant and top_k.
 RATIOS: dict[tuple[str, int], float] = {
@@ -38,6 +39,9 @@ RATIOS_TO_REFERENCE: dict[tuple[str, str, int], float] = {
     ("sparsight-path-n", "yolov12-n", 1): 0.62,
     ("sparsight-path-n", "yolov12-n", 2): 0.80,
 }
+# Time relative to the fastest model of another project in the same precision, of the routes of a network with
+# paths.
+RATIOS_TO_PEER: dict[BenchmarkPrecision, float] = {"int8": 1.0}
 AT_ALL_EXPERTS = 1.03  # time relative to dense: no expert can be skipped, and branches must cost little
 
 
@@ -71,8 +75,14 @@ def goals_for(model: Detector, reference: str, precision: BenchmarkPrecision, to
     kinds = {mixture.expert for mixture in config.mixtures.values()}
     full = kinds == {"simple"} or HEAD_PLACES[0] in config.mixtures
     experts = "paths" if config.paths is not None else "full" if full else "light"
-    share = SHARES[experts, precision] if top_k >= 1 else None
+    share = SHARES.get((experts, precision)) if top_k >= 1 else None
     ratio = RATIOS.get((config.variant, top_k)) if precision == "f32" else None
     beside = RATIOS_TO_REFERENCE.get((config.variant, reference, top_k)) if precision == "f32" else None
-    limits: dict[Quantity, float | None] = {"share": share, "ratio": ratio, "ratio_to_reference": beside}
+    peer = RATIOS_TO_PEER.get(precision) if experts == "paths" else None
+    limits: dict[Quantity, float | None] = {
+        "share": share,
+        "ratio": ratio,
+        "ratio_to_reference": beside,
+        "ratio_to_peer": peer,
+    }
     return tuple(Goal(quantity, limit) for quantity, limit in limits.items() if limit is not None)

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.errors import ConfigError
-from training.export.contract.spec import GraphSpec
+from training.export.contract.spec import Execution, GraphSpec
 from training.export.contract.tensors import IMAGES
 from training.export.graph.branch_weights import move_weights_into_branches
 from training.export.graph.export_graph import ExportGraph, fold_batch_norm, graph_contract
 from training.export.graph.onnx_file import quick_top_ks, to_onnx
 from training.export.proof.openvino_engine import save_openvino
+from training.lab.benchmark.eight_bit import quantize, quantize_peer, quantize_route
 from training.lab.benchmark.engines import ON_TORCH, BenchmarkPrecision, EngineName, Inputs, Source
 from training.lab.benchmark.on_path import RouteGraph, route_to_onnx
 from training.lab.benchmark.subjects import Form, Subject, benchmark_canvas, bound_of
@@ -45,7 +46,9 @@ class Graphs:
         self._sources: dict[tuple[object, ...], Source] = {}
 
     def source(self, form: Form, engine: EngineName, precision: BenchmarkPrecision) -> Source:
-        """Return the graph for a form (such as dense or sparse) and an engine; the first call traces it."""
+        """Return the graph for a form (such as dense or sparse) and an engine; the first call builds it."""
+        if precision == "int8":
+            return self._in_8_bits(form)
         if form.kind == "peer":
             return self._peers[form.label]
         return self._source(form, engine, self._spec(form, engine, precision))
@@ -56,8 +59,8 @@ class Graphs:
         A sparse graph has several branches, and chooses one of them by top_k.
         """
         spec = self._spec(form, "openvino", precision)
-        if self._on_path(form):
-            return self._source(form, "openvino", spec)  # it has no branches
+        if self._on_path(form) or precision == "int8":
+            return self.source(form, "openvino", precision)  # it does not choose by top_k
         quick = form.top_k in quick_top_ks(self._model(form))
         inside = replace(spec, exactly=form.top_k) if quick else replace(spec, branches="per_expert")
         return self._source(form, "openvino", inside)
@@ -70,6 +73,24 @@ class Graphs:
             self._sources[key] = self._eager(form, spec) if eager else self._traced(form, spec)
         source = self._sources[key]
         return _for_engine(source, engine) if isinstance(source, Path) else source
+
+    def _in_8_bits(self, form: Form) -> Source:
+        """Return the 8-bit OpenVINO graph for a form; the first call quantises it."""
+        on_path = self._on_path(form)
+        kind = "dense" if form.kind == "twin" else form.kind
+        key = (form.label, form.top_k if kind == "bound" or on_path else None, kind, form.batch, "int8")
+        if key not in self._sources:
+            folder = self._folder / f"{len(self._sources)}-int8"
+            log.info(f"{form.label}: quantising, {kind}{f' K={key[1]}' if key[1] is not None else ''}")
+            if form.kind == "peer":
+                path = quantize_peer(self._peers[form.label], self.inputs(form), folder)
+            elif on_path:
+                path = quantize_route(self._model(form), _top_k_of(form), folder, form.batch)
+            else:
+                execution: Execution = "sparse" if kind == "sparse" else "dense"
+                path = quantize(self._model(form), execution, folder, form.batch)
+            self._sources[key] = path
+        return self._sources[key]
 
     def inputs(self, form: Form) -> Inputs:
         """Return the inputs of a graph: the benchmark's image and the controls.
@@ -91,7 +112,7 @@ class Graphs:
         if form.kind != "sparse" or self._on_path(form):
             return GraphSpec("dense", "graph", max_batch=form.batch)
         if engine == "openvino":
-            return GraphSpec("sparse", "graph", ports=precision)
+            return GraphSpec("sparse", "graph", ports="bf16" if precision == "bf16" else "f32")
         return GraphSpec("sparse", "graph", branches="per_expert")
 
     def _on_path(self, form: Form) -> bool:

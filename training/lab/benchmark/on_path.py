@@ -7,11 +7,20 @@ from torch import Tensor, nn
 from training.export.contract.spec import GraphSpec
 from training.export.contract.tensors import GraphContract
 from training.export.graph.export_graph import ExportGraph, graph_contract
-from training.export.graph.fixed_path import fixed_network, routes_of
+from training.export.graph.fixed_path import Route, fixed_network, routes_of
 from training.export.graph.onnx_file import trace_images
 from training.export.graph.path_router import PathGraph, router_contract
 from training.lab.benchmark.subjects import benchmark_canvas
 from training.models.network import Network
+
+
+@torch.inference_mode()
+def route_of_image(model: Network, top_k: int) -> Route:
+    """Return the route that the benchmark's image takes at a top_k for which there are routes."""
+    canvas = torch.from_numpy(benchmark_canvas(model.config.input_hw))
+    path = int(PathGraph(model)(canvas[None]).argmax())
+    (route,) = (each for each in routes_of(model) if each.key == (path, top_k))
+    return route
 
 
 class RouteGraph(nn.Module):
@@ -28,11 +37,7 @@ class RouteGraph(nn.Module):
         """
         super().__init__()
         self.router = PathGraph(model)
-        canvas = torch.from_numpy(benchmark_canvas(model.config.input_hw))
-        with torch.inference_mode():
-            path = int(self.router(canvas[None]).argmax())
-        (route,) = (each for each in routes_of(model) if each.key == (path, top_k))
-        self.fixed = ExportGraph(fixed_network(model, route), spec)
+        self.fixed = ExportGraph(fixed_network(model, route_of_image(model, top_k)), spec)
         images = router_contract(model.config, spec)
         outputs = graph_contract(self.fixed.model.config, spec).outputs
         self.contract = GraphContract(images.batch, images.inputs, (*outputs, *images.outputs))

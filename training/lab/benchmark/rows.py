@@ -84,13 +84,14 @@ def build_rows(
         reference: label of a subject. In every row, ratio_to_reference is the row's time divided by the time
             of this subject's dense form.
         goals_hold: the precision whose goals are added to the rows of sparse forms; None if there are no
-            goals for this engine.
+            goals for this engine. Goals that compare with peers are left out if there is no peer.
     """
     if not timed.rounds:
         return ()
     both = {label: [timed.seconds[Form(label, kind)] for kind in ("dense", "twin")] for label in subjects}
     dense = {label: np.mean(pair, axis=0) for label, pair in both.items()}
     ratios = {form: _ratio(timed, form, dense) for form in timed.seconds}
+    peer = _fastest_peer(timed)
     rows = []
     for form, seconds in timed.seconds.items():
         if form.kind == "twin":
@@ -105,14 +106,24 @@ def build_rows(
             bound = ratios.get(replace(form, kind="bound"))
             share = None if bound is None else realised_share(ratio.median, bound.median)
             found = {"share": share, "ratio": ratio.median, "ratio_to_reference": beside.median}
+            if peer is not None:
+                found["ratio_to_peer"] = float(np.median(times / peer))
             if goals_hold is not None:
                 models = (subjects[form.label].model, subjects[reference].model)
                 wanted = goals_for(models[0], models[1].config.variant, goals_hold, form.top_k)
-                goals = tuple(replace(goal, value=found[goal.quantity]) for goal in wanted)
+                goals = tuple(
+                    replace(goal, value=found[goal.quantity]) for goal in wanted if goal.quantity in found
+                )
         gflops, all_of_it = counted.get(replace(form, batch=1)), counted.get(whole)
         part = gflops / all_of_it if gflops and all_of_it else None
         rows.append(Row(form, gflops, part, Quartiles.of(times), ratio, beside, share, goals))
     return tuple(rows)
+
+
+def _fastest_peer(timed: Timed[Form]) -> NDArray[np.float64] | None:
+    """Return the times of the peer whose median time is the shortest; None if there is no peer."""
+    peers = [np.array(seconds) for form, seconds in timed.seconds.items() if form.kind == "peer"]
+    return min(peers, key=np.median, default=None)
 
 
 def _ratio(timed: Timed[Form], form: Form, dense: Mapping[str, NDArray[np.float64]]) -> Quartiles | None:

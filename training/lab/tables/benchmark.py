@@ -24,6 +24,7 @@ _WANTED = {
     "share": "≥ {:.0%} realised",
     "ratio": "≤ {:g} of dense",
     "ratio_to_reference": "≤ {:g} of reference",
+    "ratio_to_peer": "≤ {:g} of the fastest peer",
 }
 
 

@@ -30,9 +30,14 @@ class PathRouter(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map images (B, 3, H, W), 0..1, to logits (B, P); in training, noise is added to the logits."""
-        logits = self.moments(self.convs(functional.avg_pool2d(pixels, self.pool)))
+        logits = self.score(functional.avg_pool2d(pixels, self.pool))
         if self.training and self.noise:
             logits = logits + self.noise * torch.randn_like(logits)
+        return logits
+
+    def score(self, thumbnail: Tensor) -> Tensor:
+        """Map thumbnails (B, 3, H / pool, W / pool), 0..1, to logits (B, P) without noise."""
+        logits: Tensor = self.moments(self.convs(thumbnail))
         return logits
 
 

@@ -55,7 +55,7 @@ FLAGS = {
     "triton-config": "--repository --name --instances --max-queue --queue-timeout --threads --device "
     "--max-batch --batch-delay --pin-threads --upgrade-manifests",
     "benchmark": "checkpoint --variant --peer --input --top-k --engine --precision --threads --batch "
-    "--rounds --profile --throughput --plot --json --quiet",
+    "--rounds --profile --throughput --memory --plot --json --quiet",
     "ablations": "--output --table --list --val-split --scenes --input --epochs --batch --seeds --quiet "
     f"{OF_DATA}",
     "variants": "--json",

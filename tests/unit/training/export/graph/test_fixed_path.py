@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 
+import onnx
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from tests.training_builders import conditioned, diverse_images
 from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import ExportGraph
 from training.export.graph.fixed_path import fixed_network, one_hot, routes_of
-from training.export.graph.path_router import PathGraph
+from training.export.graph.path_router import PathGraph, Thumbnail, router_to_onnx
 from training.models.cost import measure_cost
 from training.models.mixture.routing import RoutingControls
 
@@ -124,3 +125,23 @@ def test_the_router_graph_gives_the_probabilities_of_the_network_and_nothing_els
     assert torch.allclose(wanted, got, atol=1e-6)
     assert len(got.argmax(dim=1).unique()) == 3, "the images must take every path"
     assert not any("experts" in name for name, _ in PathGraph(model).named_parameters())
+
+
+@pytest.mark.parametrize("side", [1, 2, 8, 32])
+def test_a_thumbnail_holds_the_exact_means_of_squares(side):
+    images = torch.randint(256, (2, 64, 96, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images[1] = 255
+    squares = images.double().unfold(1, side, side).unfold(2, side, side).mean(dim=(-2, -1))
+    got = Thumbnail(side)(images)
+    assert torch.equal(got, (squares.float() / 255).permute(0, 3, 1, 2))
+    assert torch.equal(got[1], torch.ones(3, 64 // side, 96 // side))
+
+
+def test_the_router_graph_rearranges_no_more_than_the_thumbnail():
+    for spec in (GraphSpec("dense", "service"), GraphSpec("dense", "graph", max_batch=8)):
+        proto = onnx.shape_inference.infer_shapes(router_to_onnx(path_model(), spec))
+        operators = [node.op_type for node in proto.graph.node]
+        assert "AveragePool" not in operators
+        shapes = {value.name: value.type.tensor_type.shape.dim for value in proto.graph.value_info}
+        (turned,) = (node for node in proto.graph.node if node.op_type == "Transpose")
+        assert [size.dim_value for size in shapes[turned.output[0]]][1:] == [3, 8, 8]

@@ -43,6 +43,7 @@ def failure(capsys, *argv):
         (["--plot", "plot.txt"], "the name has to end in .png, .svg, .pdf"),
         (["--plot", "gone/plot.png"], "no folder gone to draw into"),
         (["--engine", "torch", "--precision", "bf16"], "engine torch runs f32 here"),
+        (["--engine", "onnxruntime", "--precision", "int8"], "engine onnxruntime runs f32 here"),
         (["--variant", "esmoe-n", "--input", "64", "--top-k", "9"], "esmoe-n runs with 1, 2, 3, 4 experts"),
         (["--variant", "esmoe-n", "--input", "100"], "both sides must be multiples of 32"),
     ],

@@ -134,11 +134,56 @@ def test_a_goal_is_met_at_its_limit(goal, value, met):
         ("bf16", 1, "yolov12-n", [("share", 0.85)]),
         ("f32", 0, "yolov12-n", []),
         ("bf16", 4, "yolov12-n", [("ratio", 1.03)]),
+        ("int8", 1, "yolov12-n", []),
     ],
 )
 def test_goals_of_a_variant_with_full_experts(full, precision, top_k, reference, goals):
     found = goals_for(full.model, reference, precision, top_k)
     assert [(goal.quantity, goal.limit) for goal in found] == goals
+
+
+@pytest.mark.parametrize(
+    ("precision", "top_k", "goals"),
+    [
+        ("f32", 1, [("share", 0.98), ("ratio_to_reference", 0.62)]),
+        ("f32", 2, [("share", 0.98), ("ratio_to_reference", 0.80)]),
+        ("bf16", 1, [("share", 0.98)]),
+        ("int8", 1, [("share", 0.98), ("ratio_to_peer", 1.0)]),
+        ("int8", 2, [("share", 0.98), ("ratio_to_peer", 1.0)]),
+    ],
+)
+def test_goals_of_a_network_with_paths(precision, top_k, goals):
+    model = Detector(model_config("sparsight-path-n", CLASSES, (64, 64)))
+    found = goals_for(model, "yolov12-n", precision, top_k)
+    assert [(goal.quantity, goal.limit) for goal in found] == goals
+
+
+@pytest.mark.parametrize(
+    ("peers", "ratio"),
+    [
+        pytest.param({}, None, id="no peer, no goal"),
+        pytest.param({"slow": 0.2, "fast": 0.08}, 0.075 / 0.08, id="beside the fastest"),
+    ],
+)
+def test_in_int8_a_route_is_compared_with_the_fastest_peer(plain, peers, ratio):
+    routed = Subject("routed", Detector(model_config("sparsight-path-n", CLASSES, (64, 64))), (1,))
+    seconds = {
+        Form("plain", "dense"): (0.05, 0.1),
+        Form("plain", "twin"): (0.05, 0.1),
+        Form("routed", "dense"): (0.1, 0.2),
+        Form("routed", "twin"): (0.1, 0.2),
+        Form("routed", "sparse", 1): (0.075, 0.15),
+        Form("routed", "bound", 1): (0.075, 0.15),
+        **{Form(label, "peer"): (took, 2 * took) for label, took in peers.items()},
+    }
+    timed = Timed(seconds, 2, 0, noisy=False)
+    rows = build_rows(timed, {"plain": plain, "routed": routed}, {}, "plain", "int8")
+    (goals,) = ({goal.quantity: goal for goal in row.goals} for row in rows if row.form.kind == "sparse")
+    assert goals["share"].met
+    assert goals.keys() == ({"share"} if ratio is None else {"share", "ratio_to_peer"})
+    if ratio is not None:
+        assert goals["ratio_to_peer"].value == pytest.approx(ratio)
+        assert goals["ratio_to_peer"].met
 
 
 @pytest.mark.parametrize(("precision", "limit"), [("f32", 0.75), ("bf16", 0.5)])
