@@ -7,9 +7,19 @@ import pytest
 
 from clients import RestClient
 from clients.table import as_table
-from tests.builders import image_bytes, sums_of, write_manifest
+from tests.builders import image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
-from tests.path_artifacts import BLUE, GREEN, RED, build_paths, path_probs, plain, whole_answer
+from tests.path_artifacts import (
+    BLUE,
+    GREEN,
+    RED,
+    build_paths,
+    path_probs,
+    plain,
+    rewrite_sums,
+    swap_graphs,
+    whole_answer,
+)
 
 IMAGES = (RED, GREEN, BLUE)
 FILES = tuple(map(image_bytes, IMAGES))
@@ -155,10 +165,22 @@ def test_a_golden_sample_on_another_path_is_a_mismatch(gateway):
         name: value for name, value in whole_answer(GREEN, 2).items() if name in ("gates", "router_probs")
     }
     np.savez(built.folder / "golden.npz", **(arrays | other))
-    (built.folder / "manifest.json").unlink()
-    write_manifest(built.folder, built.manifest | {"files": sums_of(built.folder)})
+    rewrite_sums(built.folder)
     assert running.client.post("/models/reload", headers=BEARER).status_code == 409
     assert "gates" in running.client.get("/models").json()["broken"][0]["why"]
+
+
+def test_a_route_with_the_weights_of_another_path_is_refused_at_a_reload_or_at_its_first_use(gateway):
+    running, repository = gateway
+    swap_graphs(build_paths(repository, version="2").folder, "path1-k2", "path2-k2")
+    assert running.client.post("/models/reload", headers=BEARER).status_code == 409
+    assert "scores (path 1 at top_k 2) differs" in running.client.get("/models").json()["broken"][0]["why"]
+    swap_graphs(build_paths(repository, version="3").folder, "path1-k1", "path2-k1")
+    assert running.client.post("/models/reload", headers=BEARER).status_code == 200
+    assert running.detect(FILES[1], top_k=2).status_code == 200
+    refused = running.detect(FILES[1], top_k=1)
+    assert refused.status_code == 503
+    assert "scores (path 1 at top_k 1) differs" in refused.json()["detail"]
 
 
 def test_under_load_an_image_takes_the_sibling_of_its_path_unless_it_forbids_it(start, tmp_path):
