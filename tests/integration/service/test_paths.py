@@ -14,6 +14,7 @@ from tests.path_artifacts import (
     GREEN,
     RED,
     build_paths,
+    path_manifest,
     path_probs,
     plain,
     rewrite_sums,
@@ -25,6 +26,7 @@ IMAGES = (RED, GREEN, BLUE)
 FILES = tuple(map(image_bytes, IMAGES))
 TOKEN = "correct horse battery"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+AT_EXPORT = 'sparsight_path_baseline_share{backend="openvino",model="routed",path="%d",version="%s"}'
 TAKEN = 'sparsight_path_images_total{backend="openvino",model="routed",path="%d",version="1"}'
 
 
@@ -129,6 +131,20 @@ def test_each_path_is_counted_from_0(gateway):
     assert [metrics[TAKEN % path] for path in range(3)] == [1, 0, 2]
     chosen = 'sparsight_expert_activations_total{expert="2",layer="backbone.p4",model="routed",version="1"}'
     assert metrics[chosen] == 2
+
+
+def test_the_shares_at_export_are_those_of_the_served_version(gateway):
+    running, repository = gateway
+    assert [running.metrics()[AT_EXPORT % (path, 1)] for path in range(3)] == [0.5, 0.3, 0.2]
+    for version, share, told in (("2", [0.2, 0.8, 0], [0.2, 0.8, 0]), ("3", None, [None] * 3)):
+        paths = path_manifest("routed", version, "openvino")["paths"] | {"share": share}
+        build_paths(repository, version=version, changes={"paths": paths})
+        assert running.client.post("/models/reload", headers=BEARER).status_code == 200
+        metrics = running.metrics()
+        assert [metrics.get(AT_EXPORT % (path, version)) for path in range(3)] == told
+        assert sum(name.startswith("sparsight_path_baseline_share") for name in metrics) == (
+            3 if share else 0
+        )
 
 
 def test_a_new_version_is_served_after_a_reload(gateway):
