@@ -110,6 +110,10 @@ class Metrics(Collector):
             "sparsight_path_images_total", "Images that took a path, of a model with paths.",
             ["model", "version", "backend", "path"], registry=registry,
         )  # fmt: skip
+        self._path_baseline = Gauge(
+            "sparsight_path_baseline_share", "Share of images that took a path, measured at export.",
+            ["model", "version", "backend", "path"], registry=registry,
+        )  # fmt: skip
         self._gflops = Counter(
             "sparsight_compute_gflops_total", "Used: with the chosen experts. Dense: with all.", ["kind"],
             registry=registry,
@@ -233,10 +237,19 @@ class Metrics(Collector):
             if share is not None:
                 self._baseline.labels(*labels).set(share[expert])
 
-    def declare_paths(self, model: str, version: str, backend: str, count: int) -> None:
-        """Export the counter of each path at 0, so that unused paths appear too."""
+    def declare_paths(
+        self, model: str, version: str, backend: str, count: int, share: Sequence[float] | None
+    ) -> None:
+        """Export the counter of each path at 0, so that unused paths appear too, and the baseline's share."""
         for path in range(count):
-            self._path_images.labels(model, version, backend, str(path))
+            labels = (model, version, backend, str(path))
+            self._path_images.labels(*labels)
+            if share is not None:
+                self._path_baseline.labels(*labels).set(share[path])
+
+    def forget_path_shares(self, model: str, backend: str) -> None:
+        """Remove the baseline's shares of the paths of a model; the counters of its images stay."""
+        self._path_baseline.remove_by_labels({"model": model, "backend": backend})
 
     def declare_backend(self, backend: str, reasons: Iterable[str]) -> None:
         """Export the series of a backend at 0 before it serves, with an error counter for each reason."""

@@ -10,7 +10,7 @@ ONE = 'model="$model"'
 OF_LAYER = 'model="$model",layer=~"$layer"'
 EXPERT = "layer, expert"
 CHOSEN, WEIGHT = "sparsight_expert_activations_total", "sparsight_expert_gate_weight_total"
-PATHS = "sparsight_path_images_total"
+PATHS, PATHS_BEFORE = "sparsight_path_images_total", "sparsight_path_baseline_share"
 IMAGES = rate(WEIGHT, "layer", OF_LAYER)  # the weights of a layer sum to 1 for each image
 SHARE = f"{rate(CHOSEN, EXPERT, OF_LAYER)} / on (layer) group_left () ({IMAGES} > 0)"
 BASELINE = "sparsight_expert_baseline_share"
@@ -94,11 +94,18 @@ def shares() -> Row:
               {EACH: f"{rate(WEIGHT, EXPERT, OF_LAYER)} / ({rate(CHOSEN, EXPERT, OF_LAYER)} > 0)"},
               unit="percentunit", maximum=1),
         Panel("Paths",
-              "Of a model with paths: the share of the images of the last minutes that took each path. A "
-              "path says which experts run in all layers.",
+              "Of a model with paths: the share of images that took each path, in the time range above, and "
+              "when the model was exported. A path says which experts run in all layers. An empty bar beside "
+              "a long one is a path that died.",
+              {"now": f"{increase(PATHS, 'path', ONE)} / on () group_left () "
+                      f"({increase(PATHS, labels=ONE)} > 0)",
+               "at export": maximum(PATHS_BEFORE, "path", ONE)}, "barchart",
+              "percentunit", 12, maximum=1, decimals=0, bars_by="path"),
+        Panel("Paths, over time",
+              "Of a model with paths: the share of the images of the last minutes that took each path.",
               {"path {{path}}":
                f"{rate(PATHS, 'path', ONE)} / on () group_left () ({rate(PATHS, labels=ONE)} > 0)"},
-              unit="percentunit", width=24, maximum=1, stacked=True),
+              unit="percentunit", width=12, height=9, maximum=1, stacked=True),
     ])  # fmt: skip
 
 

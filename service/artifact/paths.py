@@ -70,8 +70,18 @@ class PathRoute(Part):
                 raise ValueError(f"{self._where}: gates row {row} chooses {chosen} experts")
 
     @property
+    def key(self) -> tuple[int, int]:
+        """Return the path and the top_k."""
+        return self.path, self.top_k
+
+    @property
+    def where(self) -> str:
+        """Return the route's name for messages."""
+        return f"path {self.path} at top_k {self.top_k}"
+
+    @property
     def _where(self) -> str:
-        return f"paths: path {self.path} at top_k {self.top_k}"
+        return f"paths: {self.where}"
 
 
 class Paths(Part):

@@ -14,6 +14,7 @@ from service.artifact.golden import load_golden
 from service.artifact.manifest import Manifest
 from service.artifact.paths import TOP_K, PathRoute, Paths
 from service.artifact.repository import Artifact
+from service.artifact.route_golden import RouteAnswer, read_route_answers
 from service.artifact.tensors import OutputRow, TensorRow
 from service.backends.contract import check_batch, check_outputs
 from service.backends.engine import Engine, Graph, Load
@@ -62,7 +63,7 @@ class _Route:
         """Return the graph; load and try it, unless this has been done.
 
         Raises:
-            ArtifactError: the engine cannot load the graph, or its outputs are not usable.
+            ArtifactError: the engine cannot load the graph, or its outputs for the golden image are wrong.
             BackendFailed: the engine refused the golden image.
         """
         with self._lock:
@@ -91,21 +92,37 @@ class _Route:
 
 @dataclass(frozen=True)
 class _Trial:
-    """The run that a graph must pass before it answers: usable outputs for the golden image."""
+    """The run that a graph must pass before it answers: the golden image, on the graph's own route."""
 
     inputs: Mapping[str, NDArray[np.uint8]]
     batch: int
     tensors: _Tensors
+    answers: Mapping[tuple[int, int], RouteAnswer]  # by path and top_k; empty if the artifact has none
     facts: Mapping[str, str]  # for the log
 
+    @classmethod
+    def of(cls, artifact: Artifact, tensors: _Tensors, backend: BackendName) -> "_Trial":
+        """Return the trial of an artifact; raise ArtifactBroken if its golden sample cannot be read."""
+        manifest, golden = artifact.manifest, load_golden(artifact)
+        batch = min(manifest.batch)
+        inputs = {manifest.images.name: np.repeat(golden.input, batch, axis=0)}
+        facts = {"model": manifest.name, "version": manifest.version, "backend": backend}
+        return cls(inputs, batch, tensors, read_route_answers(golden, manifest), facts)
+
     def check(self, graph: Graph, spec: PathRoute) -> None:
-        """Check that the outputs are usable; raise ArtifactMismatch or BackendFailed otherwise."""
+        """Check that the outputs are usable, and those that the exporter recorded for the route, if any.
+
+        Raises:
+            ArtifactMismatch: an output is not finite, or differs by more than its tolerance.
+            BackendFailed: an output has another shape or dtype, or the engine refused the image.
+        """
         outputs = graph.run(self.inputs)
         check_outputs(outputs, self.tensors, self.batch, self.facts["backend"])
         for name, array in outputs.items():
             if not np.isfinite(array).all():
-                where = f"path {spec.path} at top_k {spec.top_k}"
-                raise ArtifactMismatch(name, float("nan"), 0.0, where)
+                raise ArtifactMismatch(name, float("nan"), 0.0, spec.where)
+        if self.answers:
+            self.answers[spec.key].check(outputs)
 
 
 class PathBackend(InProcessBackend):
@@ -129,8 +146,8 @@ class PathBackend(InProcessBackend):
             top_ks: the routes with one of these top_k are loaded now, and the others at their first use.
 
         Raises:
-            ArtifactError: a graph cannot be read or loaded, differs from the manifest, or its outputs for the
-                golden image are not usable.
+            ArtifactError: a graph cannot be read or loaded, or differs from the manifest; or its outputs for
+                the golden image are not usable, or not those of its route.
             BackendFailed: the engine refused the golden image.
         """
         manifest, paths = artifact.manifest, artifact.manifest.paths
@@ -139,17 +156,13 @@ class PathBackend(InProcessBackend):
         files = {graph.name: artifact.folder / graph.file for graph in manifest.graphs}
         tensors = _Tensors.of_path(manifest)
         self._routes = {
-            (spec.path, spec.top_k): _Route(spec, engine.read(files[spec.graph], tensors))
-            for spec in paths.routes
+            spec.key: _Route(spec, engine.read(files[spec.graph], tensors)) for spec in paths.routes
         }
         self._router = engine.read(files[paths.router], _Tensors.of_router(manifest, paths))()
-        batch = min(manifest.batch)
-        golden = {manifest.images.name: np.repeat(load_golden(artifact).input, batch, axis=0)}
-        facts = {"model": manifest.name, "version": manifest.version, "backend": name}
-        self._trial = _Trial(golden, batch, tensors, facts)
+        self._trial = _Trial.of(artifact, tensors, name)
         for spec in paths.routes:
             if spec.top_k in top_ks:
-                self._routes[spec.path, spec.top_k].graph(self._trial)
+                self._routes[spec.key].graph(self._trial)
         # Each graph has its own queue in the engine, and these do not wait for each other. So no more images
         # run than the engine has streams.
         streams = self._router.streams

@@ -100,9 +100,11 @@ class Models:
         route = self.add(name)[backend]
         before = route.current
         route.set_versions(versions)
+        self._metrics.forget_path_shares(name, backend)
         for version in versions.values():
             if (paths := version.manifest.paths) is not None:
-                self._metrics.declare_paths(name, version.manifest.version, backend, paths.count)
+                labels = (name, version.manifest.version, backend)
+                self._metrics.declare_paths(*labels, paths.count, paths.share)
         route.statuses = tuple(statuses)
         self._announce()
         self._show_health(backend)

@@ -1,5 +1,6 @@
 """The report on what experts serve that an exporter writes is the one that the service reads."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,12 +10,17 @@ from pydantic import ValidationError
 
 from service.artifact.experts_report import ExpertsReport, read_experts_report
 from service.artifact.repository import read_artifact
+from service.artifact.routing_file import read_routing
+from service.backends.table import BACKENDS
+from service.settings import Settings
+from tests.path_builders import path_model
 from tests.training_builders import plain_model
 from tests.unit.training.command_line import failure
 from training.data_config import ScenesConfig
 from training.errors import ConfigError
 from training.export.targets.options import ExportOptions
 from training.trainer.checkpoint import save_model
+from training.workflows.baseline import data_images, measure_baseline
 from training.workflows.experts_report import add_experts_report
 from training.workflows.export import export
 
@@ -93,6 +99,36 @@ def test_the_report_that_is_added_later_is_the_same_and_reaches_triton_s_files(e
     artifact = read_artifact(folder)  # verifies the sha256 of each file
     assert artifact.manifest.experts_report == "experts.json"
     assert artifact.sha256 in (folder.parent / "config.pbtxt").read_text()
+
+
+@pytest.mark.heavy
+def test_a_report_and_a_baseline_are_added_to_an_artifact_with_paths(tmp_path):
+    checkpoint, images = tmp_path / "model.safetensors", ScenesConfig(images=100, seed=2, image_hw=(64, 64))
+    save_model(checkpoint, path_model(count=2), {"data": "generated scenes"})
+    options = ExportOptions(unproved=True, baseline_images=0)
+    (made,) = export(
+        checkpoint, tmp_path / "repository", "tiny", data=SCENES, targets=["onnx"], options=options
+    )
+    folder = made.path
+    share = read_artifact(folder).manifest.paths.share
+    assert sum(share) == pytest.approx(1)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["files"]["experts.json"], manifest["experts_report"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    written = (folder / "experts.json").read_bytes()
+    (folder / "experts.json").unlink()
+
+    path = add_experts_report(checkpoint, folder.parent, SCENES)
+    measure_baseline(folder, data_images(images), None, 100)
+
+    assert path.read_bytes() == written
+    artifact = read_artifact(folder)  # verifies the sha256 of each file
+    report = read_experts_report(folder, artifact.manifest)
+    assert report.paths.path_share == pytest.approx(share, abs=1e-4)
+    assert artifact.manifest.paths.share == share
+    assert [each.controls["top_k"] for each in read_routing(folder, artifact.manifest)] == [2, 1]
+    assert not (folder.parent / "config.pbtxt").exists()
+    asyncio.run(BACKENDS["onnx"].open(artifact, Settings(brownout={"min_top_k": 1})).close())
 
 
 @pytest.mark.heavy

@@ -12,6 +12,7 @@ from service.errors import ArtifactBroken
 from service.routing import reference
 from tests.builders import build_artifact, build_classifier, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
+from tests.path_artifacts import BLUE, GREEN, RED, SHARE, build_paths, gates_of
 from training.errors import CheckpointError, ConfigError
 from training.workflows.baseline import LEAST_IMAGES, UnlabelledImages, measure_baseline
 
@@ -100,6 +101,27 @@ def test_a_second_measurement_replaces_the_first_one(tmp_path):
     assert [path.suffix for path in tiny.folder.iterdir()].count(".npz") == 2  # golden.npz and this one
     measure_baseline(tiny.folder, images, None, 120)
     assert read_artifact(tiny.folder).manifest.baseline.routing.images == 120
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnx"])
+def test_an_artifact_with_paths_gets_another_baseline_and_is_served_with_it(tmp_path, target):
+    built = build_paths(tmp_path / "repository", target=target)
+    images = tmp_path / "images"
+    images.mkdir()
+    for place in range(LEAST_IMAGES):  # by turns on the paths 0, 1 and 2
+        (images / f"{place:03}.png").write_bytes(image_bytes((RED, GREEN, BLUE)[place % 3]))
+    measure_baseline(built.folder, ("colours", UnlabelledImages(images)), None, LEAST_IMAGES)
+    artifact = read_artifact(built.folder)
+    assert artifact.manifest.paths.share == SHARE, "of the images of the export, as the shares of experts"
+    found = read_routing(built.folder, artifact.manifest)
+    assert [each.controls for each in found] == [{"top_k": 2}, {"top_k": 1}]
+    for each in found:
+        bits = (gates_of(path, each.controls["top_k"]) > 0 for path in range(3))
+        sets = [(row * (1 << np.arange(4))).sum(axis=1).tolist() for row in bits]
+        assert each.sets[:6].tolist() == [*sets, *sets]
+    with serve(repository=tmp_path / "repository", backends=[target]) as served:
+        wait_until_ready(served)
+        assert ask(served.client, [GREEN], top_k=1)["path"]["index"] == 1
 
 
 def test_a_baseline_that_shows_no_drift_is_refused_and_the_old_one_stays(tmp_path):

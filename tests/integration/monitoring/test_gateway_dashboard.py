@@ -35,7 +35,7 @@ ONLY_AFTER_A_FAILURE = {
 ONLY_WITH_A_BASELINE = {
     name for name in expert_series() if "audit" not in name and "novel_images" not in name
 }
-ONLY_WITH_PATHS = {"sparsight_path_images_total"}  # see the last test
+ONLY_WITH_PATHS = {"sparsight_path_images_total", "sparsight_path_baseline_share"}  # see the last test
 ONLY_WITH_AUDITS = {"sparsight_audited_images_total", "sparsight_backend_quarantined"}
 ONLY_WITH_KEYS = {"sparsight_key_requests_total", "sparsight_access_file_broken"}
 ONLY_WITH_TLS = {"sparsight_certificate_expiry_timestamp_seconds"}  # 0 without, and the panel leaves out 0
@@ -118,10 +118,16 @@ def test_every_alert_is_loaded_and_healthy_and_only_triton_is_missed(prometheus)
         time.sleep(0.5)
 
 
-def test_the_dashboard_shows_how_many_images_take_each_path(tmp_path):
+def test_the_dashboard_shows_how_many_images_take_each_path_now_and_at_export(tmp_path):
     build_paths(tmp_path / "models")
-    (panel,) = (query.values[0] for query in QUERIES if query.values[0].place == "sparsight-experts: Paths")
-    expression = filled_in(panel.expression, interval=INTERVAL).replace('model="tiny"', 'model="routed"')
+    queries = [query.values[0] for query in QUERIES]
+    now, before = (query for query in queries if query.place == "sparsight-experts: Paths")
+    (lately,) = (query for query in queries if query.place == "sparsight-experts: Paths, over time")
+
+    def ask(query):
+        expression = filled_in(query.expression, interval=INTERVAL, model="routed")
+        return {series["metric"]["path"]: float(series["value"][1]) for series in running.query(expression)}
+
     files = [image_bytes(plain(colour)) for colour in ((200, 0, 0), (200, 0, 0), (0, 200, 0))]
     with serve(repository=tmp_path / "models") as gateway:
         assert wait_until_ready(gateway).status_code == 200
@@ -133,8 +139,10 @@ def test_the_dashboard_shows_how_many_images_take_each_path(tmp_path):
                 for file in files:
                     assert gateway.detect(file).status_code == 200
                 time.sleep(0.05)
-                found = running.query(expression)
-                shares = {series["metric"]["path"]: float(series["value"][1]) for series in found}
-    assert set(shares) == {"0", "1", "2"}  # one that no image took is shown, at 0
+                shares = ask(lately)
+            in_range, at_export = ask(now), ask(before)
+    assert at_export == {"0": 0.5, "1": 0.3, "2": 0.2}
+    assert set(in_range) == set(shares) == {"0", "1", "2"}  # one that no image took is shown, at 0
+    assert in_range["0"] > in_range["1"] > in_range["2"] == 0
     assert shares["2"] == 0
     assert sum(shares.values()) == pytest.approx(1.0)

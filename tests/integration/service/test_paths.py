@@ -7,14 +7,26 @@ import pytest
 
 from clients import RestClient
 from clients.table import as_table
-from tests.builders import image_bytes, sums_of, write_manifest
+from tests.builders import image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
-from tests.path_artifacts import BLUE, GREEN, RED, build_paths, path_probs, plain, whole_answer
+from tests.path_artifacts import (
+    BLUE,
+    GREEN,
+    RED,
+    build_paths,
+    path_manifest,
+    path_probs,
+    plain,
+    rewrite_sums,
+    swap_graphs,
+    whole_answer,
+)
 
 IMAGES = (RED, GREEN, BLUE)
 FILES = tuple(map(image_bytes, IMAGES))
 TOKEN = "correct horse battery"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+AT_EXPORT = 'sparsight_path_baseline_share{backend="openvino",model="routed",path="%d",version="%s"}'
 TAKEN = 'sparsight_path_images_total{backend="openvino",model="routed",path="%d",version="1"}'
 
 
@@ -121,6 +133,20 @@ def test_each_path_is_counted_from_0(gateway):
     assert metrics[chosen] == 2
 
 
+def test_the_shares_at_export_are_those_of_the_served_version(gateway):
+    running, repository = gateway
+    assert [running.metrics()[AT_EXPORT % (path, 1)] for path in range(3)] == [0.5, 0.3, 0.2]
+    for version, share, told in (("2", [0.2, 0.8, 0], [0.2, 0.8, 0]), ("3", None, [None] * 3)):
+        paths = path_manifest("routed", version, "openvino")["paths"] | {"share": share}
+        build_paths(repository, version=version, changes={"paths": paths})
+        assert running.client.post("/models/reload", headers=BEARER).status_code == 200
+        metrics = running.metrics()
+        assert [metrics.get(AT_EXPORT % (path, version)) for path in range(3)] == told
+        assert sum(name.startswith("sparsight_path_baseline_share") for name in metrics) == (
+            3 if share else 0
+        )
+
+
 def test_a_new_version_is_served_after_a_reload(gateway):
     running, repository = gateway
     build_paths(repository, version="2")
@@ -155,10 +181,22 @@ def test_a_golden_sample_on_another_path_is_a_mismatch(gateway):
         name: value for name, value in whole_answer(GREEN, 2).items() if name in ("gates", "router_probs")
     }
     np.savez(built.folder / "golden.npz", **(arrays | other))
-    (built.folder / "manifest.json").unlink()
-    write_manifest(built.folder, built.manifest | {"files": sums_of(built.folder)})
+    rewrite_sums(built.folder)
     assert running.client.post("/models/reload", headers=BEARER).status_code == 409
     assert "gates" in running.client.get("/models").json()["broken"][0]["why"]
+
+
+def test_a_route_with_the_weights_of_another_path_is_refused_at_a_reload_or_at_its_first_use(gateway):
+    running, repository = gateway
+    swap_graphs(build_paths(repository, version="2").folder, "path1-k2", "path2-k2")
+    assert running.client.post("/models/reload", headers=BEARER).status_code == 409
+    assert "scores (path 1 at top_k 2) differs" in running.client.get("/models").json()["broken"][0]["why"]
+    swap_graphs(build_paths(repository, version="3").folder, "path1-k1", "path2-k1")
+    assert running.client.post("/models/reload", headers=BEARER).status_code == 200
+    assert running.detect(FILES[1], top_k=2).status_code == 200
+    refused = running.detect(FILES[1], top_k=1)
+    assert refused.status_code == 503
+    assert "scores (path 1 at top_k 1) differs" in refused.json()["detail"]
 
 
 def test_under_load_an_image_takes_the_sibling_of_its_path_unless_it_forbids_it(start, tmp_path):

@@ -12,6 +12,8 @@ from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import graph_contract
 from training.export.proof.engine import Runner
 from training.export.proof.margin import router_margin
+from training.export.proof.path_engine import PathEngine
+from training.export.proof.route_golden import route_arrays
 from training.export.tasks.tasks import export_task
 from training.models.network import Network
 
@@ -34,6 +36,8 @@ def make_golden(
     The best image is the one whose routing is farthest from a tie. Images in which the model finds nothing
     are left out. If the model finds nothing in any image, the best of all images is taken, and the result's
     field `unproved` says that nothing was found.
+
+    For a model with paths, the sample also has a part of the answer of every route; see route_arrays.
     """
     controls, task = model.default_controls(), export_task(model.config)
     contract = graph_contract(model.config, spec)
@@ -50,5 +54,8 @@ def make_golden(
         sample = Golden(arrays, answer.params, margin)
         samples.append(((answer.found, margin or 0.0), sample))
     (found, _), best = max(samples, key=lambda sample: sample[0])
+    if isinstance(engine, PathEngine):
+        of_routes = route_arrays(engine, contract, best.arrays["input"][0])
+        best = replace(best, arrays={**best.arrays, **of_routes})
     nothing = f"{task.nothing_found} in any of {len(images)} golden images"
     return best if found else replace(best, unproved=nothing)

@@ -35,6 +35,11 @@ class PathEngine:
         self._open = open_route
         self._engines: dict[tuple[int, int], Engine] = {}
 
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Return every route of the artifact, in the order in which they were given."""
+        return tuple(self._routes.values())
+
     def run(self, inputs: Arrays) -> Arrays:
         """Run a batch and return the outputs, with gates and the probabilities of experts from the routes.
 

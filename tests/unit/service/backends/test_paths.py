@@ -13,8 +13,7 @@ from service.backends.triton.backend import TritonBackend
 from service.errors import ArtifactBroken, ArtifactMismatch, BackendFailed, BackendUnavailable
 from service.request import RequestContext
 from service.settings import BrownoutSettings, Settings
-from tests.builders import sums_of, write_manifest
-from tests.path_artifacts import BLUE, GREEN, RED, build_paths, whole_answer
+from tests.path_artifacts import BLUE, GREEN, RED, build_paths, rewrite_sums, swap_graphs, whole_answer
 
 ENGINES = [
     pytest.param(("openvino", "openvino"), id="openvino"),
@@ -110,24 +109,28 @@ def test_probabilities_that_are_not_finite_are_an_error(tmp_path, target):
     asyncio.run(backend.close())
 
 
-def swapped(built, file, other):
+def replaced(built, file, other):
     """Store one of the artifact's graphs under the name of another, with a correct sha256."""
     for ending in (".xml", ".bin"):
         (built.folder / (file + ending)).write_bytes((built.folder / (other + ending)).read_bytes())
-    (built.folder / "manifest.json").unlink()
-    write_manifest(built.folder, built.manifest | {"files": sums_of(built.folder)})
+    rewrite_sums(built.folder)
+    return built
+
+
+def swapped(built, one, other):
+    swap_graphs(built.folder, one, other)
     return built
 
 
 @pytest.mark.parametrize("file", ["path0-k2", "path2-k1"])
 def test_a_graph_with_other_tensors_is_refused_at_the_start(tmp_path, file):
-    built = swapped(build_paths(tmp_path), file, "router")
+    built = replaced(build_paths(tmp_path), file, "router")
     with pytest.raises(ArtifactBroken, match=rf"{file}.xml has no output 'boxes'"):
         opened(built)
 
 
 def test_a_router_with_other_tensors_is_refused_at_the_start(tmp_path):
-    built = swapped(build_paths(tmp_path), "router", "path0-k2")
+    built = replaced(build_paths(tmp_path), "router", "path0-k2")
     with pytest.raises(ArtifactBroken, match=r"router.xml has no output 'path_probs'"):
         opened(built)
 
@@ -144,6 +147,55 @@ def test_a_rare_route_with_unusable_outputs_is_unavailable_and_the_others_answer
             run(backend, [GREEN], [1])
     assert run(backend, [GREEN], [2])["class_ids"][0, 0] == 1
     asyncio.run(backend.close())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_route_with_the_weights_of_another_path_is_refused_at_the_start(tmp_path, engine):
+    backend, target = engine
+    built = swapped(build_paths(tmp_path, target=target), "path1-k2", "path2-k2")
+    # The golden image has more green than blue, so the box of path 1 has the higher score: 82.5 against 37.5.
+    sentence = r"golden sample: scores \(path 1 at top_k 2\) differs by 0.176\d+; the limit is 0.0001"
+    with pytest.raises(ArtifactMismatch, match=sentence):
+        opened(built, backend)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_route_with_the_weights_of_another_path_is_refused_at_its_first_use(tmp_path, engine):
+    backend, target = engine
+    running = opened(swapped(build_paths(tmp_path, target=target), "path1-k1", "path2-k1"), backend)
+    for _ in range(2):
+        for image, path in ((GREEN, 1), (BLUE, 2)):
+            with pytest.raises(
+                BackendUnavailable, match=rf"scores \(path {path} at top_k 1\) differs by 0.088"
+            ):
+                run(running, [image], [1])
+    assert run(running, [RED], [1])["class_ids"][0, 0] == 0
+    assert run(running, [GREEN], [2])["class_ids"][0, 0] == 1
+    asyncio.run(running.close())
+
+
+def test_a_batch_of_golden_images_is_compared_where_graphs_take_no_single_image(tmp_path):
+    built = build_paths(tmp_path, batch=(3,))
+    asyncio.run(opened(built).close())
+    with pytest.raises(ArtifactMismatch, match="path 0 at top_k 2"):
+        opened(swapped(built, "path0-k2", "path0-k1"))
+
+
+def test_an_earlier_artifact_without_the_answers_of_its_routes_is_served_as_before(tmp_path):
+    built = build_paths(tmp_path, answers=False)
+    backend = opened(swapped(built, "path1-k2", "path2-k2"))  # which nothing could notice
+    assert run(backend, [GREEN], [2])["class_ids"][0, 0] == 2
+    asyncio.run(backend.close())
+
+
+def test_a_golden_sample_with_the_answers_of_some_outputs_is_broken(tmp_path):
+    built = build_paths(tmp_path)
+    with np.load(built.folder / "golden.npz") as file:
+        arrays = {name: array for name, array in file.items() if name != "routes_boxes"}
+    np.savez(built.folder / "golden.npz", **arrays)
+    rewrite_sums(built.folder)
+    with pytest.raises(ArtifactBroken, match=r"golden.npz has no array 'routes_boxes'"):
+        opened(built)
 
 
 def test_a_top_k_or_a_batch_without_graphs_is_refused(tmp_path):

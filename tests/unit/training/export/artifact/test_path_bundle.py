@@ -1,12 +1,19 @@
 """An export of a model with paths has a router and a graph for each route, complete or absent."""
 
+import asyncio
 import json
+import shutil
 
 import numpy as np
 import onnx
 import openvino as ov
 import pytest
 
+from service.artifact.repository import read_artifact
+from service.backends.table import BACKENDS
+from service.errors import ArtifactMismatch
+from service.settings import Settings
+from tests.path_artifacts import swap_graphs
 from tests.path_builders import path_model
 from tests.unit.training.export.artifact.test_bundle import PROVENANCE, tinted_scenes
 from tests.unit.training.export.engines import canvases
@@ -104,6 +111,32 @@ def test_an_artifact_that_is_run_as_a_server_runs_it_gives_the_answers_of_the_ch
         assert np.array_equal(again[role], golden[name])
 
 
+def opened(folder):
+    """Open an artifact as the service does, with all of its routes."""
+    return BACKENDS["openvino"].open(read_artifact(folder), Settings(brownout={"min_top_k": 1}))
+
+
+@pytest.mark.heavy
+def test_the_golden_sample_has_the_answer_of_every_route_and_the_service_compares_it(released, tmp_path):
+    exported, manifest = released
+    golden, loaded = np.load(exported.path / "golden.npz"), open_artifact(exported.path, None)
+    scores = golden["routes_scores"]
+    assert scores.shape[0] == len(manifest["paths"]["routes"]) == 6
+    assert scores.shape[1] <= 32
+    routed = loaded.run(golden["input"][0], RoutingControls(2))
+    of_route = 2 * int(routed["path_probs"].argmax()) + 1
+    rows = golden["routes_rows"][of_route]
+    assert np.array_equal(scores[of_route][rows >= 0], routed["scores"][0, rows[rows >= 0]])
+    asyncio.run(opened(exported.path).close())
+    copied = tmp_path / "tiny-openvino" / "1"
+    for one, other in (("path0-k2", "path2-k2"), ("path1-k1", "path2-k1"), ("path2-k1", "path2-k2")):
+        shutil.copytree(exported.path, copied)
+        swap_graphs(copied, one, other)
+        with pytest.raises(ArtifactMismatch, match=f"path {one[4]} at top_k {one[-1]}"):
+            opened(copied)
+        shutil.rmtree(copied)
+
+
 @pytest.mark.heavy
 def test_a_route_with_other_weights_is_refused_and_nothing_is_written(model, tmp_path, monkeypatch):
     """Path 2 at top_k 1 gets the graph of path 1, which only forced images may notice."""
@@ -168,6 +201,10 @@ def test_every_target_has_a_graph_for_each_route_and_a_router_in_float32(
         halved = [any(each.data_type == onnx.TensorProto.FLOAT16 for each in graph) for graph in weights]
         assert halved == [False, *[precision == "f16"] * 4]
     taken = Eager(model, GraphSpec("dense", "graph")).answer(canvases(1)[0], RoutingControls(1))
+    if target in ("onnx", "npu"):  # the exporter compares them in OpenVINO too
+        artifact = read_artifact(exported.path)
+        for backend in ("openvino", "onnx"):
+            asyncio.run(BACKENDS[backend].open(artifact, Settings(brownout={"min_top_k": 1})).close())
     if target != "tensorrt":
         got = open_artifact(exported.path, None).run(canvases(1)[0], RoutingControls(1))
         assert np.allclose(got["path_probs"], taken["path_probs"], atol=1e-5)
