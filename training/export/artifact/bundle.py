@@ -127,10 +127,7 @@ def export_model(
             parity = _write_artifact(staging, Identity(name, target, str(version)), job)
             log.info(f"{target}: {parity}")
             manifest = StoredManifest.of(staging)
-            if has_paths:
-                log.info(f"{target}: Triton's models of paths are not written yet")
-            else:
-                stage_triton_models(room, [*manifests, manifest], TritonOptions())
+            stage_triton_models(room, [*manifests, manifest], TritonOptions())
             proved = manifest.content.get("proved", True)
             exported.append(Exported(repository / folder / str(version), parity, proved))
         release(room, repository)
