@@ -35,7 +35,6 @@ def repository(tmp_path_factory):
     root = tmp_path_factory.mktemp("paths")
     build_paths(root)
     build_paths(root, target="tensorrt", batch=range(1, 9))
-    build_paths(root, name="broken", broken="router")
     # So long a delay gathers the requests of a test even on a busy machine.
     write_all_configs(root, TritonOptions(instances=1, batch_delay_s=0.1))
     return root
@@ -43,8 +42,7 @@ def repository(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(repository):
-    whole = [folder.name for folder in repository.iterdir() if folder.name.startswith("routed")]
-    with start_triton(repository, load=[*whole, "broken-openvino", "broken-openvino-router"]) as running:
+    with start_triton(repository) as running:
         yield running
 
 
@@ -142,17 +140,6 @@ def test_the_asyncio_client_names_the_path(server):
     assert asyncio.run(paths()) == [0, 1, 2]
 
 
-def test_probabilities_that_are_not_finite_are_an_error(client, server, repository):
-    with pytest.raises(InferenceServerException, match="the router of model 'broken' returned a number"):
-        ask(client, "broken-openvino", **inputs_of([RED], [2]))
-    with TritonClient(server.grpc_url, model="broken") as direct, pytest.raises((Refused, NotServed)):
-        direct.detect(FILES[0])
-    with gateway_to(server, repository="/nowhere") as gateway:
-        assert gateway.detect(FILES[0], model="routed").status_code == 200
-        states = {one["name"]: one for one in gateway.client.get("/models").json()["models"]}
-        assert states["broken"]["versions"][0]["state"] != "ready"
-
-
 @pytest.mark.parametrize("shared_memory", [False, True], ids=["in the message", "in shared memory"])
 def test_the_gateway_answers_as_in_process(server, repository, shared_memory):
     with gateway_to(server, backends=BOTH, repository=repository, shared_memory=shared_memory) as gateway:
@@ -175,7 +162,7 @@ def test_the_gateway_answers_as_in_process(server, repository, shared_memory):
 def test_images_of_one_path_are_gathered_by_triton(client, server, repository):
     whole, router = (f"routed-tensorrt{part}" for part in ("", "-router"))
     routes = [f"{whole}-path{path}-k2" for path in (0, 1)]
-    with gateway_to(server, repository="/nowhere", target="tensorrt") as gateway:
+    with gateway_to(server, repository="/nowhere", target="tensorrt", probe_interval_s=60) as gateway:
         before = {model: runs(client, model) for model in (whole, router, *routes)}
         files = [FILES[0], FILES[1]] * 8
         with ThreadPoolExecutor(len(files)) as pool:
@@ -193,7 +180,11 @@ def test_images_of_one_path_are_gathered_by_triton(client, server, repository):
     assert executions <= 8
 
 
-PARTS = ["routed-openvino", "routed-openvino-router", *(f"routed-openvino-path{path}-k2" for path in range(3))]
+PARTS = [
+    "routed-openvino",
+    "routed-openvino-router",
+    *(f"routed-openvino-path{path}-k2" for path in range(3)),
+]
 
 
 @pytest.fixture
@@ -268,3 +259,21 @@ def test_graphs_of_another_artifact_of_the_same_name_are_refused(few):
         found = "its routed-openvino-router belongs to"
         wait_for(lambda: found in gateway.client.get("/readyz").text)
         assert gateway.detect(FILES[0]).status_code == 503
+
+
+def test_numbers_that_are_not_finite_are_an_error_and_the_gateway_refuses_the_model(tmp_path):
+    build_paths(tmp_path, name="blind", broken="router")
+    build_paths(tmp_path, name="lame", broken="path1-k2")
+    build_paths(tmp_path, name="well")
+    write_all_configs(tmp_path, TritonOptions(instances=1))
+    load = [part.replace("routed", name) for name in ("blind", "lame", "well") for part in PARTS]
+    with start_triton(tmp_path, load=[*load, "blind-openvino-detect", "blind-openvino-nms"]) as server:
+        sentence = "the router of model 'blind' returned a number that is not finite"
+        with TritonClient(server.grpc_url, model="blind") as direct, pytest.raises(Refused, match=sentence):
+            direct.detect(FILES[0])
+        with gateway_to(server, ready=False) as gateway:
+            wait_for(lambda: gateway.detect(FILES[0], model="well").status_code == 200)
+            said = gateway.client.get("/readyz").text
+            assert f"blind-openvino version 1 is refused: {sentence}" in said
+            assert "lame-openvino version 1 is refused" in said
+            assert "path 1 at top_k 2" in said

@@ -48,6 +48,7 @@ from training.export.targets.targets import (
 )
 from training.export.tasks.tasks import export_task
 from training.export.triton.config import TritonOptions, stage_triton_models
+from training.export.triton.path_models import remove_stale_models
 from training.models.cost import Cost, measure_cost
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
@@ -131,6 +132,8 @@ def export_model(
             proved = manifest.content.get("proved", True)
             exported.append(Exported(repository / folder / str(version), parity, proved))
         release(room, repository)
+    for target in older if has_paths else ():
+        remove_stale_models(repository, f"{name}-{target}")
     return exported
 
 

@@ -79,10 +79,9 @@ def remove_stale_models(repository: Path, name: str) -> list[Path]:
         stale = [each for each in model.iterdir() if each.is_dir() and each.name not in kept]
         for version in stale:
             _remove(version)
-        removed += stale
         if not kept:
             _remove(model)
-            removed.append(model)
+        removed += stale if kept else [model]
     return removed
 
 

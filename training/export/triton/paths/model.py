@@ -21,7 +21,14 @@ Arrays = Mapping[str, NDArray[Any]]
 Route = tuple[int, int]  # path and top_k
 
 TOP_K = "top_k"  # the only control
-DTYPES = {"i32": np.int32, "i64": np.int64, "f16": np.float16, "f32": np.float32}
+DTYPES = {
+    "u8": np.uint8,
+    "i32": np.int32,
+    "i64": np.int64,
+    "f16": np.float16,
+    "f32": np.float32,
+    "bool": np.bool_,
+}
 FILLED = ("gates", "router_probs", "path_probs")  # roles of the outputs that no graph of a route returns
 
 
@@ -36,8 +43,8 @@ class Failure(Exception):
 def failure_of(sentence: str, code: int) -> Failure:
     """Return why a model that this one asked has no answer.
 
-    Triton 2.51 gives a model that is not loaded the status of an internal error. The caller gets NOT_FOUND, as
-    for a model that it asks itself.
+    If this model asks one that is not loaded, Triton 2.51 says that this is an internal error. The caller gets
+    NOT_FOUND, as for a model that it asks itself.
     """
     if "is not ready" in sentence or "is not found" in sentence:
         return Failure(sentence, pb_utils.TritonError.NOT_FOUND)
