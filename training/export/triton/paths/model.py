@@ -43,7 +43,7 @@ class Failure(Exception):
 def failure_of(sentence: str, code: int) -> Failure:
     """Return why a model that this one asked has no answer.
 
-    If this model asks one that is not loaded, Triton 2.51 says that this is an internal error. The caller gets
+    If this model asks one that is not loaded, Triton 2.51 calls this an internal error. The caller gets
     NOT_FOUND, as for a model that it asks itself.
     """
     if "is not ready" in sentence or "is not found" in sentence:
