@@ -16,6 +16,8 @@ from service.backends.table import BACKENDS
 from service.request import RequestContext
 from service.settings import Settings
 from tests.builders import image_bytes
+from tests.integration.service.conftest import serve
+from tests.integration.service.test_explain import explained
 from tests.integration.triton.test_ensemble import ask
 from tests.integration.triton.test_gateway import gateway_to, wait_for
 from tests.path_artifacts import BLUE, GREEN, RED, build_paths, path_probs, whole_answer
@@ -28,6 +30,7 @@ IMAGES = (RED, GREEN, BLUE)  # of path 0, 1 and 2
 FILES = tuple(map(image_bytes, IMAGES))
 TARGETS = ("openvino", "tensorrt")  # one image at a time, and batches of up to 8
 BOTH = ("triton", "openvino")
+TOKEN = "correct horse battery"
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +162,27 @@ def test_the_gateway_answers_as_in_process(server, repository, shared_memory):
         assert all(gateway.metrics()[taken % path] > 0 for path in range(3))
 
 
+def test_explanations_and_audits_ask_triton_for_the_path_too(server, repository):
+    triton = {"url": server.grpc_url, "refresh_s": 0.3}
+    settings = {"explain": True, "audit": {"share": 1}, "admin_token": TOKEN, "default_model": "routed"}
+    with serve(backends=BOTH, repository=repository, triton=triton, **settings) as gateway:
+        wait_for(lambda: gateway.detect(FILES[0], backend="triton").status_code == 200)
+        maps = [explained(gateway, FILES[1], backend=name, timeout_ms=60_000)["explanation"] for name in BOTH]
+        assert [(one["layer"], one["expert"]) for one in maps[0]["layers"]] == [("path", 1)]
+        np.testing.assert_allclose(
+            maps[0]["layers"][0]["effects"], maps[1]["layers"][0]["effects"], atol=1e-3
+        )
+
+        def audited():
+            for file in FILES:  # a scene counts once
+                gateway.detect(file, backend="triton")
+            answer = gateway.client.get("/audits", headers={"Authorization": f"Bearer {TOKEN}"})
+            return [one for one in answer.json()["backends"] if one["counted"] == len(FILES)]
+
+        (report,) = wait_for(audited)
+        assert (report["backend"], report["disagreeing"]) == ("triton", 0)
+
+
 def test_images_of_one_path_are_gathered_by_triton(client, server, repository):
     whole, router = (f"routed-tensorrt{part}" for part in ("", "-router"))
     routes = [f"{whole}-path{path}-k2" for path in (0, 1)]
@@ -196,8 +220,8 @@ def few(tmp_path):
         yield tmp_path, running
 
 
-def test_a_missing_route_is_unavailable_by_name_and_others_answer(few):
-    _, server = few
+def test_a_missing_route_is_unavailable_by_name_unless_another_backend_has_it(few):
+    repository, server = few
     with gateway_to(server) as gateway:
         answer = gateway.detect(FILES[0], top_k=1)
         assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (503, "backend-unavailable")
@@ -219,18 +243,14 @@ def test_a_missing_route_is_unavailable_by_name_and_others_answer(few):
         for error in (lost, never):
             assert error.value.status() == "StatusCode.NOT_FOUND"
             assert "routed-openvino-path1-k" in error.value.message()
-
-
-def test_another_backend_takes_the_images_of_a_missing_route(few):
-    repository, server = few
-    with gateway_to(server, backends=BOTH, repository=repository) as gateway:
-        server.unload("routed-openvino-path1-k2")
-        answers = [gateway.detect(file).json() for file in FILES]
-        assert [one["moe"]["path"]["index"] for one in answers] == [0, 1, 2]
-        assert answers[1]["model"]["backend"] == "openvino"
-        server.unload("routed-openvino-router")
-        answers = [gateway.detect(file).json()["model"]["backend"] for file in FILES]
-        assert set(answers) == {"openvino"}
+    with gateway_to(server, backends=BOTH, repository=repository, ready=False) as gateway:
+        server.load("routed-openvino-path1-k2")
+        wait_for(lambda: gateway.detect(FILES[1], backend="triton").status_code == 200)
+        for lost, left in (("path1-k2", "triton"), ("router", "openvino")):
+            server.unload(f"routed-openvino-{lost}")
+            answers = [gateway.detect(file).json() for file in FILES]
+            assert [one["moe"]["path"]["index"] for one in answers] == [0, 1, 2]
+            assert [one["model"]["backend"] for one in answers] == [left, "openvino", left]
 
 
 def test_a_new_version_serves_once_all_of_its_graphs_are_there(few):
@@ -264,16 +284,18 @@ def test_graphs_of_another_artifact_of_the_same_name_are_refused(few):
 def test_numbers_that_are_not_finite_are_an_error_and_the_gateway_refuses_the_model(tmp_path):
     build_paths(tmp_path, name="blind", broken="router")
     build_paths(tmp_path, name="lame", broken="path1-k2")
-    build_paths(tmp_path, name="well")
     write_all_configs(tmp_path, TritonOptions(instances=1))
-    load = [part.replace("routed", name) for name in ("blind", "lame", "well") for part in PARTS]
+    load = [part.replace("routed", name) for name in ("blind", "lame") for part in PARTS]
     with start_triton(tmp_path, load=[*load, "blind-openvino-detect", "blind-openvino-nms"]) as server:
         sentence = "the router of model 'blind' returned a number that is not finite"
         with TritonClient(server.grpc_url, model="blind") as direct, pytest.raises(Refused, match=sentence):
             direct.detect(FILES[0])
         with gateway_to(server, ready=False) as gateway:
-            wait_for(lambda: gateway.detect(FILES[0], model="well").status_code == 200)
-            said = gateway.client.get("/readyz").text
+
+            def refused():
+                said = gateway.client.get("/readyz").text
+                return said if said.count("is refused") == 2 else None
+
+            said = wait_for(refused)
             assert f"blind-openvino version 1 is refused: {sentence}" in said
-            assert "lame-openvino version 1 is refused" in said
             assert "path 1 at top_k 2" in said
