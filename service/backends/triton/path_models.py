@@ -14,7 +14,7 @@ from service.artifact.manifest import Manifest
 from service.artifact.paths import PathRoute
 from service.backends.path_outputs import GraphTensors, PathOutputs
 from service.backends.triton.sender import Placed, Sender
-from service.errors import ArtifactConflict, ArtifactMismatch
+from service.errors import ArtifactConflict, ArtifactMismatch, BackendUnavailable
 from service.request import RequestContext
 from service.types import RawOutputs
 
@@ -90,7 +90,12 @@ class PathModels:
             )
 
     async def _run(self, route: PathRoute, placed: Placed, context: RequestContext) -> RawOutputs:
-        return await self._sender.run(self._model(route.graph), placed, {}, self._of_path, context)
+        try:
+            return await self._sender.run(self._model(route.graph), placed, {}, self._of_path, context)
+        except BackendUnavailable as error:
+            # The process of one route may be dead while others answer, so this alone is no lost server. If it
+            # is one, the next image notices at the router.
+            raise BackendUnavailable(f"{route.graph}: {error}", not_run=error.not_run) from error
 
     def _model(self, graph: str) -> str:
         return f"{self._manifest.name}-{self._manifest.target}-{graph}"

@@ -1,6 +1,8 @@
 """On a real Triton, models with paths answer as in process: for direct callers, and behind the gateway."""
 
 import asyncio
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -251,6 +253,22 @@ def test_a_missing_route_is_unavailable_by_name_unless_another_backend_has_it(fe
             answers = [gateway.detect(file).json() for file in FILES]
             assert [one["moe"]["path"]["index"] for one in answers] == [0, 1, 2]
             assert [one["model"]["backend"] for one in answers] == [left, "openvino", left]
+
+
+def test_a_dead_process_fails_the_images_of_its_route_alone(few):
+    _, server = few
+    with gateway_to(server) as gateway:
+        (dead,) = (
+            pid
+            for pid, name in zip(server.stub_pids(), server.stub_names(), strict=True)
+            if "path1-k2" in name
+        )
+        os.kill(dead, signal.SIGKILL)
+        wait_for(lambda: gateway.detect(FILES[1]).status_code == 503)
+        for _ in range(10):
+            answers = [gateway.detect(file) for file in FILES]
+            assert [answer.status_code for answer in answers] == [200, 503, 200]
+        assert answers[1].json()["detail"].startswith("path1-k2: triton does not answer")
 
 
 def test_a_new_version_serves_once_all_of_its_graphs_are_there(few):
