@@ -72,7 +72,7 @@ class Manifest:
     version: str
     sha256: str
     precision: str
-    routing: str  # normal, or static: the routers choose the same experts for every image
+    routing: str  # normal; static: the routers choose the same experts for every image; path: it has paths
     images: Tensor  # (B, H, W, 3)
     resize: Resize
     controls: Mapping[str, Control]  # by name of the control
@@ -131,9 +131,9 @@ def newest_manifest(parameters: Mapping[str, str], model: str) -> Manifest:
 
 
 def _read(facts: Facts, sha256: str) -> Manifest:
-    if facts.text("routing") == "path":
-        raise ValueError("the model has a graph for each path; call it through the service")
-    if len(graphs := facts.parts("graphs")) != 1:
+    # A model with paths has a graph for each path; in Triton, one model asks all of them.
+    routing, graphs = facts.one_of("routing", "normal", "static", "path"), facts.parts("graphs")
+    if routing != "path" and len(graphs) != 1:
         raise ValueError(f"the model has {len(graphs)} graphs; this client supports models with one graph")
     images, resize, controls = _inputs(facts)
     return Manifest(
@@ -142,7 +142,7 @@ def _read(facts: Facts, sha256: str) -> Manifest:
         version=facts.text("version"),
         sha256=sha256,
         precision=facts.text("precision"),
-        routing=facts.one_of("routing", "normal", "static"),
+        routing=routing,
         images=images,
         resize=resize,
         controls=controls,

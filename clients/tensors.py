@@ -14,7 +14,7 @@ from .image import read_image
 from .letterbox import Letterbox
 from .manifest import Manifest, MixtureLayer, Tensor
 from .reduced_jpeg import Fit
-from .types import Common, ExpertActivation, ModelRef
+from .types import Common, ExpertActivation, ModelRef, PathTaken
 
 # L mixture layers · E experts of one of them · Emax experts of the widest
 
@@ -24,7 +24,7 @@ Tensors = Mapping[str, NDArray[Any]]
 NUMPY = {"u8": "uint8", "i32": "int32", "i64": "int64", "f16": "float16", "f32": "float32", "bool": "bool"}
 """NumPy's dtype name for each dtype name of a manifest."""
 
-GATES, ROUTER_PROBS = "gates", "router_probs"  # roles
+GATES, ROUTER_PROBS, PATH_PROBS = "gates", "router_probs", "path_probs"  # roles
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -132,8 +132,15 @@ def graph_inputs(
 
 
 def routing_outputs(manifest: Manifest) -> tuple[Tensor, ...]:
-    """Return the outputs gates and router_probs; () if the model has no mixture layers."""
-    return (manifest.output(GATES), manifest.output(ROUTER_PROBS)) if manifest.mixture else ()
+    """Return the outputs that say which experts ran.
+
+    These are gates and router_probs, and path_probs of a model with paths; () if the model has no mixture
+    layers.
+    """
+    if not manifest.mixture:
+        return ()
+    further = (manifest.output(PATH_PROBS),) if manifest.routing == "path" else ()
+    return (manifest.output(GATES), manifest.output(ROUTER_PROBS), *further)
 
 
 def check(outputs: Tensors, rows: Mapping[str, tuple[str, tuple[int, ...]]], model: str) -> None:
@@ -171,16 +178,25 @@ def common(manifest: Manifest, canvas: Canvas, controls: Mapping[str, float], ou
         "image_hw": canvas.image_hw,
         "experts": _experts(manifest, outputs),
         "top_k": None if top_k is None else int(top_k),
-        "routing": manifest.routing,
+        "routing": "static" if manifest.routing == "static" else "normal",  # as the service says it
         "service": None,
-        "path": None,  # Triton does not run models with paths
+        "path": _path(manifest, outputs),
     }
+
+
+def _path(manifest: Manifest, outputs: Tensors) -> PathTaken | None:
+    if manifest.routing != "path":
+        return None
+    probabilities = outputs[manifest.output(PATH_PROBS).name][0]  # (P,)
+    index = int(probabilities.argmax())
+    return PathTaken(index, float(probabilities[index]))
 
 
 def _experts(manifest: Manifest, outputs: Tensors) -> tuple[ExpertActivation, ...]:
     if not manifest.mixture:
         return ()
-    gates, probabilities = (outputs[tensor.name][0] for tensor in routing_outputs(manifest))  # (L, Emax) each
+    roles = (GATES, ROUTER_PROBS)
+    gates, probabilities = (outputs[manifest.output(role).name][0] for role in roles)  # (L, Emax) each
     return tuple(_activation(layer, gates, probabilities) for layer in manifest.mixture)
 
 

@@ -318,7 +318,7 @@ def _sizes(manifest: Manifest) -> dict[str, Sizes]:
 
 def _why_one_graph(manifest: Manifest) -> str:
     if manifest.paths is not None:
-        return "one for each path; serve it in this process, with the backend openvino or onnx"
+        return "a model with paths has one for each path"
     return "this service runs models with one graph: export the model as a single graph"
 
 

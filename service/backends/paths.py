@@ -12,48 +12,25 @@ from numpy.typing import NDArray
 
 from service.artifact.golden import load_golden
 from service.artifact.manifest import Manifest
-from service.artifact.paths import TOP_K, PathRoute, Paths
+from service.artifact.paths import TOP_K, PathRoute
 from service.artifact.repository import Artifact
 from service.artifact.route_golden import RouteAnswer, read_route_answers
-from service.artifact.tensors import OutputRow, TensorRow
 from service.backends.contract import check_batch, check_outputs
 from service.backends.engine import Engine, Graph, Load
 from service.backends.in_process import InProcessBackend
+from service.backends.path_outputs import GraphTensors, PathOutputs
 from service.errors import ArtifactError, ArtifactMismatch, BackendFailed, BackendUnavailable, ServiceError
 from service.settings import BackendName
 from service.types import RawOutputs
 
 log = logging.getLogger(__name__)
 
-_FILLED = ("gates", "router_probs", "path_probs")  # roles of the outputs that no graph of a path returns
-
-
-@dataclass(frozen=True)
-class _Tensors:
-    """The tensors of one of the graphs; see `service.backends.contract.Tensors`."""
-
-    inputs: tuple[TensorRow, ...]
-    outputs: tuple[TensorRow, ...]
-    batch: tuple[int, ...]
-
-    @classmethod
-    def of_router(cls, manifest: Manifest, paths: Paths) -> "_Tensors":
-        row = TensorRow(name=paths.router_output.name, dtype="f32", dims=paths.router_output.dims)
-        return cls((manifest.images,), (row,), manifest.batch)
-
-    @classmethod
-    def of_path(cls, manifest: Manifest) -> "_Tensors":
-        outputs = tuple(row for row in manifest.outputs if row.role not in _FILLED)
-        return cls((manifest.images,), outputs, manifest.batch)
-
 
 class _Route:
     """The graph of one route. It is loaded and tried at the first use, because each graph takes memory."""
 
     def __init__(self, spec: PathRoute, load: Load) -> None:
-        self._spec = spec
-        self.gates = np.array(spec.gates, dtype=np.float32)  # (L, E)
-        self.probs = np.array(spec.probs, dtype=np.float32)  # (L, E)
+        self.spec = spec
         self._load: Load | None = load
         self._lock = Lock()
         self._graph: Graph | None = None
@@ -78,11 +55,11 @@ class _Route:
         began, load, self._load = perf_counter(), self._load, None  # a graph can be loaded once
         try:
             graph = load()
-            trial.check(graph, self._spec)
+            trial.check(graph, self.spec)
         except (ArtifactError, BackendFailed) as error:
             self._broken = error
             raise
-        facts = {"path": self._spec.path, "top_k": self._spec.top_k}
+        facts = {"path": self.spec.path, "top_k": self.spec.top_k}
         log.info("path_loaded", extra={**trial.facts, **facts, "seconds": round(perf_counter() - began, 3)})
         return graph
 
@@ -96,12 +73,12 @@ class _Trial:
 
     inputs: Mapping[str, NDArray[np.uint8]]
     batch: int
-    tensors: _Tensors
+    tensors: GraphTensors
     answers: Mapping[tuple[int, int], RouteAnswer]  # by path and top_k; empty if the artifact has none
     facts: Mapping[str, str]  # for the log
 
     @classmethod
-    def of(cls, artifact: Artifact, tensors: _Tensors, backend: BackendName) -> "_Trial":
+    def of(cls, artifact: Artifact, tensors: GraphTensors, backend: BackendName) -> "_Trial":
         """Return the trial of an artifact; raise ArtifactBroken if its golden sample cannot be read."""
         manifest, golden = artifact.manifest, load_golden(artifact)
         batch = min(manifest.batch)
@@ -154,11 +131,11 @@ class PathBackend(InProcessBackend):
         assert paths is not None
         self._manifest, self._paths = manifest, paths
         files = {graph.name: artifact.folder / graph.file for graph in manifest.graphs}
-        tensors = _Tensors.of_path(manifest)
+        tensors = GraphTensors.of_path(manifest)
         self._routes = {
             spec.key: _Route(spec, engine.read(files[spec.graph], tensors)) for spec in paths.routes
         }
-        self._router = engine.read(files[paths.router], _Tensors.of_router(manifest, paths))()
+        self._router = engine.read(files[paths.router], GraphTensors.of_router(manifest, paths))()
         self._trial = _Trial.of(artifact, tensors, name)
         for spec in paths.routes:
             if spec.top_k in top_ks:
@@ -183,47 +160,23 @@ class PathBackend(InProcessBackend):
                 or the engine refused the input.
             BackendUnavailable: a graph was used for the first time, and cannot be loaded or is not usable.
         """
-        batch = check_batch(self._manifest, inputs)
+        check_batch(self._manifest, inputs)
         images = inputs[self._manifest.images.name]
         probabilities = self._router.run({self._manifest.images.name: images})[self._paths.router_output.name]
-        if not np.isfinite(probabilities).all():
-            raise BackendFailed(
-                f"the router of model {self._manifest.name!r} returned a number that is not finite"
-            )
-        chosen = [
-            (int(path), int(top_k))
-            for path, top_k in zip(probabilities.argmax(axis=1), inputs[TOP_K][:, 0], strict=True)
-        ]
-        outputs = {row.name: np.empty(row.shape(batch), row.numpy_dtype) for row in self._manifest.outputs}
-        outputs[self._row("path_probs").name][:] = probabilities
-        for key in dict.fromkeys(chosen):
-            self._run(key, images, [i for i, one in enumerate(chosen) if one == key], outputs)
-        return outputs
+        outputs = PathOutputs(self._manifest, inputs, probabilities)
+        for key, rows in outputs.rows.items():
+            self._run(self._routes[key], images, rows, outputs)
+        return outputs.arrays
 
-    def _run(
-        self,
-        key: tuple[int, int],
-        images: NDArray[np.uint8],
-        rows: list[int],
-        outputs: Mapping[str, NDArray[Any]],
-    ) -> None:
+    def _run(self, route: _Route, images: NDArray[np.uint8], rows: list[int], outputs: PathOutputs) -> None:
         """Run one route for some of the images, and write their rows of the outputs."""
-        route = self._routes.get(key)
-        if route is None:
-            raise BackendFailed(f"model {self._manifest.name!r} has no graph for top_k {key[1]}")
         try:
             graph = route.graph(self._trial)
         except ArtifactError as error:  # of a graph that was read long ago, and is loaded now
             raise BackendUnavailable(str(error)) from error
         size = min(size for size in self._manifest.batch if size >= len(rows))
         padded = rows + rows[-1:] * (size - len(rows))  # the graph may take some sizes only
-        for name, array in graph.run({self._manifest.images.name: images[padded]}).items():
-            outputs[name][rows] = array[: len(rows)]
-        outputs[self._row("gates").name][rows] = route.gates
-        outputs[self._row("router_probs").name][rows] = route.probs
-
-    def _row(self, role: str) -> OutputRow:
-        return self._manifest.output(role)
+        outputs.fill(route.spec, rows, graph.run({self._manifest.images.name: images[padded]}))
 
 
 def usual_top_ks(manifest: Manifest, least: int | None) -> frozenset[int]:

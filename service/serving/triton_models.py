@@ -10,11 +10,13 @@ from time import monotonic
 
 from service.artifact.manifest import Manifest
 from service.artifact.repository import Artifact, read_artifact
+from service.backends.paths import usual_top_ks
 from service.backends.threads import Threads
 from service.backends.triton.backend import TritonBackend
 from service.backends.triton.catalog import read_manifest, read_versions
 from service.backends.triton.channel import RepositoryVersion, TritonChannel
 from service.backends.triton.memory import SharedImages
+from service.backends.triton.path_models import PathModels
 from service.errors import (
     ArtifactConflict,
     ArtifactError,
@@ -23,6 +25,7 @@ from service.errors import (
     DeadlineExceeded,
     ServiceError,
 )
+from service.request import RequestContext
 from service.serving.models import Models
 from service.serving.proof import check_proved, prove_by_blank, prove_by_golden
 from service.settings import BackendName, Settings
@@ -230,6 +233,7 @@ class TritonFollower:
         try:
             check_proved(manifest, self._settings)
             backend = TritonBackend(self._channel, self._memory, self._threads, manifest)
+            await self._prove_paths(manifest, sha256, backend)
             proof = await self._replay(manifest, sha256, backend)
         except (ArtifactError, BackendFailed, DeadlineExceeded) as error:
             late = f"it did not run within {_PROOF_S:g} s"
@@ -239,6 +243,12 @@ class TritonFollower:
         log.info("triton_version_proved", extra={**facts, "proof": proof})
         served = ServedVersion(BACKEND, manifest, sha256, backend)
         return _Judgement(VersionStatus(manifest, sha256, "ready"), served, monotonic())
+
+    async def _prove_paths(self, manifest: Manifest, sha256: str, backend: TritonBackend) -> None:
+        if isinstance(backend.models, PathModels):
+            top_ks = usual_top_ks(manifest, self._settings.brownout.min_top_k)
+            context = RequestContext.within(_PROOF_S, "sparsight-paths")
+            await backend.models.prove(manifest.images.blank(), sha256, top_ks, context)
 
     async def _replay(self, manifest: Manifest, sha256: str, backend: TritonBackend) -> str:
         artifact = await asyncio.to_thread(_local_twin, self._settings.repository, manifest, sha256)
@@ -272,9 +282,11 @@ class TritonFollower:
     async def _check(self, served: ServedVersion, timeout_s: float) -> None:
         if not await self._channel.is_live(timeout_s):
             raise BackendUnavailable(f"triton at {self._channel.url} is not live")
-        model, version = f"{served.manifest.name}-{served.manifest.target}", served.manifest.version
-        if not await self._channel.is_ready(model, version, timeout_s):
-            raise BackendUnavailable(f"triton has unloaded {model} version {version}", not_run=True)
+        version = served.manifest.version
+        assert isinstance(served.backend, TritonBackend)
+        for model in served.backend.models.names:
+            if not await self._channel.is_ready(model, version, timeout_s):
+                raise BackendUnavailable(f"triton has unloaded {model} version {version}", not_run=True)
 
     def _report(self) -> None:
         sentences = [

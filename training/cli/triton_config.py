@@ -1,4 +1,6 @@
-"""Write, from the manifests, config.pbtxt and the Triton models -nms and -detect of every exported model.
+"""Write, from the manifests, config.pbtxt and Triton's further models of every exported model.
+
+These are the models -nms and -detect, and, for a model with paths, a model for each of its graphs.
 
 A setting without a flag gets its default, even if the present file states another value. An export does the
 same. A running Triton uses the new files once it loads the model again.
@@ -7,7 +9,9 @@ same. A running Triton uses the new files once it loads the model again.
 import argparse
 
 from training.cli.flags import add_fields, read
+from training.export.artifact.stored_manifest import read_manifests
 from training.export.triton.config import TritonOptions, upgrade_manifests, write_all_configs
+from training.export.triton.path_models import graphs_of
 from training.export.triton.text import DETECT_SUFFIX, NMS_SUFFIX
 
 FLAGS = ("--repository",)
@@ -43,3 +47,6 @@ def run(args: argparse.Namespace) -> None:
         steps = [f"{folder.name}{suffix}" for suffix in (NMS_SUFFIX, DETECT_SUFFIX)]
         there = [step for step in steps if (folder.parent / step).is_dir()]
         print(f"wrote {folder}, {' and '.join(there)}" if there else f"wrote {folder}")
+        if graphs := graphs_of(read_manifests(folder)):
+            router, *routes = (f"{folder.name}-{graph}" for graph in graphs)
+            print(f"wrote {router}, and {routes[0]} and {len(routes) - 1} further routes")

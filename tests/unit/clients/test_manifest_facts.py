@@ -3,10 +3,13 @@
 import copy
 import hashlib
 
+import numpy as np
 import pytest
 
 from clients.errors import ManifestMismatch
 from clients.manifest import MixtureLayer, Tensor, newest_manifest
+from clients.tasks.detect import DetectParams
+from clients.tensors import routing_outputs
 from tests.path_artifacts import path_manifest
 from tests.unit.clients.conftest import GRAPH, classifier_document, parameters_of
 
@@ -289,7 +292,15 @@ def test_values_at_the_limits_are_read(document, path, value):
     assert newest_manifest(parameters_of(changed(document, path, value)), GRAPH)
 
 
-def test_a_model_with_paths_is_called_through_the_service():
-    parameters = parameters_of(path_manifest("tiny", "1", "openvino"))
-    with pytest.raises(ManifestMismatch, match="a graph for each path; call it through the service"):
-        newest_manifest(parameters, GRAPH)
+def test_a_model_with_paths_has_several_graphs_and_the_probabilities_of_its_paths():
+    manifest = newest_manifest(parameters_of(path_manifest("tiny", "1", "openvino")), GRAPH)
+    assert manifest.routing == "path"
+    assert [tensor.name for tensor in routing_outputs(manifest)] == ["gates", "router_probs", "path_probs"]
+
+
+def test_a_model_with_paths_that_does_not_return_them_cannot_be_asked():
+    document = path_manifest("tiny", "1", "openvino")
+    document["outputs"] = [row for row in document["outputs"] if row["role"] != "path_probs"]
+    manifest = newest_manifest(parameters_of(document), GRAPH)
+    with pytest.raises(ManifestMismatch, match="no output has the role path_probs"):
+        DetectParams().ask(np.zeros((8, 8, 3), np.uint8), manifest)

@@ -48,6 +48,7 @@ from training.export.targets.targets import (
 )
 from training.export.tasks.tasks import export_task
 from training.export.triton.config import TritonOptions, stage_triton_models
+from training.export.triton.path_models import remove_stale_models
 from training.models.cost import Cost, measure_cost
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
@@ -127,13 +128,12 @@ def export_model(
             parity = _write_artifact(staging, Identity(name, target, str(version)), job)
             log.info(f"{target}: {parity}")
             manifest = StoredManifest.of(staging)
-            if has_paths:
-                log.info(f"{target}: Triton's models of paths are not written yet")
-            else:
-                stage_triton_models(room, [*manifests, manifest], TritonOptions())
+            stage_triton_models(room, [*manifests, manifest], TritonOptions())
             proved = manifest.content.get("proved", True)
             exported.append(Exported(repository / folder / str(version), parity, proved))
         release(room, repository)
+    for target in older if has_paths else ():
+        remove_stale_models(repository, f"{name}-{target}")
     return exported
 
 

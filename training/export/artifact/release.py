@@ -1,9 +1,10 @@
 """Move new artifacts from a staging folder into the model repository: all of them or none.
 
 A staging folder is `.staging-<what>-<process id>` in the repository, and has the layout of the repository.
-Servers ignore it. First, the configurations of models that are already in the repository are replaced. Then
-each new version and each new model is renamed into place. In this order, the configurations of Triton's
-models `<name>-<target>-nms` and `<name>-<target>-detect` always list every version of the graph.
+Servers ignore it. Links in it are relative, so they hold in the repository, too. First, the configurations of
+models that are already in the repository are replaced. Then each new version and each new model is renamed
+into place. In this order, the configurations of Triton's models `<name>-<target>-nms` and
+`<name>-<target>-detect` always list every version of the graph.
 
 If the process is killed in between, some configurations name a version that is missing. Models that a server
 has loaded keep working. A server that loads such configurations serves the existing versions, but the
@@ -61,8 +62,8 @@ def release(room: Path, repository: Path) -> None:
     with ExitStack() as undo:
         try:
             moves = [move for folder in staged for move in _moves(folder, repository / folder.name)]
-            for source, final in sorted(moves, key=lambda move: move[0].is_dir()):  # files, then folders
-                if source.is_dir():
+            for source, final in sorted(moves, key=_is_folder):  # files, then folders
+                if _is_folder((source, final)):
                     source.rename(final)
                     undo.callback(shutil.rmtree, final, ignore_errors=True)
                 else:
@@ -73,19 +74,36 @@ def release(room: Path, repository: Path) -> None:
 
 
 def _moves(staged: Path, final: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield a (source, destination) pair for each move; a move takes one file, or one folder as a whole."""
+    """Yield a (source, destination) pair for each move; a move takes one file, link, or folder as a whole."""
     # A version is renamed as a whole, which fails if its folder exists: versions are never merged.
-    if staged.is_file() or not final.exists() or (staged / "manifest.json").exists():
+    whole = staged.is_symlink() or staged.is_file() or (staged / "manifest.json").exists()
+    if whole or not final.exists():
         yield staged, final
         return
     for entry in sorted(staged.iterdir(), key=lambda path: (path.is_dir(), path.name)):
         yield from _moves(entry, final / entry.name)
 
 
+def _is_folder(move: tuple[Path, Path]) -> bool:
+    source, _ = move
+    return source.is_dir() and not source.is_symlink()
+
+
 def _replace_file(staged: Path, final: Path, undo: ExitStack) -> None:
+    """Replace a file or a link, and register how to undo this."""
+    if final.is_symlink():
+        target = final.readlink()
+        staged.replace(final)
+        undo.callback(_link_again, final, target)
+        return
     before = final.read_bytes() if final.exists() else None
     staged.replace(final)
     if before is None:
         undo.callback(final.unlink, missing_ok=True)
     else:
         undo.callback(write_atomically, final, before)
+
+
+def _link_again(final: Path, target: Path) -> None:
+    final.unlink(missing_ok=True)
+    final.symlink_to(target)

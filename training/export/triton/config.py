@@ -1,4 +1,7 @@
-"""Write Triton's files for an artifact: config.pbtxt, and the models <artifact>-nms, <artifact>-detect."""
+"""Write Triton's files for an artifact: config.pbtxt, and the models that Triton needs beside the artifact.
+
+These are <artifact>-nms and <artifact>-detect, and, for a model with paths, a model for each of its graphs.
+"""
 
 import json
 import logging
@@ -11,11 +14,12 @@ from training.export.artifact.release import release, staging_room
 from training.export.artifact.stored_manifest import StoredManifest, check_manifest, read_manifests
 from training.export.targets.triton_options import TritonOptions
 from training.export.triton import text
+from training.export.triton.path_models import remove_stale_models, stage_path_models
+from training.export.triton.text import CONFIG_FILE
 from training.files import write_atomically
 
 log = logging.getLogger(__name__)
 
-CONFIG_FILE = "config.pbtxt"
 NMS_SOURCES = Path(__file__).resolve().parent / "nms"
 ONLY_VERSION = "1"  # of -nms and -detect, which do what the newest manifest states
 
@@ -25,6 +29,7 @@ def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options
 
     For a model that finds objects, also write the models `<name>-<target>-nms` and `<name>-<target>-detect`.
     These two models take one image, so they are left out if the graph has a fixed batch of several images.
+    For a model with paths, also write a model for each of its graphs.
 
     Args:
         room: the staging folder, in which each model gets a folder. The folder `<name>-<target>` may already
@@ -32,12 +37,12 @@ def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options
         manifests: the manifest of every version that will be in the repository.
 
     Raises:
-        ConfigError: the model has paths, or it does not support the options; only some of its versions have a
-            fixed batch of several images; or its versions have different tasks.
+        ConfigError: the model does not support the options; only some of its versions have a fixed batch of
+            several images, or have paths; or its versions have different tasks.
     """
     name = manifests[0].model_name
-    if any(stored.has_paths for stored in manifests):
-        raise ConfigError(f"{name}: Triton's models of paths are not written yet")
+    if len({stored.has_paths for stored in manifests}) > 1:
+        raise ConfigError(f"{name} has versions with and without paths; export one under another --name")
     several = [(text.fixed_batch(stored) or 1) > 1 for stored in manifests]
     if any(several) and not all(several):
         raise ConfigError(
@@ -47,7 +52,10 @@ def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options
     if len({stored.content["task"] for stored in manifests}) > 1:
         raise ConfigError(f"{name} has versions for other tasks; export this one under another --name")
     (room / name).mkdir(exist_ok=True)
-    (room / name / CONFIG_FILE).write_text(text.model_config(manifests, options), encoding="ascii")
+    if manifests[0].has_paths:
+        stage_path_models(room, manifests, options)
+    else:
+        (room / name / CONFIG_FILE).write_text(text.model_config(manifests, options), encoding="ascii")
     if any(several) or manifests[-1].content["task"] == "classify":
         return
     nms, detect = room / f"{name}{text.NMS_SUFFIX}", room / f"{name}{text.DETECT_SUFFIX}"
@@ -64,27 +72,25 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
     """Write Triton's files for every model of a repository; on an error, change nothing.
 
     Args:
-        name: write only for this model, with all of its targets; None: for every model without paths.
+        name: write only for this model, with all of its targets; None: for every model.
 
     Returns:
         The folders `<name>-<target>` of these models.
 
     Raises:
         ExportError: there is no such model, a manifest is broken, or a file cannot be written.
-        ConfigError: a model does not support the options, or the model called `name` has paths.
+        ConfigError: a model does not support the options.
     """
     stored = _stored(repository, name)
-    with_paths = [each for each in stored if name is None and any(one.has_paths for one in each)]
-    if with_paths:
-        names = ", ".join(each[0].model_name for each in with_paths)
-        log.warning(f"{names}: Triton's models of paths are not written yet")
-    stored = [each for each in stored if each not in with_paths]
     if not stored:
-        raise ExportError(f"{repository} holds no version of {name or 'any model that Triton can run'}")
+        raise ExportError(f"{repository} holds no version of {name or 'any model'}")
     with staging_room(repository, "triton-config") as room:
         for manifests in stored:
             stage_triton_models(room, manifests, options)
         release(room, repository)
+    for manifests in stored:
+        for folder in remove_stale_models(repository, manifests[0].model_name):
+            log.info(f"removed {folder}, whose graph is not there any more")
     return [repository / manifests[0].model_name for manifests in stored]
 
 

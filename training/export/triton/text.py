@@ -3,7 +3,7 @@
 `<name>-<target>` is the graph; the service calls it. `<name>-<target>-nms` is a Python model that suppresses
 overlapping detections. `<name>-<target>-detect` is an ensemble of these two models, for clients that call
 Triton directly. Such a client cannot read the repository, so the parameters of each model hold the manifests
-and their sha256.
+and their sha256. The module `path_text` writes the models that a model with paths has in place of the graph.
 
 All functions take the manifests of every version; the newest manifest describes the tensors.
 """
@@ -18,10 +18,11 @@ from tritonclient.grpc.model_config_pb2 import ModelQueuePolicy
 
 from training.errors import ConfigError
 from training.export.artifact.stored_manifest import StoredManifest
-from training.export.contract.tensors import GATES, IMAGES, ROUTER_PROBS, Dtype, Tensor
+from training.export.contract.tensors import GATES, IMAGES, PATH_PROBS, ROUTER_PROBS, Dtype, Tensor
 from training.export.targets.targets import target_of
 from training.export.targets.triton_options import TritonOptions
 
+CONFIG_FILE = "config.pbtxt"
 NMS_SUFFIX, DETECT_SUFFIX = "-nms", "-detect"
 VERSIONS_SERVED = 2  # so the previous version still answers while callers move to the newest
 LATEST = -1  # in a step of an ensemble: the newest loaded version
@@ -56,42 +57,75 @@ FURTHER_DETECTIONS: Mapping[str, Port] = {  # by task
 }
 
 
+@dataclass(frozen=True)
+class Graph:
+    """A graph that is a Triton model: the model's name, the graph's file, and its inputs and outputs."""
+
+    name: str
+    file: str
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Tensor]
+
+
 def model_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> str:
     """Return the config.pbtxt of the graph, `<name>-<target>`.
 
     Raises:
         ConfigError: max_batch is larger than the artifact supports.
     """
-    newest = _newest(manifests)
+    newest = newest_of(manifests)
+    file = target_of(newest.content["target"]).served(options).file
+    graph = Graph(newest.model_name, file, newest.inputs, newest.outputs)
+    return as_text(graph_model(graph, manifests, options), manifests)
+
+
+def graph_model(graph: Graph, manifests: Sequence[StoredManifest], options: TritonOptions) -> TritonModel:
+    """Return the configuration of a Triton model that runs one graph, without its manifests.
+
+    Raises:
+        ConfigError: max_batch is larger than the artifact supports.
+    """
+    newest = newest_of(manifests)
     fixed, target = fixed_batch(newest), target_of(newest.content["target"])
-    most = max(newest.content["batch"])
-    if fixed is None and options.max_batch > most:
-        raise ConfigError(
-            f"max_batch={options.max_batch}: {newest.model_name} takes at most {most} images at once"
-        )
     served = target.served(options)
     model = TritonModel(
-        name=newest.model_name,
+        name=graph.name,
         backend=served.backend,
-        default_model_filename=served.file,
-        max_batch_size=0 if fixed else options.max_batch,
+        default_model_filename=graph.file,
+        max_batch_size=largest_batch(newest, options),
     )
     model.instance_group.add(count=options.instances, kind=served.kind)
     for parameter, value in served.parameters.items():
         model.parameters[parameter].string_value = value
     # Triton adds an open batch itself. If a plan fixes the batch, each request has to bring all of it.
     sizes = () if fixed is None else (fixed,)
-    _add(model.input, newest.inputs, *sizes)
-    _add(model.output, newest.outputs, *sizes)
-    model.version_policy.latest.num_versions = _versions_served(manifests)
-    _bound_queue(model, options)
+    add_ports(model.input, graph.inputs, *sizes)
+    add_ports(model.output, graph.outputs, *sizes)
+    model.version_policy.latest.num_versions = versions_served(manifests)
+    bound_queue(model, options)
     for batch in sorted({1, model.max_batch_size or 1}) if target.warmed_up else ():
         warmup = model.model_warmup.add(name=f"zeros, batch {batch}", batch_size=batch)
         for port in model.input:
             zeros = warmup.inputs[port.name]
             zeros.data_type, zeros.zero_data = port.data_type, True
             zeros.dims.extend(port.dims)
-    return _text(model, manifests)
+    return model
+
+
+def largest_batch(stored: StoredManifest, options: TritonOptions) -> int:
+    """Return Triton's max_batch_size for an artifact; 0 if its graphs have a fixed batch.
+
+    Raises:
+        ConfigError: max_batch is larger than the artifact supports.
+    """
+    most = max(stored.content["batch"])
+    if fixed_batch(stored) is not None:
+        return 0
+    if options.max_batch > most:
+        raise ConfigError(
+            f"max_batch={options.max_batch}: {stored.model_name} takes at most {most} images at once"
+        )
+    return options.max_batch
 
 
 def fixed_batch(stored: StoredManifest) -> int | None:
@@ -102,18 +136,18 @@ def fixed_batch(stored: StoredManifest) -> int | None:
 
 def nms_config(manifests: Sequence[StoredManifest], options: TritonOptions) -> str:
     """Return the config.pbtxt of `<name>-<target>-nms`, which turns candidates into detections."""
-    newest = _newest(manifests)
+    newest = newest_of(manifests)
     model = TritonModel(name=newest.model_name + NMS_SUFFIX, backend="python")
     model.instance_group.add(count=options.instances, kind="KIND_CPU")
     for tensor in _read_by_nms(newest):
         # Open sizes, so that one configuration fits older and newer versions of the graph.
         sizes = (-1, 4) if tensor.role == "boxes_xyxy" else (-1,) * len(tensor.sizes)
-        _add(model.input, [replace(tensor, sizes=sizes)], 1)
-    _add(model.input, _controls(newest), 1)
-    _add(model.input, THRESHOLDS)
-    _add(model.output, _detections(newest))
-    _bound_queue(model, options)
-    return _text(model, manifests)
+        add_ports(model.input, [replace(tensor, sizes=sizes)], 1)
+    add_ports(model.input, _controls(newest), 1)
+    add_ports(model.input, THRESHOLDS)
+    add_ports(model.output, _detections(newest))
+    bound_queue(model, options)
+    return as_text(model, manifests)
 
 
 def detect_config(manifests: Sequence[StoredManifest]) -> str:
@@ -122,15 +156,15 @@ def detect_config(manifests: Sequence[StoredManifest]) -> str:
     A request holds one image even if the graph takes batches. Triton joins the images of several requests
     into one batch when it runs the graph.
     """
-    newest = _newest(manifests)
+    newest = newest_of(manifests)
     name = newest.model_name
-    routing = [tensor for tensor in newest.outputs if tensor.role in (GATES, ROUTER_PROBS)]
+    routing = [tensor for tensor in newest.outputs if tensor.role in (GATES, ROUTER_PROBS, PATH_PROBS)]
     inner = {each.name: each.name if each in routing else f"candidate_{each.name}" for each in newest.outputs}
     model = TritonModel(name=name + DETECT_SUFFIX, platform="ensemble")
-    _add(model.input, newest.inputs, 1)
-    _add(model.input, THRESHOLDS)
-    _add(model.output, _detections(newest))
-    _add(model.output, routing, 1)
+    add_ports(model.input, newest.inputs, 1)
+    add_ports(model.input, THRESHOLDS)
+    add_ports(model.output, _detections(newest))
+    add_ports(model.output, routing, 1)
     into_nms = {each.name: inner[each.name] for each in _read_by_nms(newest)}
     into_nms |= _same((*_controls(newest), *THRESHOLDS))
     for step, inputs, outputs in (
@@ -140,21 +174,27 @@ def detect_config(manifests: Sequence[StoredManifest]) -> str:
         model.ensemble_scheduling.step.add(
             model_name=step, model_version=LATEST, input_map=inputs, output_map=outputs
         )
-    return _text(model, manifests)
+    return as_text(model, manifests)
 
 
-def _newest(manifests: Sequence[StoredManifest]) -> StoredManifest:
+def newest_of(manifests: Sequence[StoredManifest]) -> StoredManifest:
+    """Return the manifest of the highest version."""
     return max(manifests, key=lambda stored: stored.version)
 
 
-def _versions_served(manifests: Sequence[StoredManifest]) -> int:
+def versions_served(manifests: Sequence[StoredManifest]) -> int:
     """Return how many of the newest versions Triton serves: VERSIONS_SERVED, or 1 if their tensors differ.
 
-    A configuration states one shape of each tensor, which must fit all versions.
+    A configuration states one shape of each tensor, which must fit all versions. That of a graph of a path
+    also states the precision.
     """
     latest = sorted(manifests, key=lambda stored: stored.version)[-VERSIONS_SERVED:]
-    shapes = {(fixed_batch(stored), stored.inputs, stored.outputs) for stored in latest}
+    shapes = {(fixed_batch(stored), stored.inputs, stored.outputs, _stated(stored)) for stored in latest}
     return VERSIONS_SERVED if len(shapes) == 1 else 1
+
+
+def _stated(stored: StoredManifest) -> str | None:
+    return str(stored.content["precision"]) if stored.has_paths else None
 
 
 def _controls(stored: StoredManifest) -> tuple[Tensor, ...]:
@@ -162,7 +202,7 @@ def _controls(stored: StoredManifest) -> tuple[Tensor, ...]:
 
 
 def _read_by_nms(stored: StoredManifest) -> tuple[Tensor, ...]:
-    return tuple(tensor for tensor in stored.outputs if tensor.role != ROUTER_PROBS)
+    return tuple(tensor for tensor in stored.outputs if tensor.role not in (ROUTER_PROBS, PATH_PROBS))
 
 
 def _detections(stored: StoredManifest) -> tuple[Port, ...]:
@@ -174,12 +214,13 @@ def _same(tensors: Iterable[Tensor | Port]) -> dict[str, str]:
     return {tensor.name: tensor.name for tensor in tensors}
 
 
-def _add(ports: Any, tensors: Iterable[Tensor | Port], *batch: int) -> None:
+def add_ports(ports: Any, tensors: Iterable[Tensor | Port], *batch: int) -> None:
+    """Add inputs or outputs to a configuration; `batch` is their first size if Triton does not add it."""
     for tensor in tensors:
         ports.add(name=tensor.name, data_type=TYPES[tensor.dtype], dims=(*batch, *tensor.sizes))
 
 
-def _bound_queue(model: TritonModel, options: TritonOptions) -> None:
+def bound_queue(model: TritonModel, options: TritonOptions) -> None:
     """Limit the queue of waiting requests.
 
     Triton has this limit only as an option of dynamic batching, so dynamic batching is always switched on.
@@ -197,7 +238,7 @@ def _bound_queue(model: TritonModel, options: TritonOptions) -> None:
     policy.max_queue_size = options.max_queue
 
 
-def _text(model: TritonModel, manifests: Sequence[StoredManifest]) -> str:
+def as_text(model: TritonModel, manifests: Sequence[StoredManifest]) -> str:
     """Return the configuration as ASCII, with the bytes and the sha256 of each manifest as parameters."""
     for stored in manifests:
         model.parameters[f"manifest.{stored.version}"].string_value = stored.text.decode("utf-8")

@@ -1,4 +1,4 @@
-"""A replacement for Triton's `openvino` backend that runs a graph in the precision that its manifest names.
+"""A replacement for Triton's `openvino` backend that runs a graph in the precision that it was exported in.
 
 On CPUs with bf16, OpenVINO uses bf16 by default, and this rounding changes the chosen experts. Triton's own
 OpenVINO backend cannot request float32, so this backend uses OpenVINO's Python API. Copy this file and
@@ -55,12 +55,11 @@ def engine_config(folder, parameters, device, instances):
     """Return OpenVINO's settings, from the manifest and the model configuration's parameters.
 
     The parameters have the same names as OpenVINO's settings. Triton's own OpenVINO backend uses these names
-    too.
+    too, apart from INFERENCE_PRECISION_HINT. The models of paths have this parameter, but no manifest.
     """
     config = {}
     if device == "CPU":
-        precision = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["precision"]
-        config["INFERENCE_PRECISION_HINT"] = PRECISION[precision]
+        config["INFERENCE_PRECISION_HINT"] = parameters.get("INFERENCE_PRECISION_HINT") or stated_in(folder)
         # Each instance is a process. In every process, pinned threads would take the same first cores.
         config["ENABLE_CPU_PINNING"] = "NO"
         # OpenVINO ignores the CPU quota of a container, which all instances together must not exceed.
@@ -70,6 +69,12 @@ def engine_config(folder, parameters, device, instances):
         if name in parameters:
             config[name] = parameters[name]
     return config
+
+
+def stated_in(folder):
+    """Return OpenVINO's name of the precision in a manifest."""
+    precision = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["precision"]
+    return PRECISION[precision]
 
 
 def failure(sentence, code):

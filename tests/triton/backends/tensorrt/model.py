@@ -1,6 +1,6 @@
 """Replaces Triton's `tensorrt` backend in tests, because a plan needs a GPU.
 
-It runs the `model.onnx` beside the plan on the CPU, and writes this into the server's log. Like the real
+It runs the ONNX graph beside the plan on the CPU, and writes this into the server's log. Like the real
 backend, it computes the requests that Triton has joined as one batch.
 """
 
@@ -15,7 +15,8 @@ import triton_python_backend_utils as pb_utils
 class TritonPythonModel:
     def initialize(self, args):
         config = json.loads(args["model_config"])
-        twin = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
+        plan = Path(args["model_repository"]) / args["model_version"] / config["default_model_filename"]
+        twin = plan.resolve().with_suffix(".onnx")  # a model of paths has only a link to its plan
         pb_utils.Logger.log_warn(f"{args['model_name']}: no TensorRT here; running the ONNX twin {twin.name}")
         compiled = ov.Core().compile_model(twin, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         self._request = compiled.create_infer_request()

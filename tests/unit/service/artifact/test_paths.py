@@ -39,8 +39,8 @@ def test_a_model_without_paths_has_none(document):
         parse(document)
 
 
-def test_who_runs_one_graph_says_where_paths_are_served(document):
-    with pytest.raises(ArtifactBroken, match="serve it in this process, with the backend openvino or onnx"):
+def test_who_runs_one_graph_refuses_several(document):
+    with pytest.raises(ArtifactBroken, match=r"has 7 graphs .*; a model with paths has one for each path"):
         parse(document).only_graph()
 
 

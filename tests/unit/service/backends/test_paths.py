@@ -9,7 +9,6 @@ import pytest
 from service.artifact.repository import read_artifact
 from service.backends.protocol import infer
 from service.backends.table import BACKENDS
-from service.backends.triton.backend import TritonBackend
 from service.errors import ArtifactBroken, ArtifactMismatch, BackendFailed, BackendUnavailable
 from service.request import RequestContext
 from service.settings import BrownoutSettings, Settings
@@ -205,9 +204,3 @@ def test_a_top_k_or_a_batch_without_graphs_is_refused(tmp_path):
     with pytest.raises(BackendFailed, match="batches of 1, not 2"):
         run(backend, [RED, RED], [2, 2])
     asyncio.run(backend.close())
-
-
-def test_triton_refuses_a_model_with_paths_and_says_where_it_is_served(tmp_path):
-    manifest = read_artifact(build_paths(tmp_path).folder).manifest
-    with pytest.raises(ArtifactBroken, match="serve it in this process, with the backend openvino or onnx"):
-        TritonBackend(None, None, None, manifest)

@@ -27,8 +27,6 @@ from training.export.graph.export_graph import Eager
 from training.export.targets import paths as path_targets
 from training.export.targets.build import ExportImages
 from training.export.targets.options import ExportOptions
-from training.export.targets.triton_options import TritonOptions
-from training.export.triton.config import write_all_configs
 from training.models.mixture.routing import RoutingControls
 from training.predict.open import open_artifact
 
@@ -161,13 +159,15 @@ def test_a_version_with_paths_is_not_put_beside_versions_without(released):
 
 
 @pytest.mark.heavy
-def test_triton_s_files_are_refused_by_name_and_left_out_otherwise(released):
+def test_triton_gets_a_model_for_each_graph_without_copies_of_the_weights(released):
     exported, _ = released
     repository = exported.path.parents[1]
-    with pytest.raises(ConfigError, match="tiny-openvino: Triton's models of paths are not written yet"):
-        write_all_configs(repository, TritonOptions(), name="tiny")
-    with pytest.raises(ExportError, match="holds no version of any model that Triton can run"):
-        write_all_configs(repository, TritonOptions())
+    for name in NAMES:
+        version = repository / f"tiny-openvino-{name}" / "1"
+        assert (version.parent / "config.pbtxt").is_file()
+        linked = {path.name: path.resolve() for path in version.iterdir()}
+        assert linked == {f"{name}{end}": exported.path / f"{name}{end}" for end in (".xml", ".bin")}
+        assert all(path.is_symlink() and path.is_file() for path in version.iterdir())
 
 
 # Rounding moves an untrained model far more than a trained one.

@@ -212,3 +212,37 @@ def test_what_a_process_of_the_same_id_left_behind_does_not_stop_the_next(tmp_pa
     fill(tmp_path, {f".staging-tiny-{os.getpid()}/tiny-onnx/1/model.onnx": "half"})
     with staging_room(tmp_path, "tiny") as room:
         assert list(room.iterdir()) == []
+
+
+def test_links_are_released_and_hold_in_the_repository(tmp_path):
+    for version in ("1", "2"):
+        with staging_room(tmp_path, "tiny") as room:
+            fill(room, {f"tiny/{version}/manifest.json": version, "tiny-router/config.pbtxt": version})
+            for each in map(str, range(1, int(version) + 1)):
+                (room / "tiny-router" / each).mkdir(parents=True)
+                (room / "tiny-router" / each / "graph").symlink_to(f"../../tiny/{each}/manifest.json")
+            release(room, tmp_path)
+    links = {each: tmp_path / "tiny-router" / each / "graph" for each in ("1", "2")}
+    assert all(link.is_symlink() for link in links.values())
+    assert {each: link.read_text() for each, link in links.items()} == {"1": "1", "2": "2"}
+
+
+def test_a_link_that_was_replaced_is_put_back_if_the_release_fails(tmp_path, monkeypatch):
+    fill(tmp_path, {"tiny-router/1/other": "other", "tiny-router/1/graph": "a copy"})
+    (tmp_path / "tiny-router" / "1" / "link").symlink_to("other")
+
+    def refuse(source, target):
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(type(tmp_path), "rename", refuse)
+    with staging_room(tmp_path, "tiny") as room:
+        fill(room, {"tiny/1/manifest.json": "1", "tiny-router/config.pbtxt": "1"})
+        (room / "tiny-router" / "1").mkdir()
+        for name in ("link", "graph"):
+            (room / "tiny-router" / "1" / name).symlink_to("../../tiny/1/manifest.json")
+        with pytest.raises(ExportError, match=r"not here; nothing was released"):
+            release(room, tmp_path)
+    assert (tmp_path / "tiny-router" / "1" / "link").readlink().name == "other"
+    assert not (tmp_path / "tiny-router" / "1" / "graph").is_symlink()
+    assert (tmp_path / "tiny-router" / "1" / "graph").read_text() == "a copy"
+    assert (tmp_path / "tiny-router" / "1" / "other").read_text() == "other"

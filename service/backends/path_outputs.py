@@ -1,0 +1,82 @@
+"""Put the outputs of a model with paths together, from its router, its routes and its manifest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.artifact.manifest import Manifest
+from service.artifact.paths import TOP_K, PathRoute, Paths
+from service.artifact.tensors import TensorRow
+from service.errors import BackendFailed
+from service.types import RawOutputs
+
+# B images of a batch · P paths · L mixture layers · E experts of the widest layer
+
+_FILLED = ("gates", "router_probs", "path_probs")  # roles of the outputs that no graph of a path returns
+
+Rows = dict[tuple[int, int], list[int]]
+"""The rows of a batch by their route, which is a path and a top_k."""
+
+
+@dataclass(frozen=True)
+class GraphTensors:
+    """The tensors of one of the graphs; see `service.backends.contract.Tensors`."""
+
+    inputs: tuple[TensorRow, ...]
+    outputs: tuple[TensorRow, ...]
+    batch: tuple[int, ...]
+
+    @classmethod
+    def of_router(cls, manifest: Manifest, paths: Paths) -> "GraphTensors":
+        """Return the tensors of the router."""
+        row = TensorRow(name=paths.router_output.name, dtype="f32", dims=paths.router_output.dims)
+        return cls((manifest.images,), (row,), manifest.batch)
+
+    @classmethod
+    def of_path(cls, manifest: Manifest) -> "GraphTensors":
+        """Return the tensors of the graph of every route."""
+        outputs = tuple(row for row in manifest.outputs if row.role not in _FILLED)
+        return cls((manifest.images,), outputs, manifest.batch)
+
+
+class PathOutputs:
+    """The outputs of one batch; the caller runs the graph of each route of `rows`, and fills its rows."""
+
+    def __init__(
+        self, manifest: Manifest, inputs: Mapping[str, NDArray[Any]], probabilities: NDArray[np.float32]
+    ) -> None:
+        """Choose the route of each image.
+
+        Args:
+            manifest: of a model with paths.
+            inputs: of the batch.
+            probabilities: what the router returned for the batch, (B, P).
+
+        Raises:
+            BackendFailed: a probability is not finite, or a top_k has no graph.
+        """
+        assert manifest.paths is not None
+        if not np.isfinite(probabilities).all():
+            raise BackendFailed(f"the router of model {manifest.name!r} returned a number that is not finite")
+        self.rows: Rows = {}
+        top_ks = inputs[TOP_K][:, 0].tolist()
+        for row, path in enumerate(probabilities.argmax(axis=1).tolist()):
+            if top_ks[row] not in manifest.paths.top_ks:
+                raise BackendFailed(f"model {manifest.name!r} has no graph for top_k {top_ks[row]}")
+            self.rows.setdefault((path, top_ks[row]), []).append(row)
+        batch = len(probabilities)
+        self.arrays: RawOutputs = {
+            row.name: np.empty(row.shape(batch), row.numpy_dtype) for row in manifest.outputs
+        }
+        self._manifest = manifest
+        manifest.read(self.arrays, "path_probs")[:] = probabilities
+
+    def fill(self, route: PathRoute, rows: Sequence[int], outputs: RawOutputs) -> None:
+        """Write the rows of a route: the outputs of its graph, which may be padded, and its fixed experts."""
+        for name, array in outputs.items():
+            self.arrays[name][rows] = array[: len(rows)]
+        self._manifest.read(self.arrays, "gates")[rows] = route.gates
+        self._manifest.read(self.arrays, "router_probs")[rows] = route.probs

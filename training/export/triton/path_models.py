@@ -1,0 +1,96 @@
+"""Write and remove the Triton models of the graphs of a model with paths, and the model that asks them.
+
+The folders of these models hold links to the graphs in the artifact's folder, so that weights are stored
+once. Only single files are linked: whoever copies the repository to a place without links, such as an object
+store, then stores each graph twice. If whole versions were linked, every model would get a copy of every
+graph.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from training.export.artifact.stored_manifest import StoredManifest, read_manifests
+from training.export.targets.triton_options import TritonOptions
+from training.export.triton.path_text import (
+    ASKING_FILE,
+    asking_config,
+    files_of,
+    graph_config,
+    graph_model_name,
+)
+from training.export.triton.text import CONFIG_FILE, HEADING
+
+ASKING_SOURCE = Path(__file__).resolve().parent / "paths" / ASKING_FILE
+_OURS = re.compile("router|path[0-9]+-k[0-9]+")  # the names of graphs that exporters give
+
+
+def stage_path_models(room: Path, manifests: Sequence[StoredManifest], options: TritonOptions) -> None:
+    """Write the model `<name>-<target>`, and one for each graph, into a staging folder.
+
+    Args:
+        room: the staging folder, in which each model gets a folder.
+        manifests: the manifest of every version that will be in the repository.
+
+    Raises:
+        ConfigError: the model does not support the options.
+    """
+    asking = room / manifests[0].model_name
+    (asking / CONFIG_FILE).write_text(asking_config(manifests, options), encoding="ascii")
+    for stored in manifests:
+        version = asking / str(stored.version)
+        version.mkdir(exist_ok=True)
+        (version / ASKING_FILE).write_bytes(ASKING_SOURCE.read_bytes())
+    for graph in graphs_of(manifests):
+        having = [stored for stored in manifests if graph in graphs_of([stored])]
+        model = room / graph_model_name(manifests[0], graph)
+        for stored in having:
+            version = model / str(stored.version)
+            version.mkdir(parents=True)
+            for file in files_of(graph, stored, options):
+                (version / file).symlink_to(f"../../{asking.name}/{stored.version}/{file}")
+        (model / CONFIG_FILE).write_text(graph_config(graph, having, options), encoding="ascii")
+
+
+def graphs_of(manifests: Iterable[StoredManifest]) -> list[str]:
+    """Return the names of the graphs of some versions, each once; [] if the versions have no paths."""
+    names = [each["name"] for stored in manifests if stored.has_paths for each in stored.content["graphs"]]
+    return list(dict.fromkeys(names))
+
+
+def remove_stale_models(repository: Path, name: str) -> list[Path]:
+    """Remove the models, and versions of models, whose graphs the versions of `<name>-<target>` lack.
+
+    Triton would try to load such a version, and fail.
+
+    Args:
+        name: a folder `<name>-<target>` of the repository.
+
+    Returns:
+        The folders that were removed.
+    """
+    manifests = read_manifests(repository / name)
+    removed = []
+    for model in sorted(repository.glob(f"{name}-*")):
+        graph = model.name.removeprefix(f"{name}-")
+        if not _OURS.fullmatch(graph) or not _is_ours(model):
+            continue
+        kept = {str(stored.version) for stored in manifests if graph in graphs_of([stored])}
+        stale = [each for each in model.iterdir() if each.is_dir() and each.name not in kept]
+        for version in stale:
+            _remove(version)
+        if not kept:
+            _remove(model)
+        removed += stale if kept else [model]
+    return removed
+
+
+def _is_ours(model: Path) -> bool:
+    config = model / CONFIG_FILE
+    return config.is_file() and config.read_text(encoding="utf-8", errors="replace").startswith(HEADING)
+
+
+def _remove(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
