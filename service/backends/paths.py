@@ -18,8 +18,19 @@ from service.artifact.tensors import OutputRow, TensorRow
 from service.backends.contract import check_batch, check_outputs
 from service.backends.engine import Engine, Graph, Load
 from service.backends.in_process import InProcessBackend
-from service.errors import ArtifactError, ArtifactMismatch, BackendFailed, BackendUnavailable, ServiceError
+from service.backends.protocol import RouteTerms
+from service.backends.route_times import RouteKey, RouteTimes
+from service.errors import (
+    ArtifactError,
+    ArtifactMismatch,
+    BackendFailed,
+    BackendUnavailable,
+    RouteTooSlow,
+    ServiceError,
+)
+from service.request import RequestContext
 from service.settings import BackendName
+from service.timeline import begin
 from service.types import RawOutputs
 
 log = logging.getLogger(__name__)
@@ -147,6 +158,7 @@ class PathBackend(InProcessBackend):
         golden = {manifest.images.name: np.repeat(load_golden(artifact).input, batch, axis=0)}
         facts = {"model": manifest.name, "version": manifest.version, "backend": name}
         self._trial = _Trial(golden, batch, tensors, facts)
+        self.times = RouteTimes({(spec.path, spec.top_k): spec.gflops for spec in paths.routes})
         for spec in paths.routes:
             if spec.top_k in top_ks:
                 self._routes[spec.path, spec.top_k].graph(self._trial)
@@ -162,34 +174,76 @@ class PathBackend(InProcessBackend):
         for route in self._routes.values():
             route.clear()
 
-    def compute(self, inputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
-        """Route each image, and run the graphs of the chosen paths, in the calling thread.
+    def route(
+        self, inputs: Mapping[str, NDArray[Any]], terms: RouteTerms | None, context: RequestContext
+    ) -> Mapping[str, NDArray[Any]]:
+        """Run the router; return the inputs with its probabilities, by the name of its output.
+
+        The router runs while other images keep the engine's streams busy: it is too small to slow them down.
 
         Raises:
-            BackendFailed: the batch size or a top_k has no graph, the router's probabilities are not finite,
-                or the engine refused the input.
-            BackendUnavailable: a graph was used for the first time, and cannot be loaded or is not usable.
+            RouteTooSlow: see `fit`.
+            BackendFailed: the batch size has no graph, the probabilities are not finite, or the engine
+                refused the input.
         """
-        batch = check_batch(self._manifest, inputs)
-        images = inputs[self._manifest.images.name]
-        probabilities = self._router.run({self._manifest.images.name: images})[self._paths.router_output.name]
+        check_batch(self._manifest, inputs)
+        name, began = self._manifest.images.name, perf_counter()
+        with begin(context.step, "router"):
+            probabilities = self._router.run({name: inputs[name]})[self._paths.router_output.name]
+        if terms is not None:
+            terms.router_s = perf_counter() - began
         if not np.isfinite(probabilities).all():
             raise BackendFailed(
                 f"the router of model {self._manifest.name!r} returned a number that is not finite"
             )
-        chosen = [
-            (int(path), int(top_k))
-            for path, top_k in zip(probabilities.argmax(axis=1), inputs[TOP_K][:, 0], strict=True)
-        ]
+        return self.fit({**inputs, self._paths.router_output.name: probabilities}, terms, context)
+
+    def fit(
+        self, inputs: Mapping[str, NDArray[Any]], terms: RouteTerms | None, context: RequestContext
+    ) -> Mapping[str, NDArray[Any]]:
+        """Return the inputs of one image with the highest top_k, of those allowed, that will end in time.
+
+        Raises:
+            RouteTooSlow: no route that `terms` allows would probably end before the deadline.
+        """
+        routes = self._chosen(inputs)
+        if terms is None or len(routes) > 1:
+            return inputs
+        (path, top_k), left_s = routes[0], context.left_s()
+        for one in (top_k, *(each for each in terms.cheaper if each < top_k)):
+            if self.times.fits((path, one), left_s):
+                if one == top_k:
+                    return inputs
+                terms.top_k = one
+                return {**inputs, TOP_K: np.full_like(inputs[TOP_K], one)}
+        lower = [one for one in self._paths.top_ks if one < top_k]
+        in_time = [one for one in lower if (self.times.expected_s((path, one)) or 0.0) <= left_s]
+        needed_s = self.times.expected_s((path, top_k)) or 0.0
+        raise RouteTooSlow(path, top_k, needed_s, left_s, max(in_time, default=None))
+
+    def compute(self, inputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
+        """Run the graphs of the chosen paths, in the calling thread; `inputs` is from `route`.
+
+        Raises:
+            BackendFailed: a top_k has no graph, or the engine refused the input.
+            BackendUnavailable: a graph was used for the first time, and cannot be loaded or is not usable.
+        """
+        batch = check_batch(self._manifest, inputs)
+        images, chosen = inputs[self._manifest.images.name], self._chosen(inputs)
         outputs = {row.name: np.empty(row.shape(batch), row.numpy_dtype) for row in self._manifest.outputs}
-        outputs[self._row("path_probs").name][:] = probabilities
+        outputs[self._row("path_probs").name][:] = inputs[self._paths.router_output.name]
         for key in dict.fromkeys(chosen):
             self._run(key, images, [i for i, one in enumerate(chosen) if one == key], outputs)
         return outputs
 
+    def _chosen(self, inputs: Mapping[str, NDArray[Any]]) -> list[RouteKey]:
+        """Return the route of each image, from the inputs with the router's probabilities."""
+        paths = inputs[self._paths.router_output.name].argmax(axis=1)
+        return [(int(path), int(top_k)) for path, top_k in zip(paths, inputs[TOP_K][:, 0], strict=True)]
+
     def _run(
         self,
-        key: tuple[int, int],
+        key: RouteKey,
         images: NDArray[np.uint8],
         rows: list[int],
         outputs: Mapping[str, NDArray[Any]],
@@ -204,7 +258,11 @@ class PathBackend(InProcessBackend):
             raise BackendUnavailable(str(error)) from error
         size = min(size for size in self._manifest.batch if size >= len(rows))
         padded = rows + rows[-1:] * (size - len(rows))  # the graph may take some sizes only
-        for name, array in graph.run({self._manifest.images.name: images[padded]}).items():
+        began = perf_counter()
+        found = graph.run({self._manifest.images.name: images[padded]})
+        if size == min(self._manifest.batch):  # as for one image
+            self.times.learn(key, perf_counter() - began)
+        for name, array in found.items():
             outputs[name][rows] = array[: len(rows)]
         outputs[self._row("gates").name][rows] = route.gates
         outputs[self._row("router_probs").name][rows] = route.probs
