@@ -25,14 +25,7 @@ from service.backends.engine import Engine, Graph, Load
 from service.backends.in_process import InProcessBackend
 from service.backends.protocol import RouteTerms
 from service.backends.route_times import RouteKey, RouteTimes
-from service.errors import (
-    ArtifactError,
-    ArtifactMismatch,
-    BackendFailed,
-    BackendUnavailable,
-    RouteTooSlow,
-    ServiceError,
-)
+from service.errors import ArtifactError, ArtifactMismatch, BackendFailed, BackendUnavailable, ServiceError
 from service.request import RequestContext
 from service.settings import BackendName
 from service.timeline import begin
@@ -214,17 +207,11 @@ class PathBackend(InProcessBackend):
         routes = self._chosen(inputs)
         if terms is None or len(routes) > 1:
             return inputs
-        (path, top_k), left_s = routes[0], context.left_s()
-        for one in (top_k, *(each for each in terms.cheaper if each < top_k)):
-            if self.times.fits((path, one), left_s):
-                if one == top_k:
-                    return inputs
-                terms.top_k = one
-                return {**inputs, TOP_K: np.full_like(inputs[TOP_K], one)}
-        lower = [one for one in self._paths.top_ks if one < top_k]
-        in_time = [one for one in lower if (self.times.expected_s((path, one)) or 0.0) <= left_s]
-        needed_s = self.times.expected_s((path, top_k)) or 0.0
-        raise RouteTooSlow(path, top_k, needed_s, left_s, max(in_time, default=None))
+        _, top_k = self.times.choose(routes[0], terms.cheaper, context.left_s())
+        if top_k == routes[0][1]:
+            return inputs
+        terms.top_k = top_k
+        return {**inputs, TOP_K: np.full_like(inputs[TOP_K], top_k)}
 
     def compute(self, inputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
         """Run the graphs of the chosen paths, in the calling thread; `inputs` is from `route`.

@@ -1,8 +1,10 @@
 """Learn how long each route of a model with paths takes, to know an image's time before its graph runs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from time import monotonic
+
+from service.errors import RouteTooSlow
 
 RouteKey = tuple[int, int]
 """A path and a top_k."""
@@ -38,6 +40,26 @@ class RouteTimes:
         """Return the seconds that a route will probably take; None if no route has run yet."""
         with self._lock:
             return self._expected_s(key)
+
+    def choose(self, key: RouteKey, cheaper: Sequence[int], left_s: float) -> RouteKey:
+        """Return the route that should run for an image with `left_s` seconds until its deadline.
+
+        Args:
+            key: the route that the request asks for.
+            cheaper: top_k that may replace its own, highest first.
+            left_s: seconds until the deadline.
+
+        Raises:
+            RouteTooSlow: none of these routes would probably end in time.
+        """
+        path, top_k = key
+        for one in (top_k, *(each for each in cheaper if each < top_k)):
+            if self.fits((path, one), left_s):
+                return path, one
+        lower = [other for where, other in self._gflops if where == path and other < top_k]
+        in_time = [one for one in lower if (self.expected_s((path, one)) or 0.0) <= left_s]
+        needed_s = self.expected_s(key) or 0.0
+        raise RouteTooSlow(path, top_k, needed_s, left_s, max(in_time, default=None))
 
     def fits(self, key: RouteKey, left_s: float) -> bool:
         """Return whether a route should run for an image with `left_s` seconds until its deadline."""

@@ -35,7 +35,8 @@ ONLY_AFTER_A_FAILURE = {
 ONLY_WITH_A_BASELINE = {
     name for name in expert_series() if "audit" not in name and "novel_images" not in name
 }
-ONLY_WITH_PATHS = {"sparsight_path_images_total"}  # see the last test
+ONLY_WITH_PATHS = {"sparsight_path_images_total"}  # see the test of the paths
+ONLY_WITH_PATHS |= {f"sparsight_route_seconds_{part}" for part in ("sum", "count")}
 ONLY_WITH_AUDITS = {"sparsight_audited_images_total", "sparsight_backend_quarantined"}
 ONLY_WITH_KEYS = {"sparsight_key_requests_total", "sparsight_access_file_broken"}
 ONLY_WITH_TLS = {"sparsight_certificate_expiry_timestamp_seconds"}  # 0 without, and the panel leaves out 0
@@ -135,6 +136,10 @@ def test_the_dashboard_shows_how_many_images_take_each_path(tmp_path):
                 time.sleep(0.05)
                 found = running.query(expression)
                 shares = {series["metric"]["path"]: float(series["value"][1]) for series in found}
+            (panel,) = (q.values[0] for q in QUERIES if q.values[0].place == "sparsight: Time of each path")
+            times = running.query(filled_in(panel.expression, interval=INTERVAL))
+    assert {(one["metric"]["path"], one["metric"]["top_k"]) for one in times} == {("0", "2"), ("1", "2")}
+    assert all(0 < float(one["value"][1]) < 1 for one in times)
     assert set(shares) == {"0", "1", "2"}  # one that no image took is shown, at 0
     assert shares["2"] == 0
     assert sum(shares.values()) == pytest.approx(1.0)
