@@ -126,7 +126,7 @@ def test_the_router_has_a_time_of_its_own_and_each_route_a_series(strict):
     after = strict.metrics()
     assert list(times) == ["decode", "queue", "preprocess", "router", "infer", "postprocess", "total"]
     assert times["router"] > 0
-    assert sum(times.values()) - times["total"] == pytest.approx(times["total"], rel=0.2, abs=1)
+    assert sum(times.values()) - times["total"] == pytest.approx(times["total"], rel=0.2, abs=5)
     assert after[stage] == before.get(stage, 0) + 1
     assert after[route % "count"] == before.get(route % "count", 0) + 1
     took_ms = (after[route % "sum"] - before.get(route % "sum", 0)) * 1000

@@ -54,7 +54,7 @@ def took(backend, path, top_k, seconds):
 def test_just_below_its_expected_time_an_image_is_refused_at_once_and_just_above_it_runs(backend):
     took(backend, 2, 2, 5.0)
     began = time.perf_counter()
-    with pytest.raises(RouteTooSlow, match=r"path 2, which needs about 5 s at top_k 2 here, and 4\.9"):
+    with pytest.raises(RouteTooSlow, match=r"path 2, which needs about 5 s at top_k 2 here, and 4\.\d s"):
         run(backend, Asked(BLUE), 4.95)
     assert time.perf_counter() - began < 2
     assert backend.times.expected_s((2, 2)) == pytest.approx(5.0)  # so the graph did not run
@@ -164,18 +164,17 @@ def heavy(tmp_path):
     asyncio.run(opened.close())
 
 
-def test_the_time_of_a_path_that_computes_more_is_learned_and_used(heavy):
+def test_the_time_of_a_path_that_computes_more_is_learned(heavy):
     for _ in range(3):
         for image in (RED, BLUE):
             run(heavy, Asked(image), 20)
     light_s, heavy_s = (heavy.times.expected_s((path, 2)) for path in (0, 2))
     assert heavy_s > 5 * light_s
-    assert run(heavy, Asked(RED), heavy_s / 2)["class_ids"][0, 0] == 0
+    between_s = (light_s + heavy_s) / 2  # not as a real deadline: other programs may take the cores
+    assert heavy.times.choose((0, 2), (), between_s) == (0, 2)
+    assert heavy.times.choose((2, 2), (1,), between_s) == (2, 1)  # by its operations: it never ran
     with pytest.raises(RouteTooSlow):
-        run(heavy, Asked(BLUE), heavy_s / 2)
-    job = Asked(BLUE, cheaper=(1,))
-    assert run(heavy, job, heavy_s / 2)["class_ids"][0, 0] == 2
-    assert job.terms.top_k == 1
+        heavy.times.choose((2, 2), (), between_s)
 
 
 def test_a_path_without_runs_is_expected_to_take_the_time_of_its_operations(heavy):
