@@ -60,6 +60,7 @@ PROBLEMS: Mapping[str, type[ClientError]] = {
     "out-of-resources": Unavailable,
     "deadline-exceeded": DeadlineExceeded,
     "explanation-too-slow": DeadlineExceeded,
+    "route-too-slow": DeadlineExceeded,
     "backend-failed": ServerFailed,
     "internal": ServerFailed,
 }

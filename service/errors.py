@@ -335,6 +335,24 @@ class ExplanationTooSlow(ServiceError):
         )
 
 
+class RouteTooSlow(ServiceError):
+    """An image of a model with paths takes a route whose graph would end after the deadline; it did not run.
+
+    Args:
+        path, top_k: the route.
+        needed_s: seconds that the graph is expected to take.
+        left_s: seconds that are left.
+        cheaper: a lower top_k that would probably end in time; None if there is none.
+    """
+
+    def __init__(self, path: int, top_k: int, needed_s: float, left_s: float, cheaper: int | None) -> None:
+        other = "" if cheaper is None else f", or ask for top_k={cheaper}"
+        super().__init__(
+            f"the image takes path {path}, which needs about {needed_s:.2g} s at top_k {top_k} here, and"
+            f" {left_s:.2g} s are left; allow more time with timeout_ms{other}"
+        )
+
+
 class BackendFailed(ServiceError):
     """The engine refused a valid input, or its outputs do not match the manifest; a retry would not help."""
 

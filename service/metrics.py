@@ -11,6 +11,7 @@ from prometheus_client import (
     Histogram,
     Metric,
     ProcessCollector,
+    Summary,
     disable_created_metrics,
 )
 from prometheus_client.registry import Collector
@@ -28,7 +29,7 @@ FetchOutcome = Literal["fetched", "refused", "failed", "too-large", "timeout", "
 RefusedConnection = Literal["malformed", "slow-head", "large-head", "too-many", "tls"]
 """The reason why a connection was closed before it passed a request to the app."""
 
-Series = TypeVar("Series", Counter, Histogram)
+Series = TypeVar("Series", Counter, Histogram, Summary)
 
 
 class Metrics(Collector):
@@ -113,6 +114,10 @@ class Metrics(Collector):
         self._path_baseline = Gauge(
             "sparsight_path_baseline_share", "Share of images that took a path, measured at export.",
             ["model", "version", "backend", "path"], registry=registry,
+        )  # fmt: skip
+        self._route_s = Summary(  # no buckets: a route always takes about the same time
+            "sparsight_route_seconds", "Time of the graph of a path at a top_k, for one image.",
+            ["model", "version", "backend", "path", "top_k"], registry=registry,
         )  # fmt: skip
         self._gflops = Counter(
             "sparsight_compute_gflops_total", "Used: with the chosen experts. Dense: with all.", ["kind"],
@@ -341,6 +346,8 @@ class Metrics(Collector):
     def record_stages(self, backend: str, timings: Timings, trace_id: str | None = None) -> None:
         """Record the time of each stage for one image."""
         exemplar = _exemplar(trace_id)
+        if timings.router_s is not None:
+            self._child(self._stage_s, "router", backend).observe(timings.router_s, exemplar)
         for stage, seconds in (
             ("decode", timings.decode_s),
             ("queue", timings.queue_s),
@@ -375,9 +382,12 @@ class Metrics(Collector):
         self._child(self._gflops, "used").inc(used_gflops)
         self._child(self._gflops, "dense").inc(dense_gflops)
 
-    def record_path(self, model: str, version: str, backend: str, path: int) -> None:
-        """Count an answered image that took a path."""
+    def record_path(
+        self, model: str, version: str, backend: str, path: int, top_k: int, graph_s: float
+    ) -> None:
+        """Count an answered image that took a path, and record how long its graph ran."""
         self._child(self._path_images, model, version, backend, str(path)).inc()
+        self._child(self._route_s, model, version, backend, str(path), str(top_k)).observe(graph_s)
 
     def _child(self, series: Series, *labels: str) -> Series:
         """Return `series.labels(*labels)`, kept from earlier calls: it is slow, and an image needs twenty."""

@@ -85,6 +85,7 @@ class Timings:
     infer_s: float
     postprocess_s: float
     total_s: float
+    router_s: float | None = None  # of a model with paths, the choice of the path; not in infer_s
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ PROBS = (  # softmax of each path's scores, (P, L, E)
 )
 SHARE = (0.5, 0.3, 0.2)
 IMAGES = 150  # of the baseline
+WIDE, LAYERS = 96, 12  # channels and convolutions of a heavy graph
+HEAVY_GFLOPS = 2 * 9 * WIDE * CANVAS**2 * (3 + LAYERS * WIDE) / 1e9  # 8.2
 
 
 def build_paths(
@@ -53,6 +55,7 @@ def build_paths(
     batch: Sequence[int] = (1,),
     broken: str | None = None,
     answers: bool = True,
+    heavy: str | None = None,
     changes: dict[str, Any] | None = None,
 ) -> BuiltArtifact:
     """Write a whole artifact with paths, `<repository>/<name>-<target>/<version>`, with a baseline.
@@ -64,6 +67,7 @@ def build_paths(
         batch: batch sizes that every graph takes.
         broken: name of a graph whose probabilities or scores are NaN.
         answers: whether the golden sample has the answers of all routes; earlier artifacts lack them.
+        heavy: for openvino, name of the graph of a route that takes HEAVY_GFLOPS more, for the same answer.
         changes: top-level manifest keys to replace, after everything else is computed.
     """
     folder = repository / f"{name}-{target}" / version
@@ -77,6 +81,10 @@ def build_paths(
     for graph in manifest["graphs"]:
         scale = float("nan") if graph["name"] == broken else 1.0
         build(folder / graph["file"], size, parts.get(graph["name"]), scale)
+    if heavy is not None:
+        _make_heavy(folder / f"{heavy}.xml")
+        (route,) = (one for one in manifest["paths"]["routes"] if one["graph"] == heavy)
+        route["gflops"] += HEAVY_GFLOPS
     image = golden_image()
     arrays = whole_answer(image, 2)
     shown = {
@@ -247,6 +255,29 @@ def _openvino_graph(file: Path, batch: int | None, path: tuple[int, float] | Non
         node.output(0).set_names({name})
     model = ov.Model([node.output(0) for node in named.values()], [images], file.stem)
     ov.save_model(model, file, compress_to_fp16=False)
+
+
+def _make_heavy(file: Path) -> None:
+    """Add convolutions to a graph whose result is too small to change an output."""
+    model = ov.Core().read_model(file)
+    (images,) = model.get_parameters()
+    random = np.random.default_rng(0)
+    wide = ops.transpose(ops.convert(images, np.float32), np.array([0, 3, 1, 2]))
+    for size in (3, *[WIDE] * LAYERS):
+        kernel = random.normal(0, 0.01, (WIDE, size, 3, 3)).astype(np.float32)
+        wide = ops.relu(ops.convolution(wide, ops.constant(kernel), [1, 1], [1, 1], [1, 1], [1, 1]))
+    tiny = ops.multiply(ops.reduce_mean(wide, np.array([1, 2, 3]), keep_dims=False), np.float32(1e-20))
+    for result in model.get_results():
+        (source,) = result.input_values()
+        if source.get_names() == {"scores"}:
+            source.set_names(set())
+            whole = ops.add(source, ops.unsqueeze(tiny, np.array(1)))
+            whole.output(0).set_names({"scores"})
+            result.input(0).replace_source_output(whole.output(0))
+    changed = file.with_suffix(".heavy.xml")
+    ov.save_model(model, changed, compress_to_fp16=False)
+    for ending in (".xml", ".bin"):
+        changed.with_suffix(ending).replace(file.with_suffix(ending))
 
 
 def _onnx_graph(file: Path, batch: int | None, path: tuple[int, float] | None, scale: float) -> None:

@@ -116,7 +116,8 @@ def requests() -> Row:
 
 def models() -> Row:
     """Return rate and latency of each model on each backend."""
-    both = "{{model}} on {{backend}}"
+    both, of_route = "{{model}} on {{backend}}", "model, backend, path, top_k"
+    route_s, routes = (rate(f"sparsight_route_seconds_{part}", of_route) for part in ("sum", "count"))
     return Row("Models and backends", [
         Panel("Images answered", "By the backend that ran the model.", {both: rate(
               f"{TIME_OF_IMAGE}_count", "model, backend")},
@@ -133,6 +134,10 @@ def models() -> Row:
                rate("sparsight_backend_errors_total", "backend, reason") + " > 0"}, unit="ops"),
         Panel("Failovers", "Images that left this backend for another after a failed try.",
               {"{{backend}}": rate("sparsight_failovers_total", "backend")}, unit="ops"),
+        Panel("Time of each path",
+              "Of models with paths: mean time of the graph of each path and top_k, without its wait.",
+              {"{{model}} on {{backend}}: path {{path}}, top_k {{top_k}}": f"{route_s} / ({routes} > 0)"},
+              unit="s", width=24),
     ])  # fmt: skip
 
 

@@ -14,7 +14,8 @@ class Pace:
 
     def answered(self, timings: Timings) -> None:
         """Record the time of an answer, without its wait."""
-        work_s = timings.decode_s + timings.preprocess_s + timings.infer_s + timings.postprocess_s
+        graph_s = (timings.router_s or 0.0) + timings.infer_s
+        work_s = timings.decode_s + timings.preprocess_s + graph_s + timings.postprocess_s
         self._answer_s = _mean(self._answer_s, work_s)
 
     def audited(self, duration_s: float) -> None:

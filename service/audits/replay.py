@@ -32,6 +32,8 @@ class Replayed:
 class Replay:
     """The stages of an audited image on the reference; see `service.backends.protocol.Job`."""
 
+    terms = None
+
     def __init__(
         self, answered: Answered, manifest: Manifest, limits: Limits, max_pixels: int, bits: int | None
     ) -> None:

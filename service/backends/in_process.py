@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from service.backends.protocol import Job
+from service.backends.protocol import Job, RouteTerms
 from service.backends.threads import Threads
 from service.request import RequestContext
 from service.timeline import begin
@@ -56,21 +56,43 @@ class InProcessBackend(ABC):
             BackendFailed: the graph does not support the batch size, or the engine refused the input.
         """
 
+    def route(
+        self, inputs: Mapping[str, NDArray[Any]], terms: RouteTerms | None, context: RequestContext
+    ) -> Mapping[str, NDArray[Any]]:
+        """Return the inputs with what can be known of the images before their graph may run.
+
+        Raises:
+            RouteTooSlow: the graph would end after the deadline even if it ran at once.
+        """
+        return inputs
+
+    def fit(
+        self, inputs: Mapping[str, NDArray[Any]], terms: RouteTerms | None, context: RequestContext
+    ) -> Mapping[str, NDArray[Any]]:
+        """Return the inputs that fit the time that is left now, when the graph may run.
+
+        Raises:
+            RouteTooSlow: the graph would end after the deadline.
+        """
+        return inputs
+
     async def run(self, job: Job[T], context: RequestContext) -> T:
         """Run a job in a thread, and return its result.
 
         Raises:
             DeadlineExceeded: the job did not end before the deadline; the graph does not start after it.
+            RouteTooSlow: see `route` and `fit`.
             BackendFailed: see `compute`.
         """
         left = False  # whether nobody waits for the result any more
 
         def whole() -> T:
-            inputs = job.prepare()
+            inputs = self.route(job.prepare(), job.terms, context)
             with self._room:
                 context.left_s()
                 if left:
                     raise asyncio.CancelledError
+                inputs = self.fit(inputs, job.terms, context)
                 use = self._streams.begin()
                 with begin(context.step, "infer") as step:
                     try:

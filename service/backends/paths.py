@@ -1,4 +1,9 @@
-"""Run a model with paths in this process: its router first, then the graph of the path that it chose."""
+"""Run a model with paths in this process: its router first, then the graph of the path that it chose.
+
+Waiting images of one path do not run as a batch: on a CPU, batches of 4 and 8 gave 0.90 to 1.01 times as many
+images as single images in the same processor time (`python -m tests.load.path_batches`; the figures are in
+tests/load/RESULTS.md).
+"""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -19,8 +24,12 @@ from service.backends.contract import check_batch, check_outputs
 from service.backends.engine import Engine, Graph, Load
 from service.backends.in_process import InProcessBackend
 from service.backends.path_outputs import GraphTensors, PathOutputs
+from service.backends.protocol import RouteTerms
+from service.backends.route_times import RouteTimes
 from service.errors import ArtifactError, ArtifactMismatch, BackendFailed, BackendUnavailable, ServiceError
+from service.request import RequestContext
 from service.settings import BackendName
+from service.timeline import begin
 from service.types import RawOutputs
 
 log = logging.getLogger(__name__)
@@ -137,6 +146,7 @@ class PathBackend(InProcessBackend):
         }
         self._router = engine.read(files[paths.router], GraphTensors.of_router(manifest, paths))()
         self._trial = _Trial.of(artifact, tensors, name)
+        self.times = RouteTimes({spec.key: spec.gflops for spec in paths.routes})
         for spec in paths.routes:
             if spec.top_k in top_ks:
                 self._routes[spec.key].graph(self._trial)
@@ -152,20 +162,58 @@ class PathBackend(InProcessBackend):
         for route in self._routes.values():
             route.clear()
 
-    def compute(self, inputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
-        """Route each image, and run the graphs of the chosen paths, in the calling thread.
+    def route(
+        self, inputs: Mapping[str, NDArray[Any]], terms: RouteTerms | None, context: RequestContext
+    ) -> Mapping[str, NDArray[Any]]:
+        """Run the router; return the inputs with its probabilities, by the name of its output.
+
+        The router runs while other images keep the engine's streams busy: it is too small to slow them down.
 
         Raises:
-            BackendFailed: the batch size or a top_k has no graph, the router's probabilities are not finite,
-                or the engine refused the input.
-            BackendUnavailable: a graph was used for the first time, and cannot be loaded or is not usable.
+            RouteTooSlow: see `fit`.
+            BackendFailed: the batch size has no graph, the probabilities are not finite, or the engine
+                refused the input.
         """
         check_batch(self._manifest, inputs)
-        images = inputs[self._manifest.images.name]
-        probabilities = self._router.run({self._manifest.images.name: images})[self._paths.router_output.name]
-        outputs = PathOutputs(self._manifest, inputs, probabilities)
+        name, began = self._manifest.images.name, perf_counter()
+        with begin(context.step, "router"):
+            probabilities = self._router.run({name: inputs[name]})[self._paths.router_output.name]
+        if terms is not None:
+            terms.router_s = perf_counter() - began
+        if not np.isfinite(probabilities).all():
+            raise BackendFailed(
+                f"the router of model {self._manifest.name!r} returned a number that is not finite"
+            )
+        return self.fit({**inputs, self._paths.router_output.name: probabilities}, terms, context)
+
+    def fit(
+        self, inputs: Mapping[str, NDArray[Any]], terms: RouteTerms | None, context: RequestContext
+    ) -> Mapping[str, NDArray[Any]]:
+        """Return the inputs of one image with the highest top_k, of those allowed, that will end in time.
+
+        Raises:
+            RouteTooSlow: no route that `terms` allows would probably end before the deadline.
+        """
+        probabilities, top_ks = inputs[self._paths.router_output.name], inputs[TOP_K]
+        if terms is None or len(probabilities) > 1:
+            return inputs
+        asked = int(probabilities.argmax()), int(top_ks[0, 0])
+        _, top_k = self.times.choose(asked, terms.cheaper, context.left_s())
+        if top_k == asked[1]:
+            return inputs
+        terms.top_k = top_k
+        return {**inputs, TOP_K: np.full_like(top_ks, top_k)}
+
+    def compute(self, inputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
+        """Run the graphs of the chosen paths, in the calling thread; `inputs` is from `route`.
+
+        Raises:
+            BackendFailed: a top_k has no graph, or the engine refused the input.
+            BackendUnavailable: a graph was used for the first time, and cannot be loaded or is not usable.
+        """
+        outputs = PathOutputs(self._manifest, inputs, inputs[self._paths.router_output.name])
         for key, rows in outputs.rows.items():
-            self._run(self._routes[key], images, rows, outputs)
+            self._run(self._routes[key], inputs[self._manifest.images.name], rows, outputs)
         return outputs.arrays
 
     def _run(self, route: _Route, images: NDArray[np.uint8], rows: list[int], outputs: PathOutputs) -> None:
@@ -176,7 +224,11 @@ class PathBackend(InProcessBackend):
             raise BackendUnavailable(str(error)) from error
         size = min(size for size in self._manifest.batch if size >= len(rows))
         padded = rows + rows[-1:] * (size - len(rows))  # the graph may take some sizes only
-        outputs.fill(route.spec, rows, graph.run({self._manifest.images.name: images[padded]}))
+        began = perf_counter()
+        found = graph.run({self._manifest.images.name: images[padded]})
+        if size == min(self._manifest.batch):  # as for one image
+            self.times.learn(route.spec.key, perf_counter() - began)
+        outputs.fill(route.spec, rows, found)
 
 
 def usual_top_ks(manifest: Manifest, least: int | None) -> frozenset[int]:

@@ -1,6 +1,7 @@
 """Define the interface between the service and a backend, which runs a graph."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
@@ -12,8 +13,25 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
+@dataclass(eq=False)
+class RouteTerms:
+    """What a request allows a backend when the path of its image is known, and what the backend then did."""
+
+    cheaper: tuple[int, ...] = ()  # top_k that may replace the request's if that is too slow, highest first
+    top_k: int | None = None  # that replaced the request's; None: none did
+    router_s: float | None = None  # seconds that the router ran; None: the model has no paths
+
+
 class Job(Protocol[T_co]):
     """The work before and after the graph for one image. Both methods run in the same thread."""
+
+    @property
+    def terms(self) -> RouteTerms | None:
+        """Return the terms for the route of a model with paths; None: any route runs, however long it takes.
+
+        The backend writes into the terms what it did, before it calls `finish`.
+        """
+        ...
 
     def prepare(self) -> Mapping[str, NDArray[Any]]:
         """Return the input arrays by name, one for each row of the manifest's inputs."""
@@ -24,7 +42,8 @@ class Job(Protocol[T_co]):
 
         Args:
             outputs: the graph's outputs by their names in the manifest.
-            infer_s: seconds that the graph ran; if it ran on a server, including the transfer there and back.
+            infer_s: seconds that the graph ran, without a router of paths; if it ran on a server, including
+                the transfer there and back.
         """
         ...
 
@@ -46,6 +65,7 @@ class Backend(Protocol):
             BackendBusy: the backend's queue is full.
             BackendUnavailable: the backend cannot run the model now.
             DeadlineExceeded: the result was not ready before the deadline.
+            RouteTooSlow: no route that the job's terms allow would end before the deadline.
             BackendFailed: the backend refused this input; it would refuse the same input again.
         """
         ...
@@ -57,6 +77,8 @@ class Backend(Protocol):
 
 class _Prepared:
     """A job whose inputs exist already, and whose result is the graph's outputs."""
+
+    terms = None
 
     def __init__(self, inputs: Mapping[str, NDArray[Any]]) -> None:
         self._inputs = inputs

@@ -99,6 +99,8 @@ class Subject:
 class _Hide:
     """A job: the falls of the log-odds when the cells of some masks are hidden, one mask for each image."""
 
+    terms = None
+
     def __init__(self, subject: Subject, grid: Grid, masks: Masks) -> None:
         self._subject, self._grid, self._masks = subject, grid, masks
 

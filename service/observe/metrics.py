@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
+from service.artifact.paths import TOP_K
 from service.errors import ServiceError, slug_of
 from service.metrics import Metrics
 from service.observe.protocol import Answered
@@ -27,7 +28,7 @@ class _Facts(NamedTuple):
     experts: tuple[ExpertActivation, ...]
     compute: Compute
     degraded: bool
-    path: int | None  # that the image took; None: its model has no paths
+    route: tuple[int, int] | None  # path and top_k of the image; None: its model has no paths
 
 
 class MetricsObserver:
@@ -57,7 +58,7 @@ class MetricsObserver:
                 image.experts,
                 image.compute,
                 image.degraded,
-                None if image.path is None else image.path.index,
+                None if image.path is None else (image.path.index, int(image.params.controls[TOP_K])),
             )
         )
         if len(self._waiting) >= _TOGETHER:
@@ -80,8 +81,8 @@ class MetricsObserver:
         for image in images:
             metrics.record_stages(image.backend, image.timings, image.trace_id)
             metrics.record_duration(model, version, image.backend, image.timings.total_s)
-            if image.path is not None:
-                metrics.record_path(model, version, image.backend, image.path)
+            if image.route is not None:
+                metrics.record_path(model, version, image.backend, *image.route, image.timings.infer_s)
             if image.degraded:
                 metrics.degraded(model)
         metrics.record_detections(model, version, sum(image.detections for image in images))

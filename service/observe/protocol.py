@@ -19,7 +19,7 @@ class Answered:
     reason: str  # "preferred", "requested", or why a preferred backend did not answer
     context: RequestContext
     params: ResolvedParams
-    degraded: bool  # whether fewer experts ran than by default, because images waited
+    degraded: bool  # whether fewer experts ran than by default: images waited, or the time was too short
     data: bytes  # of the image file
     image_hw: tuple[int, int]
     notes: tuple[str, ...]  # notes on parts of the image file that were not used

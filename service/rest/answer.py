@@ -116,7 +116,7 @@ def _timing_ms(timings: Timings) -> wire.TimingMs:
     def ms(seconds: float) -> float:
         return round(seconds * 1000, 2)
 
-    return wire.TimingMs(
+    told = wire.TimingMs(
         decode=ms(timings.decode_s),
         queue=ms(timings.queue_s),
         preprocess=ms(timings.preprocess_s),
@@ -124,6 +124,9 @@ def _timing_ms(timings: Timings) -> wire.TimingMs:
         postprocess=ms(timings.postprocess_s),
         total=ms(timings.total_s),
     )
+    if timings.router_s is not None:
+        told.router = ms(timings.router_s)
+    return told
 
 
 def _model_info(routes: Mapping[str, Route]) -> wire.ModelInfo | None:

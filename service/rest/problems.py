@@ -47,6 +47,7 @@ STATUS: Mapping[type[errors.ServiceError], HTTPStatus] = {
     errors.OutOfResources: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
     errors.ExplanationTooSlow: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.RouteTooSlow: HTTPStatus.GATEWAY_TIMEOUT,
 }
 
 

@@ -75,7 +75,7 @@ class Moe(BaseModel):
     path: Annotated[PathTaken | None, Field(description="Only of a model with paths.")] = None
     top_k: Annotated[int | None, Field(description="Value that was used; null: the model has no top_k.")]
     gflops: GflopsUse
-    degraded: Annotated[bool, Field(description="Whether load made fewer experts run than by default.")]
+    degraded: Annotated[bool, Field(description="Whether load or the deadline made fewer experts run.")]
     routing: Annotated[
         Literal["normal", "drifting", "static"],
         Field(
@@ -126,6 +126,7 @@ class TimingMs(BaseModel):
     decode: float
     queue: float
     preprocess: float
+    router: Annotated[float | None, Field(description="Only of a model with paths.")] = None
     infer: float
     postprocess: float
     total: float

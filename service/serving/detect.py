@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from service.backends.protocol import RouteTerms
 from service.backends.threads import Threads
 from service.errors import BackendUnavailable, InvalidParameter, NotReady, Overloaded, ServiceError
 from service.explain.runner import Subject, explain
@@ -136,6 +137,7 @@ class DetectService:
             EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: the image cannot be decoded.
             BackendBusy, BackendUnavailable, BackendFailed: no backend answered.
             DeadlineExceeded: the answer was not complete before the deadline.
+            RouteTooSlow: the answer would not be complete before the deadline.
             ExplanationTooSlow: the time is too short for the explanation that `params` asks for.
         """
         # Again, as at the door: many bodies may have been received at the same time.
@@ -277,14 +279,15 @@ class DetectService:
             async with choice.route.turn(image.size_bytes, inside, movable=choice.movable) as wait_s:
                 image.queue_s += wait_s
                 resolved, degraded = choice.route.brownout.lower(resolved, params, manifest)
-                job = Attempt(image, manifest, resolved, step)
+                terms = RouteTerms(choice.route.brownout.cheaper(params, manifest))
+                job = Attempt(image, manifest, resolved, step, terms)
                 found = await choice.route.run(version, job, inside, movable=choice.movable)
         return Answered(
             version=version,
             reason=choice.reason,
             context=context,
-            params=resolved,
-            degraded=degraded,
+            params=found.params,
+            degraded=degraded or terms.top_k is not None,
             data=image.data,
             image_hw=found.image_hw,
             notes=found.notes,

@@ -1,7 +1,7 @@
 """Run the stages of one image, and measure the time of each stage."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from service.artifact.manifest import Manifest
 from service.artifact.paths import TOP_K
 from service.artifact.tensors import ImagesInput
+from service.backends.protocol import RouteTerms
 from service.pipeline.decode import decode
 from service.pipeline.preprocess import Placed, fit_of, preprocess
 from service.pipeline.routing import compute_cost, read_experts, read_path
@@ -25,6 +26,7 @@ _SHORT_S = 0.0001  # a shorter wait for a thread is no step of a trace
 class Finished:
     """The result of the stages of one image."""
 
+    params: ResolvedParams  # with the top_k that ran, if the time for the request's own was too short
     image_hw: tuple[int, int]
     notes: tuple[str, ...]  # notes on parts of the file that were not used
     result: Result
@@ -79,12 +81,23 @@ class Attempt:
     """The stages of an image for one version on one backend; see `service.backends.protocol.Job`."""
 
     def __init__(
-        self, image: ImageStages, manifest: Manifest, params: ResolvedParams, step: Step | None = None
+        self,
+        image: ImageStages,
+        manifest: Manifest,
+        params: ResolvedParams,
+        step: Step | None = None,
+        terms: RouteTerms | None = None,
     ) -> None:
-        """Prepare to run the stages; `params` are resolved for the version of `manifest`.
+        """Prepare to run the stages.
 
-        `step` gets the stages as steps, if the request is traced.
+        Args:
+            image: the image.
+            manifest: manifest of the version that runs.
+            params: resolved for this version.
+            step: gets the stages as steps; None if the request is not traced.
+            terms: terms for the route of a model with paths; None: any route runs.
         """
+        self.terms = terms
         self._image = image
         self._step = step
         self._manifest = manifest
@@ -102,17 +115,15 @@ class Attempt:
 
     def finish(self, outputs: RawOutputs, infer_s: float) -> Finished:
         """Postprocess the outputs: return the predictions, the experts, the compute and the stage times."""
-        image, manifest, started = self._image, self._manifest, perf_counter()
-        image.queue_s += max(0.0, started - self._idle_since - infer_s)
-        infer = None if self._step is None else self._step.last("infer")
-        if infer is not None and infer.ended is not None:
-            self._note_wait(self._idle_since, infer.began)
-            self._note_wait(infer.ended, started)
+        image, manifest, params, started = self._image, self._manifest, self._ran(), perf_counter()
+        router_s = None if self.terms is None else self.terms.router_s
+        image.queue_s += max(0.0, started - self._idle_since - (router_s or 0.0) - infer_s)
+        self._note_waits(started)
         with begin(self._step, "postprocess"):
-            result: Result = task_of(manifest).read(outputs, self._params, self._placed)
+            result: Result = task_of(manifest).read(outputs, params, self._placed)
             experts = read_experts(outputs, manifest)
             path = read_path(outputs, manifest)
-            compute = compute_cost(experts, manifest, path, self._params.controls.get(TOP_K))
+            compute = compute_cost(experts, manifest, path, params.controls.get(TOP_K))
         done = perf_counter()
         timings = Timings(
             decode_s=image.decode_s,
@@ -121,8 +132,26 @@ class Attempt:
             infer_s=infer_s,
             postprocess_s=done - started,
             total_s=done - image.begun,
+            router_s=router_s,
         )
-        return Finished(self._placed.source_hw, image.notes, result, experts, path, compute, timings)
+        hw, notes = self._placed.source_hw, image.notes
+        return Finished(params, hw, notes, result, experts, path, compute, timings)
+
+    def _ran(self) -> ResolvedParams:
+        """Return the parameters with the top_k that ran."""
+        if self.terms is None or self.terms.top_k is None:
+            return self._params
+        return replace(self._params, controls={**self._params.controls, TOP_K: self.terms.top_k})
+
+    def _note_waits(self, started: float) -> None:
+        """Note the waits between the steps since `prepare` and the time `started`, of `perf_counter`."""
+        since = self._idle_since
+        for name in ("router", "infer"):
+            step = None if self._step is None else self._step.last(name)
+            if step is not None and step.ended is not None:
+                self._note_wait(since, step.began)
+                since = step.ended
+        self._note_wait(since, started)
 
     def _note_wait(self, began: float, ended: float) -> None:
         if self._step is not None and ended - began > _SHORT_S:

@@ -17,13 +17,20 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service import __version__
-from service.errors import BACKEND_ERRORS, DeadlineExceeded, Overloaded, ServiceError, slug_of
+from service.errors import (
+    BACKEND_ERRORS,
+    DeadlineExceeded,
+    Overloaded,
+    RouteTooSlow,
+    ServiceError,
+    slug_of,
+)
 from service.timeline import Answer, Fact, Step, Trace
 
 _METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 _TRACE_HEADERS = {b"traceparent": "traceparent", b"tracestate": "tracestate"}
 # The texts of these errors are the service's and its backends' own. Those of others may repeat a parameter.
-_TOLD = (*BACKEND_ERRORS, DeadlineExceeded, Overloaded)
+_TOLD = (*BACKEND_ERRORS, DeadlineExceeded, Overloaded, RouteTooSlow)
 _PROPAGATOR = TraceContextTextMapPropagator()
 _REPEATING = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from service.artifact.manifest import Manifest
+from service.artifact.paths import TOP_K
 from service.artifact.tensors import ControlInput
 from service.request import DetectParams, Number, ResolvedParams
 from service.settings import BrownoutSettings
@@ -95,6 +96,23 @@ class Brownout:
             if row.name not in params.controls:
                 controls[row.name] = self._lowered(row)
         return replace(resolved, controls=controls), controls != resolved.controls
+
+    def cheaper(self, params: DetectParams, manifest: Manifest) -> tuple[int, ...]:
+        """Return the values of top_k that may answer an image whose own takes too long, highest first.
+
+        There are none without a bound for top_k, if the request names a top_k, or with quality=high.
+        """
+        least = self._settings.min_top_k
+        if (
+            least is None
+            or params.quality == "high"
+            or not manifest.skips_experts
+            or TOP_K in params.controls
+        ):
+            return ()
+        rows = [row for row in manifest.controls if row.name == TOP_K]
+        lower = {int(one) for row in rows for one in row.allowed or () if least <= one < row.default}
+        return tuple(sorted(lower, reverse=True))
 
     def _lowered(self, row: ControlInput) -> Number:
         settings, default = self._settings, row.default

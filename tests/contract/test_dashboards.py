@@ -70,6 +70,8 @@ def names_in(registry):
                 yield f"{family.name}_total"
             case "histogram":
                 yield from (f"{family.name}_{part}" for part in ("bucket", "sum", "count"))
+            case "summary":
+                yield from (f"{family.name}_{part}" for part in ("sum", "count"))
             case _:
                 yield family.name
 

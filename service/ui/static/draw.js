@@ -5,7 +5,7 @@ import { drawMap } from "/ui/heat.js";
 import { classColour, drawObject, isInside, tagColour, topCorner } from "/ui/shapes.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const STAGES = ["decode", "queue", "preprocess", "infer", "postprocess"];
+const STAGES = ["decode", "queue", "preprocess", "router", "infer", "postprocess"]; // router: of models with paths
 
 export function element(name, attributes = {}, ...children) {
   const node = document.createElement(name);
@@ -102,8 +102,10 @@ export function computeRows({ used, dense }) {
   return [element("span", {}, text + tail), bars("0 0 1 1", [{ x: 0, y: 0, width: Math.min(1, share), height: 1 }])];
 }
 
+const stagesOf = (timing) => STAGES.filter((stage) => stage in timing);
+
 export function timingRows(timing) {
-  return [...STAGES, "total"].flatMap((stage) => [
+  return [...stagesOf(timing), "total"].flatMap((stage) => [
     element("dt", {}, stage),
     element("dd", {}, `${timing[stage].toFixed(1)} ms`),
   ]);
@@ -111,7 +113,7 @@ export function timingRows(timing) {
 
 export function timingBar(timing) {
   let x = 0;
-  const rows = STAGES.map((stage, i) => {
+  const rows = stagesOf(timing).map((stage, i) => {
     const row = { x, y: 0, width: timing[stage], height: 1, fill: classColour(i) };
     x += timing[stage];
     return row;

@@ -36,6 +36,7 @@ ONLY_WITH_A_BASELINE = {
     name for name in expert_series() if "audit" not in name and "novel_images" not in name
 }
 ONLY_WITH_PATHS = {"sparsight_path_images_total", "sparsight_path_baseline_share"}  # see the last test
+ONLY_WITH_PATHS |= {f"sparsight_route_seconds_{part}" for part in ("sum", "count")}
 ONLY_WITH_AUDITS = {"sparsight_audited_images_total", "sparsight_backend_quarantined"}
 ONLY_WITH_KEYS = {"sparsight_key_requests_total", "sparsight_access_file_broken"}
 ONLY_WITH_TLS = {"sparsight_certificate_expiry_timestamp_seconds"}  # 0 without, and the panel leaves out 0
@@ -118,11 +119,12 @@ def test_every_alert_is_loaded_and_healthy_and_only_triton_is_missed(prometheus)
         time.sleep(0.5)
 
 
-def test_the_dashboard_shows_how_many_images_take_each_path_now_and_at_export(tmp_path):
+def test_the_dashboards_show_shares_of_paths_now_and_at_export_and_their_times(tmp_path):
     build_paths(tmp_path / "models")
     queries = [query.values[0] for query in QUERIES]
     now, before = (query for query in queries if query.place == "sparsight-experts: Paths")
     (lately,) = (query for query in queries if query.place == "sparsight-experts: Paths, over time")
+    (took,) = (query for query in queries if query.place == "sparsight: Time of each path")
 
     def ask(query):
         expression = filled_in(query.expression, interval=INTERVAL, model="routed")
@@ -141,7 +143,10 @@ def test_the_dashboard_shows_how_many_images_take_each_path_now_and_at_export(tm
                 time.sleep(0.05)
                 shares = ask(lately)
             in_range, at_export = ask(now), ask(before)
+            times = running.query(filled_in(took.expression, interval=INTERVAL))
     assert at_export == {"0": 0.5, "1": 0.3, "2": 0.2}
+    assert {(one["metric"]["path"], one["metric"]["top_k"]) for one in times} == {("0", "2"), ("1", "2")}
+    assert all(0 < float(one["value"][1]) < 1 for one in times)
     assert set(in_range) == set(shares) == {"0", "1", "2"}  # one that no image took is shown, at 0
     assert in_range["0"] > in_range["1"] > in_range["2"] == 0
     assert shares["2"] == 0

@@ -1,5 +1,6 @@
 """A process of the gateway exports fewer than 3,000 series, even with every series about experts."""
 
+from itertools import product
 from typing import get_args
 
 from prometheus_client import CollectorRegistry
@@ -62,7 +63,9 @@ def test_the_starter_on_two_backends_with_every_series_set_stays_below_the_limit
         )
     for backend in BACKENDS:
         metrics.declare_backend(backend, map(slug_of, BACKEND_ERRORS))
-        metrics.record_stages(backend, Timings(0.1, 0.1, 0.1, 0.1, 0.1, 0.5))
+        metrics.record_stages(backend, Timings(0.1, 0.1, 0.1, 0.1, 0.1, 0.5, 0.1))
+        for path, top_k in product(range(8), (1, 2)):  # of a model with paths beside the starter
+            metrics.record_path("routed", "1", backend, path, top_k, 0.1)
         metrics.record_duration(manifest.name, manifest.version, backend, 0.5)
         metrics.set_breaker_state(backend, manifest.name, 0)
         experts.quarantined.labels(manifest.name, backend)

@@ -11,6 +11,7 @@ import pytest
 from service.logs import line_formatter
 from tests.builders import golden_image, image_bytes
 from tests.integration.service.conftest import serve, wait_until_ready
+from tests.path_artifacts import build_paths
 from tests.tracing.receiver import receive_spans
 from tests.tracing.tree import children
 
@@ -64,6 +65,18 @@ def test_each_stage_of_an_image_is_a_span_under_its_request(receiver, traced):
     for span in spans:
         assert root.began_ns <= span.began_ns <= span.ended_ns <= root.ended_ns + 1000, span.name
         assert (span.status, span.facts.get("error.type")) == ("UNSET", None)
+
+
+def test_the_choice_of_a_path_is_a_span_before_the_graph(receiver, start, tmp_path):
+    running = start(repository=build_paths(tmp_path).repository, tracing=True)
+    answer = running.client.post("/detect", content=RED)
+    spans, _ = spans_of(receiver, answer)
+    (attempt,) = children(spans, only(spans, "detect").span_id)
+    stages = [span.name for span in children(spans, attempt.span_id) if span.name != "queue"]
+    assert stages == ["decode", "preprocess", "router", "infer", "postprocess"]
+    told = answer.json()["timing_ms"]
+    assert only(spans, "router").duration_ms == pytest.approx(told["router"], abs=0.5)
+    assert only(spans, "infer").duration_ms == pytest.approx(told["infer"], abs=0.5)
 
 
 def test_the_span_of_an_image_says_what_its_answer_says(receiver, traced):

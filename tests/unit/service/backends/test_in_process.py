@@ -35,6 +35,7 @@ class Recorded(InProcessBackend):
 class Recording:
     """A job that notes its threads and how many jobs are prepared but not finished."""
 
+    terms = None
     open = most_open = 0
 
     def __init__(self, error=None, prepare_s=0.0):

@@ -196,3 +196,25 @@ def test_a_model_with_paths_goes_down_to_a_top_k_that_has_graphs(tmp_path):
         params = DetectParams()
         lowered, degraded = brownout.lower(resolve(params, manifest), params, manifest)
         assert (lowered.controls["top_k"], degraded) == want
+
+
+@pytest.mark.parametrize(
+    ("least", "query", "want"),
+    [
+        pytest.param(1, {}, (1,), id="the operator allows it"),
+        pytest.param(0, {}, (1,), id="lower than every graph"),
+        pytest.param(2, {}, (), id="the bound is the default"),
+        pytest.param(None, {}, (), id="brownout off"),
+        pytest.param(1, {"quality": "high"}, (), id="quality=high"),
+        pytest.param(1, {"controls": {"top_k": 2}}, (), id="the request names a top_k"),
+    ],
+)
+def test_a_late_image_may_take_a_lower_top_k_only_within_the_bounds(tmp_path, least, query, want):
+    manifest = read_artifact(build_paths(tmp_path).folder).manifest
+    assert Brownout(BrownoutSettings(min_top_k=least)).cheaper(DetectParams(**query), manifest) == want
+
+
+def test_a_late_image_takes_the_highest_top_k_that_fits(manifest):
+    brownout = Brownout(BrownoutSettings(min_top_k=0))
+    default = int(resolve(DetectParams(), manifest).controls["top_k"])
+    assert brownout.cheaper(DetectParams(), manifest) == tuple(range(default - 1, -1, -1))

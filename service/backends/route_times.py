@@ -1,0 +1,93 @@
+"""Learn how long each route of a model with paths takes, to know an image's time before its graph runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
+from time import monotonic
+
+from service.errors import RouteTooSlow
+
+RouteKey = tuple[int, int]
+"""A path and a top_k."""
+
+_NEWEST = 0.1  # least weight of the newest time in the mean
+_MOST = 2.0  # a longer time counts as so many means: one run beside other work says little about the next
+_DOUBT_S = 10.0  # for so long, a route is believed to be too slow without a run that proves it
+
+
+class RouteTimes:
+    """The running mean of each route's time for one image. Use it from several threads.
+
+    Routes without a run get the time of those with runs, by their operations. If a route is too slow for some
+    images, and no others run on it for _DOUBT_S seconds, the next image runs all the same, and its time
+    replaces the mean. Otherwise a mean from a busy moment would turn images down for ever.
+    """
+
+    def __init__(self, gflops: Mapping[RouteKey, float], clock: Callable[[], float] = monotonic) -> None:
+        """Begin without times.
+
+        Args:
+            gflops: operations of each route, in 1e9.
+            clock: returns monotonic time in seconds.
+        """
+        self._gflops = dict(gflops)
+        self._clock = clock
+        self._mean_s: dict[RouteKey, float] = {}
+        self._runs: dict[RouteKey, int] = {}
+        self._too_slow_since: dict[RouteKey, float] = {}  # first time since the last run
+        self._lock = Lock()
+
+    def expected_s(self, key: RouteKey) -> float | None:
+        """Return the seconds that a route will probably take; None if no route has run yet."""
+        with self._lock:
+            return self._expected_s(key)
+
+    def choose(self, key: RouteKey, cheaper: Sequence[int], left_s: float) -> RouteKey:
+        """Return the route that should run for an image with `left_s` seconds until its deadline.
+
+        Args:
+            key: the route that the request asks for.
+            cheaper: top_k that may replace its own, highest first.
+            left_s: seconds until the deadline.
+
+        Raises:
+            RouteTooSlow: none of these routes would probably end in time.
+        """
+        path, top_k = key
+        for one in (top_k, *(each for each in cheaper if each < top_k)):
+            if self.fits((path, one), left_s):
+                return path, one
+        lower = [other for where, other in self._gflops if where == path and other < top_k]
+        in_time = [one for one in lower if (self.expected_s((path, one)) or 0.0) <= left_s]
+        needed_s = self.expected_s(key) or 0.0
+        raise RouteTooSlow(path, top_k, needed_s, left_s, max(in_time, default=None))
+
+    def fits(self, key: RouteKey, left_s: float) -> bool:
+        """Return whether a route should run for an image with `left_s` seconds until its deadline."""
+        with self._lock:
+            expected_s = self._expected_s(key)
+            if expected_s is None or expected_s <= left_s:
+                return True
+            self._too_slow_since.setdefault(key, self._clock())
+            return self._is_doubtful(key)
+
+    def learn(self, key: RouteKey, seconds: float) -> None:
+        """Add the time of a run to the mean of its route."""
+        with self._lock:
+            if self._is_doubtful(key):
+                self._runs.pop(key, None)
+            self._too_slow_since.pop(key, None)
+            runs = self._runs.get(key, 0)
+            mean_s = self._mean_s[key] if runs else seconds
+            weight = max(_NEWEST, 1 / (runs + 1))
+            self._mean_s[key] = mean_s + weight * (min(seconds, _MOST * mean_s) - mean_s)
+            self._runs[key] = runs + 1
+
+    def _expected_s(self, key: RouteKey) -> float | None:
+        if key in self._mean_s:
+            return self._mean_s[key]
+        gflops = sum(self._gflops[one] for one in self._mean_s)
+        return sum(self._mean_s.values()) / gflops * self._gflops[key] if gflops > 0 else None
+
+    def _is_doubtful(self, key: RouteKey) -> bool:
+        since = self._too_slow_since.get(key)
+        return since is not None and self._clock() - since >= _DOUBT_S
