@@ -20,12 +20,13 @@ def draw(result: Pareto, path: Path) -> None:
 
     The name of the file must end in .png, .svg or .pdf.
     """
-    figure = _figure(result)
+    figure = figure_of(result)
     with written_beside(path) as partial:
         figure.savefig(partial, format=path.suffix.lower().lstrip("."), dpi=DPI)
 
 
-def _figure(result: Pareto) -> Figure:
+def figure_of(result: Pareto) -> Figure:
+    """Return the drawing of a comparison that has points."""
     noisy = ", TOO NOISY" if result.noisy else ""
     subtitle = (
         f"{result.metric}50-95 on {result.images} images; bars: smallest to largest of the seeds\n"
@@ -41,10 +42,13 @@ def _figure(result: Pareto) -> Figure:
     if result.front:
         times = [1e3 * point.time.median for point in result.front]
         scores = [100 * (point.score or 0) for point in result.front]
-        axes.step(times, scores, where="post", color=FAINT, linestyle="dashed", label="Pareto front")
+        axes.step(
+            times, scores, where="post", color=FAINT, linewidth=1, linestyle="dashed", label="Pareto front"
+        )
     for point in result.points:
         if point.score is None:
             _time_alone(axes, point)
+    axes.margins(x=0.1, y=0.1)  # room for the names of settings
     axes.set_xlim(left=0)
     axes.set_xlabel("ms for one image", fontsize=TEXT, color=INK)
     axes.set_ylabel(f"{result.metric}50-95, %", fontsize=TEXT, color=INK)
