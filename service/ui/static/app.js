@@ -257,7 +257,7 @@ async function askMissing() {
     Object.assign(shot, found);
     if (shot.answer) seen.remember(shot);
     markStrip(state.shots, state.shot);
-    routes.refresh();
+    routes.refresh(shot);
     if (shot === state.shot) render();
   }
 }

@@ -53,8 +53,9 @@ export function routesOfThree(panel, { shots, skeleton, add, example }) {
   const bitmaps = new Map(); // of the images that are shown, as promises
   let picked = [];
 
-  function refresh() {
-    if (!panel.open || panel.hidden) return;
+  // changed: the only image with another answer; left out if it is not known.
+  function refresh(changed) {
+    if (!panel.open || panel.hidden || (changed && !picked.includes(changed))) return;
     const all = shots();
     picked = picked.filter((shot) => all.includes(shot));
     for (const shot of all) if (picked.length < columns.length && !picked.includes(shot)) picked.push(shot);
@@ -75,28 +76,27 @@ export function routesOfThree(panel, { shots, skeleton, add, example }) {
     if (!shot.answer) return column.replaceChildren(element("p", {}, shot.sentence || "Waiting for the answer…"));
     const { moe, predictions } = shot.answer;
     const canvas = element("canvas", { role: "img", "aria-label": `${shot.name}: ${predictions.length} found` });
-    const alone = moe.layers.map(({ layer }, i) => (only[i].length ? `${only[i].join(" and ")} of ${layer}` : "")).filter(Boolean);
+    const alone = moe.layers.map(({ layer }, i) => (only[i].length ? `expert${only[i].length > 1 ? "s" : ""} ${only[i].join(" and ")} of ${layer}` : "")).filter(Boolean);
     column.replaceChildren(
       element("div", { class: "compared" }, canvas),
       ...[pathLine(moe)].filter(Boolean),
       routeMap(moe.layers, only),
-      element("p", { class: "quiet" }, alone.length ? `Only here: expert ${alone.join(", expert ")}.` : "No expert runs only here."),
+      element("p", { class: "quiet" }, alone.length ? `Only here: ${alone.join(", ")}.` : "No expert runs only here."),
     );
     paint(canvas, shot);
   }
 
   async function paint(canvas, shot) {
     if (!bitmaps.has(shot)) bitmaps.set(shot, bitmapOf(shot.file));
-    const bitmap = await bitmaps.get(shot);
-    if (bitmap && canvas.isConnected && bitmaps.has(shot)) drawImage(canvas, bitmap, shot.answer, skeleton(), []);
+    const decoding = bitmaps.get(shot), bitmap = await decoding;
+    if (bitmap && canvas.isConnected && bitmaps.get(shot) === decoding) drawImage(canvas, bitmap, shot.answer, skeleton(), []);
   }
 
-  function offer({ top_k: topK }) {
+  function offer({ top_k: topK }) { // the caller then requests new answers
     panel.hidden = !topK;
-    refresh();
   }
 
-  panel.addEventListener("toggle", refresh);
+  panel.addEventListener("toggle", () => refresh());
   file.addEventListener("change", () => { add(file.files); file.value = ""; });
   panel.querySelector("#routes-add").addEventListener("click", () => file.click());
   panel.querySelector("#routes-example").addEventListener("click", async () => add(await example()));

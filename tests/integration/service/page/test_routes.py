@@ -157,6 +157,25 @@ def test_two_equal_images_take_the_same_experts(browser, served, tmp_path):
     assert not page.find_elements("css selector", "#routes .ring")
 
 
+def test_no_expert_or_several_that_run_only_for_one_image_are_drawn_and_named(browser, served):
+    page = open_page(browser, served.url)
+    script = """
+        const done = arguments[0];
+        const layer = (active) => ({ layer: "neck", experts: 3, active, weights: active.map(() => 0.5) });
+        const answers = [[0, 1], [], [1]].map((active) => ({ moe: { layers: [layer(active)] } }));
+        import('/ui/routes.js').then(({ onlyHere, routeMap }) => {
+            const only = onlyHere(answers);
+            const map = routeMap(answers[1].moe.layers, only[1]);
+            const ran = map.querySelectorAll(".ran").length;
+            done([only, onlyHere(answers.slice(0, 1)), map.getAttribute("aria-label"), ran]);
+        });
+    """
+    only, alone, label, ran = page.execute_async_script(script)
+    assert only == [[[0]], [[]], [[]]]
+    assert alone == [[[]]], "one image has nothing to differ from"
+    assert (label, ran) == ("Route. neck: no expert", 0)
+
+
 def test_a_model_without_experts_has_no_routes(browser, start, tmp_path):
     built = build_classifier(tmp_path / "plain", name="tiny", experts=False)
     page = open_page(browser, start(repository=built.repository).url)
