@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from training.progress import bar
+
 Key = TypeVar("Key")
 
 WARM_UPS = 2
@@ -58,6 +60,22 @@ def time_in_rounds(
         on_round(quiet)
     seconds = {key: tuple(each[key] for each in kept) for key in runs}
     return Timed(seconds, len(kept), tried - len(kept), noisy=len(kept) < rounds)
+
+
+def time_with_progress(
+    runs: Mapping[Key, Callable[[], object]], twins: Sequence[tuple[Key, Key]], rounds: int, what: str
+) -> Timed[Key]:
+    """Do what time_in_rounds does, and show a progress bar with the text `what`."""
+    refused = 0
+    with bar(rounds, "round", what) as progress:
+
+        def count(kept: bool) -> None:
+            nonlocal refused
+            refused += not kept
+            progress.update(int(kept))
+            progress.set_postfix_str(f"{refused} refused" if refused else "")
+
+        return time_in_rounds(runs, twins, rounds, on_round=count)
 
 
 def order(keys: Sequence[Key], number: int) -> list[Key]:

@@ -70,6 +70,7 @@ RULES: Mapping[str, Rule] = {
     "/ui/keyed.js": _OPEN,
     "/ui/live.js": _OPEN,
     "/ui/metrics.js": _OPEN,
+    "/ui/routes.js": _OPEN,
     "/ui/seen.js": _OPEN,
     "/ui/shapes.js": _OPEN,
     "/ui/strip.js": _OPEN,

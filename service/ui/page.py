@@ -21,6 +21,7 @@ _FILES = {
     "/ui/keyed.js": ("keyed.js", "text/javascript"),
     "/ui/live.js": ("live.js", "text/javascript"),
     "/ui/metrics.js": ("metrics.js", "text/javascript"),
+    "/ui/routes.js": ("routes.js", "text/javascript"),
     "/ui/seen.js": ("seen.js", "text/javascript"),
     "/ui/shapes.js": ("shapes.js", "text/javascript"),
     "/ui/strip.js": ("strip.js", "text/javascript"),

@@ -32,7 +32,7 @@ from tests.load.machine import describe_machine
 from training.export.contract.spec import GraphSpec, route_top_ks
 from training.export.proof.onnxruntime_engine import session_options
 from training.export.proof.openvino_engine import save_openvino
-from training.lab.benchmark.on_path import route_to_onnx
+from training.lab.benchmark.on_path import route_of_image, route_to_onnx
 from training.lab.benchmark.subjects import VARIANT_INPUT_HW, Subject, benchmark_canvas, named_variant
 from training.rounds import order
 
@@ -84,15 +84,15 @@ def main() -> int:
 def prepare(subject: Subject, batches: Sequence[int], cores: int, folder: Path) -> dict[Form, Run]:
     """Return the function that runs each form once; `cores` threads may call it at the same time."""
     found: dict[Form, Run] = {}
+    canvas = benchmark_canvas(subject.model.config.input_hw)
+    spec = GraphSpec("dense", "graph", max_batch=max(batches))
     for top_k in route_top_ks(subject.model.config):
         file = folder / f"k{top_k}.onnx"
-        onnx.save(
-            route_to_onnx(subject.model, top_k, GraphSpec("dense", "graph", max_batch=max(batches))), file
-        )
+        onnx.save(route_to_onnx(subject.model, route_of_image(subject.model, canvas, top_k), spec), file)
         save_openvino(file, file.with_suffix(".xml"))
         session = onnxruntime.InferenceSession(file, session_options(cores))
         for batch in batches:
-            images = np.stack([benchmark_canvas(subject.model.config.input_hw)] * batch)
+            images = np.stack([canvas] * batch)
             found[Form("openvino", top_k, batch)] = on_openvino(file.with_suffix(".xml"), images, cores)
             found[Form("onnxruntime", top_k, batch)] = on_onnxruntime(session, images)
     return found

@@ -26,6 +26,7 @@ COMMANDS = {
     "exports": "list the exported models and how exact they are",
     "triton-config": "write Triton's files for exported models",
     "benchmark": "time models here, with and without skipping experts",
+    "pareto": "compare trained models by throughput and accuracy",
     "ablations": "train the paper's ablations and compare the figures",
     "variants": "list parameters, GFLOPs and published figures of models",
     "download": "download the data set of a benchmark",

@@ -7,8 +7,9 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import add_measured_data
-from training.cli.flags import CHECKPOINT
+from training.cli.flags import CHECKPOINT, read
 from training.cli.values import from_zero, positive
+from training.data_config import Reading
 
 PROGRESS_TO_STDERR = True  # stdout is the report
 FLAGS = ("--json", "--quiet")
@@ -43,7 +44,8 @@ def run(args: argparse.Namespace) -> None:
     from training.workflows.run_data import measured_on
 
     pair = find_checkpoint(args.first), find_checkpoint(args.second)
-    data = measured_on(pair[0], args.data, args.split, args.recipe, args.classes)
+    selection = (args.data, args.split, args.recipe, args.classes, read(Reading, args))
+    data = measured_on(pair[0], *selection)
     top_ks = (args.top_k, args.second_top_k)
     found = compare_checkpoints(pair, data, top_ks=top_ks, draws=args.draws)
     print((comparison_json if args.json else comparison_report)(found))

@@ -9,7 +9,9 @@ import argparse
 from pathlib import Path
 
 from training.cli.data_flags import add_measured_data
+from training.cli.flags import read
 from training.cli.values import from_zero, positive
+from training.data_config import Reading
 
 PROGRESS_TO_STDERR = True  # stdout is the report
 FLAGS = ("--json", "--quiet")
@@ -44,7 +46,8 @@ def run(args: argparse.Namespace) -> None:
     from training.workflows.run_data import measured_on
 
     pairs, left_out = pair_runs(args.runs, args.against)
-    data = measured_on(pairs[0][0].checkpoint, args.data, args.split, args.recipe, args.classes)
+    selection = (args.data, args.split, args.recipe, args.classes, read(Reading, args))
+    data = measured_on(pairs[0][0].checkpoint, *selection)
     top_ks = (args.top_k, args.second_top_k)
     found = compare_seeds(pairs, data, left_out=left_out, top_ks=top_ks, draws=args.draws)
     print((seeds_json if args.json else seeds_report)(found))

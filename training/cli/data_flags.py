@@ -19,7 +19,7 @@ _FORMATS = (
     "(training/data/README.md)"
 )
 # Without --data, they read the folder of the checkpoint's run.
-_OF_RUN = ("compare", "compare-seeds", "evaluate", "experts-report", "inspect")
+_OF_RUN = ("compare", "compare-seeds", "evaluate", "experts-report", "inspect", "pareto")
 _SPLITS = ("split", "val_split", "calibration_split", "hold_out", "format", "bits")
 
 

@@ -14,18 +14,16 @@ from training.data.evaluation import Truth
 from training.data.sample import Dataset
 from training.data_config import DataConfig
 from training.errors import ConfigError
-from training.evaluate.compute_use import used_gflops
-from training.evaluate.evaluator import check_classes, evaluate
+from training.evaluate.evaluator import check_classes
 from training.evaluate.mean_ap import MeanAp, mean_average_precision
 from training.evaluate.objects.kind import ObjectKind
 from training.evaluate.objects.kinds import kind_of
 from training.evaluate.seeds import Lead, lead
-from training.models.cost import measure_cost
 from training.models.mixture.routing import RoutingControls
 from training.trainer.checkpoint import MODEL_FILE, load_detector, load_provenance
-from training.trainer.loop import FREE_ON_RESUMING, compute_device
+from training.trainer.loop import FREE_ON_RESUMING
 from training.workflows.dataset_config import check_keypoints, described
-from training.workflows.kept_measurement import Measurement, hash_of_images, keep, key_of, read_kept
+from training.workflows.kept_measurement import Measurement, hash_of_images, measure_once
 from training.workflows.measure import controls_of, labelled_for
 from training.workflows.run_data import config_of_run
 
@@ -179,18 +177,7 @@ def _truths(dataset: Dataset) -> list[Truth]:
 
 def _measure(run: SeedRun, dataset: Dataset, images: str, controls: RoutingControls) -> Measurement:
     check_classes(run.config.model.class_names, dataset.class_names)
-    key = key_of(run.checkpoint, images, controls)
-    kept = read_kept(run.checkpoint, key)
-    if kept is not None:
-        log.info(f"measured before: {run.checkpoint}")
-        return kept
-    log.info(f"measuring {run.checkpoint}")
-    model, _ = load_detector(run.checkpoint)
-    result = evaluate(model.to(compute_device()), dataset, controls=controls)
-    gflops = float(used_gflops(measure_cost(model), result.routed.gates).mean())
-    measured = Measurement(tuple(result.detections), gflops)
-    keep(run.checkpoint, key, measured)
-    return measured
+    return measure_once(run.checkpoint, dataset, images, controls)
 
 
 def _side(

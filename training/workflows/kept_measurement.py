@@ -18,9 +18,14 @@ from numpy.typing import NDArray
 
 from training.data.masks import RunLengths
 from training.data.sample import Dataset
+from training.evaluate.compute_use import used_gflops
 from training.evaluate.detections import DetectConfig, Detections
+from training.evaluate.evaluator import evaluate
 from training.files import sha256_of, write_atomically
+from training.models.cost import measure_cost
 from training.models.mixture.routing import RoutingControls
+from training.trainer.checkpoint import load_detector
+from training.trainer.loop import compute_device
 
 FORM = 1  # changes if the same checkpoint would give other detections, or the file has another form
 ARRAYS = ("boxes_xyxy", "scores", "class_ids", "keypoints", "corners")  # of Detections, if the task has them
@@ -39,6 +44,32 @@ def key_of(checkpoint: Path, images: str, controls: RoutingControls) -> str:
     """Return the key of a measurement; `images` is the hash of the images."""
     parts = (FORM, sha256_of(checkpoint), images, *map(float, controls[:2]), DetectConfig())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def measure_once(checkpoint: Path, dataset: Dataset, images: str, controls: RoutingControls) -> Measurement:
+    """Return what a detector's checkpoint gives for the images of a data set, in float32.
+
+    If it was measured before on the same images with the same controls, return what was kept.
+
+    Args:
+        images: the hash of the images, from hash_of_images.
+
+    Raises:
+        CheckpointError: the file is damaged, or is not the checkpoint of a detector.
+        DatasetError: the data set does not suit the checkpoint.
+    """
+    key = key_of(checkpoint, images, controls)
+    kept = read_kept(checkpoint, key)
+    if kept is not None:
+        log.info(f"measured before: {checkpoint}")
+        return kept
+    log.info(f"measuring {checkpoint}")
+    model, _ = load_detector(checkpoint)
+    result = evaluate(model.to(compute_device()), dataset, controls=controls)
+    gflops = float(used_gflops(measure_cost(model), result.routed.gates).mean())
+    measured = Measurement(tuple(result.detections), gflops)
+    keep(checkpoint, key, measured)
+    return measured
 
 
 def hash_of_images(dataset: Dataset) -> str:

@@ -7,6 +7,7 @@ import { expertsCard } from "/ui/experts.js";
 import { explanations } from "/ui/explain.js";
 import { hasKey, keyed, unasked } from "/ui/keyed.js";
 import { liveCharts } from "/ui/live.js";
+import { routesOfThree } from "/ui/routes.js";
 import { seenImages } from "/ui/seen.js";
 import { bitmapOf, buildStrip, markStrip } from "/ui/strip.js";
 import { chooseTheme } from "/ui/theme.js";
@@ -41,6 +42,7 @@ const compared = comparison(
   },
   { ask: (topK) => ask(state.shot.file, undefined, topK), pixels: () => ({ bitmap: state.bitmap, skeleton: skeleton(), moving: Boolean(state.camera) }) },
 );
+const routes = routesOfThree(byId("routes"), { shots: () => state.shots, skeleton: () => skeleton(), add: (files) => choose(files, state.shots), example });
 const explained = explanations(
   {
     offer: byId("explain-offer"),
@@ -76,11 +78,11 @@ async function start() {
   conf.addEventListener("input", showConf);
   conf.addEventListener("change", askAll);
   byId("model-choice").addEventListener("change", (event) => { useModel(event.target.value); askAll(); });
-  byId("example").addEventListener("click", chooseExample);
+  byId("example").addEventListener("click", async () => choose(await example()));
   byId("save-json").addEventListener("click", () => save(JSON.stringify(state.shot.answer, null, 2), "application/json", "json"));
   byId("save-image").addEventListener("click", async () => save(await drawnImage(state.bitmap, state.shot.answer, skeleton(), explained.map()), "image/png", "drawn.png"));
   byId("camera").addEventListener("click", () => (state.camera ? stopCamera() : useCamera()));
-  window.addEventListener("resize", () => { draw(); compared.redraw(); });
+  window.addEventListener("resize", () => { draw(); compared.redraw(); routes.refresh(); });
   chooseTheme(byId("theme"));
   await loadModels();
 }
@@ -133,6 +135,7 @@ function useModel(name) {
   byId("detections-title").textContent = hasLabels() ? "Classes" : "Objects";
   byId("experts-card")[hasLabels() ? "before" : "after"](byId("detections-card"));
   compared.offer(model);
+  routes.offer(model);
   loadReport(model);
 }
 
@@ -182,24 +185,28 @@ function showAddress() {
   byId("as-json").hidden = false;
 }
 
-async function chooseExample() {
+// Return the model's example image, in a list; an empty list if there is none.
+async function example() {
   try {
     const response = await keyed(`/models/${encodeURIComponent(state.model.name)}/example`);
     if (!response.ok) throw new Error((await response.json()).detail);
-    choose([new File([await response.blob()], "example.png", { type: "image/png" })]);
+    return [new File([await response.blob()], "example.png", { type: "image/png" })];
   } catch (error) {
     showProblem(`There is no example image: ${error.message}`);
+    return [];
   }
 }
 
-function choose(files) {
+// kept: chosen images that stay, with their answers.
+function choose(files, kept = []) {
   if (files.length === 0) return;
   stopCamera();
-  state.shots = [...files].slice(0, MOST_IMAGES).map((file) => ({ file, name: file.name || "image", answer: null, sentence: "" }));
-  byId("strip-note").textContent = files.length > MOST_IMAGES ? `The first ${MOST_IMAGES} of ${files.length} images.` : "";
+  const all = [...kept, ...[...files].map((file) => ({ file, name: file.name || "image", answer: null, sentence: "" }))];
+  state.shots = all.slice(0, MOST_IMAGES);
+  byId("strip-note").textContent = all.length > MOST_IMAGES ? `The first ${MOST_IMAGES} of ${all.length} images.` : "";
   byId("strip").hidden = state.shots.length < 2;
-  show(state.shots[0]);
-  askAll();
+  if (!kept.includes(state.shot)) show(state.shots[0]);
+  askMissing();
   buildStrip(byId("strip"), state.shots, show, state.round.signal);
   markStrip(state.shots, state.shot);
 }
@@ -230,12 +237,18 @@ function step(event) {
 
 // Forget all answers, and request new ones, first for the image that is shown.
 async function askAll() {
+  for (const shot of state.shots) Object.assign(shot, { answer: null, sentence: "" });
+  if (state.model && state.bitmap) compared.refresh();
+  await askMissing();
+}
+
+// Keep the answers that there are.
+async function askMissing() {
   state.round.abort();
   const { signal } = (state.round = new AbortController());
-  for (const shot of state.shots) Object.assign(shot, { answer: null, sentence: "" });
   render();
+  routes.refresh();
   if (!state.model) return;
-  if (state.bitmap) compared.refresh();
   while (!signal.aborted) {
     const shot = [state.shot, ...state.shots].find((one) => one && !one.answer && !one.sentence);
     if (!shot) return;
@@ -244,6 +257,7 @@ async function askAll() {
     Object.assign(shot, found);
     if (shot.answer) seen.remember(shot);
     markStrip(state.shots, state.shot);
+    routes.refresh(shot);
     if (shot === state.shot) render();
   }
 }

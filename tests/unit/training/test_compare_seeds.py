@@ -171,6 +171,18 @@ def test_a_different_budget_of_the_other_side_is_reported(capsys, runs, tmp_path
     assert "the two sides differ in a setting: batch_size 2, now 4" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flag", [["--hold-out", "0.2"], ["--format", "yolo"], ["--bits", "12"]])
+def test_the_data_of_a_run_is_read_as_in_the_run(capsys, runs, flag):
+    one, other = (runs / f"{variant}-0" for variant in VARIANTS)
+    checkpoints = [str(one / MODEL_FILE), str(other / MODEL_FILE)]
+    for argv in (
+        ["compare", *checkpoints],
+        ["compare-seeds", str(one), "--against", str(other)],
+        ["pareto", *checkpoints],
+    ):
+        assert "a run's own data is read as in the run: give --data" in failure(capsys, *argv, *flag)
+
+
 def test_a_damaged_measurement_is_measured_again(capsys, runs):
     assert main(command(runs, seeds=(0,))) == 0
     kept = [path for name in VARIANTS for path in (runs / f"{name}-0").glob("measured-*.npz")]

@@ -134,6 +134,7 @@ HAVE_NO_VALIDATION_SPLIT = (
     "compare",
     "compare-seeds",
     "inspect",
+    "pareto",
     "export",
     "baseline",
     "experts-report",
@@ -148,6 +149,7 @@ TAKE_SPLITS = {
     "compare": ["m.safetensors", "n.safetensors"],
     "compare-seeds": ["runs/m-0", "--against", "runs/n-0"],
     "inspect": ["m.safetensors"],
+    "pareto": ["starter"],
     "export": ["m.safetensors", "--name", "m"],
     "baseline": ["m-openvino/1"],
     "experts-report": ["m.safetensors", "--artifact", "m-openvino"],
@@ -179,7 +181,9 @@ def test_a_recipe_with_splits_of_its_own_takes_no_others(
 
 @pytest.mark.parametrize(
     "command",
-    sorted(TAKE_SPLITS.keys() - {"compare", "compare-seeds", "evaluate", "inspect", "experts-report"}),
+    sorted(
+        TAKE_SPLITS.keys() - {"compare", "compare-seeds", "evaluate", "inspect", "pareto", "experts-report"}
+    ),
 )  # these take the folder of the run
 def test_without_a_folder_there_is_no_split_to_choose(capsys, monkeypatch, tmp_path, command):
     monkeypatch.chdir(tmp_path)

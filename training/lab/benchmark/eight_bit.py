@@ -17,14 +17,13 @@ from training.data.scenes.scenes import ScenesDataset
 from training.errors import ConfigError
 from training.export.contract.precision import Precision
 from training.export.contract.spec import Execution, GraphSpec
-from training.export.graph.fixed_path import fixed_network
+from training.export.graph.fixed_path import Route, fixed_network
 from training.export.graph.path_router import router_to_onnx
 from training.export.targets.build import ExportImages, Source
 from training.export.targets.openvino import OPENVINO
 from training.export.targets.options import ExportOptions
 from training.export.targets.paths import CALIBRATING
 from training.lab.benchmark.engines import Inputs
-from training.lab.benchmark.on_path import route_of_image
 from training.models.network import Network
 
 # Generated scenes; their number does not change which nodes are in 8 bits. An export too calibrates a route
@@ -57,16 +56,16 @@ def quantize(model: Network, execution: Execution, folder: Path, max_batch: int 
         return OPENVINO.build(folder, replace(spec, max_batch=max_batch), source)
 
 
-def quantize_route(model: Network, top_k: int, folder: Path, max_batch: int = 1) -> Path:
-    """Write the route of the benchmark's image in int8, and the router in float32, as one graph."""
-    alone = quantize(fixed_network(model, route_of_image(model, top_k)), "dense", folder, max_batch)
+def quantize_route(model: Network, route: Route, folder: Path, max_batch: int = 1) -> Path:
+    """Write the network of a route in int8, and the router in float32, as one graph."""
+    alone = quantize(fixed_network(model, route), "dense", folder, max_batch)
     onnx_path, both = folder / "router.onnx", folder / "both.xml"
     onnx.save(router_to_onnx(model, GraphSpec("dense", "graph", max_batch=max_batch)), onnx_path)
     core = ov.Core()
-    route, router = core.read_model(alone), core.read_model(onnx_path)
+    fixed, router = core.read_model(alone), core.read_model(onnx_path)
     for reader in router.input(0).get_target_inputs():
-        reader.replace_source_output(route.input(0).get_node().output(0))
-    whole = ov.Model([*route.get_results(), *router.get_results()], route.get_parameters())
+        reader.replace_source_output(fixed.input(0).get_node().output(0))
+    whole = ov.Model([*fixed.get_results(), *router.get_results()], fixed.get_parameters())
     ov.save_model(whole, both, compress_to_fp16=False)
     return both
 

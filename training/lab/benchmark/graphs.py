@@ -16,11 +16,12 @@ from training.export.contract.spec import Execution, GraphSpec
 from training.export.contract.tensors import IMAGES
 from training.export.graph.branch_weights import move_weights_into_branches
 from training.export.graph.export_graph import ExportGraph, fold_batch_norm, graph_contract
+from training.export.graph.fixed_path import Route
 from training.export.graph.onnx_file import quick_top_ks, to_onnx
 from training.export.proof.openvino_engine import save_openvino
 from training.lab.benchmark.eight_bit import quantize, quantize_peer, quantize_route
 from training.lab.benchmark.engines import ON_TORCH, BenchmarkPrecision, EngineName, Inputs, Source
-from training.lab.benchmark.on_path import RouteGraph, route_to_onnx
+from training.lab.benchmark.on_path import RouteGraph, route_of_image, route_to_onnx
 from training.lab.benchmark.subjects import Form, Subject, benchmark_canvas, bound_of
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
@@ -85,7 +86,7 @@ class Graphs:
             if form.kind == "peer":
                 path = quantize_peer(self._peers[form.label], self.inputs(form), folder)
             elif on_path:
-                path = quantize_route(self._model(form), _top_k_of(form), folder, form.batch)
+                path = quantize_route(self._model(form), self._route(form), folder, form.batch)
             else:
                 execution: Execution = "sparse" if kind == "sparse" else "dense"
                 path = quantize(self._model(form), execution, folder, form.batch)
@@ -121,14 +122,14 @@ class Graphs:
 
     def _eager(self, form: Form, spec: GraphSpec) -> nn.Module:
         if self._on_path(form):
-            return RouteGraph(self._model(form), _top_k_of(form), spec).eval()
+            return RouteGraph(self._model(form), self._route(form), spec).eval()
         return ExportGraph(fold_batch_norm(self._model(form)), spec).eval()
 
     def _traced(self, form: Form, spec: GraphSpec) -> Path:
         path = self._folder / f"{len(self._sources)}.onnx"
         if self._on_path(form):
             log.info(f"{form.label}: tracing, the route of its image at K={form.top_k}")
-            onnx.save(route_to_onnx(self._model(form), _top_k_of(form), spec), path)
+            onnx.save(route_to_onnx(self._model(form), self._route(form), spec), path)
             return path
         what = f"with only the experts of K={form.top_k}" if form.kind == "bound" else spec.execution
         if spec.branches == "per_expert":
@@ -139,18 +140,18 @@ class Graphs:
         onnx.save(to_onnx(self._model(form), spec), path)
         return path
 
+    def _route(self, form: Form) -> Route:
+        """Return the route of the benchmark's image at the form's top_k."""
+        assert form.top_k is not None
+        model = self._model(form)
+        return route_of_image(model, benchmark_canvas(model.config.input_hw), form.top_k)
+
     def _model(self, form: Form) -> Detector:
         subject = self._subjects[form.label]
         if form.kind != "bound":
             return subject.model
         assert form.top_k is not None
         return bound_of(subject, form.top_k)
-
-
-def _top_k_of(form: Form) -> int:
-    """Return the top_k of a form that has one."""
-    assert form.top_k is not None
-    return form.top_k
 
 
 def _for_engine(path: Path, engine: EngineName) -> Path:

@@ -1,7 +1,9 @@
 """What an image costs in a network with paths: the router of the paths, then the network of its route."""
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.export.contract.spec import GraphSpec
@@ -10,15 +12,13 @@ from training.export.graph.export_graph import ExportGraph, graph_contract
 from training.export.graph.fixed_path import Route, fixed_network, routes_of
 from training.export.graph.onnx_file import trace_images
 from training.export.graph.path_router import PathGraph, router_contract
-from training.lab.benchmark.subjects import benchmark_canvas
 from training.models.network import Network
 
 
-@torch.inference_mode()
-def route_of_image(model: Network, top_k: int) -> Route:
-    """Return the route that the benchmark's image takes at a top_k for which there are routes."""
-    canvas = torch.from_numpy(benchmark_canvas(model.config.input_hw))
-    path = int(PathGraph(model)(canvas[None]).argmax())
+def route_of_image(model: Network, canvas: NDArray[np.uint8], top_k: int) -> Route:
+    """Return the route of a model input (H, W, 3) at a top_k; a route must have this top_k."""
+    with torch.inference_mode():
+        path = int(PathGraph(model)(torch.from_numpy(canvas)[None]).argmax())
     (route,) = (each for each in routes_of(model) if each.key == (path, top_k))
     return route
 
@@ -29,15 +29,10 @@ class RouteGraph(nn.Module):
     A server runs them as two graphs, because the path of an image decides which network runs.
     """
 
-    def __init__(self, model: Network, top_k: int, spec: GraphSpec) -> None:
-        """Take the path of the benchmark's image.
-
-        Args:
-            top_k: experts per layer; a route must have it.
-        """
+    def __init__(self, model: Network, route: Route, spec: GraphSpec) -> None:
         super().__init__()
         self.router = PathGraph(model)
-        self.fixed = ExportGraph(fixed_network(model, route_of_image(model, top_k)), spec)
+        self.fixed = ExportGraph(fixed_network(model, route), spec)
         images = router_contract(model.config, spec)
         outputs = graph_contract(self.fixed.model.config, spec).outputs
         self.contract = GraphContract(images.batch, images.inputs, (*outputs, *images.outputs))
@@ -47,7 +42,7 @@ class RouteGraph(nn.Module):
         return (*self.fixed(images), self.router(images))
 
 
-def route_to_onnx(model: Network, top_k: int, spec: GraphSpec) -> onnx.ModelProto:
-    """Return router and route of the benchmark's image as one ONNX graph."""
-    graph = RouteGraph(model, top_k, spec).eval()
+def route_to_onnx(model: Network, route: Route, spec: GraphSpec) -> onnx.ModelProto:
+    """Return the router and the network of a route as one ONNX graph."""
+    graph = RouteGraph(model, route, spec).eval()
     return trace_images(graph, model.config, graph.contract, spec)

@@ -20,8 +20,7 @@ from training.models.detector import Detector
 from training.models.mixture.dynamic import mixes_kernels
 from training.models.mixture.router import SpatialRouter
 from training.models.variants import model_config
-from training.progress import bar
-from training.rounds import Timed, time_in_rounds
+from training.rounds import Timed, time_with_progress
 from training.skeleton import Skeleton
 from training.tasks.choose import task_named
 from training.trainer.checkpoint import BEST_FILE, MODEL_FILE, find_checkpoint, load_detector
@@ -91,8 +90,13 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
         model = resized.eval()
     if mixes_kernels(model.config):
         raise ConfigError(f"{path} has dynamic experts, which cannot be exported, so no graph can be timed")
-    label = path.parent.name if path.name in (BEST_FILE, MODEL_FILE) and path.parent.name else path.stem
-    return Subject(label, model, _top_ks(model, top_ks, str(path)))
+    return Subject(label_of(path), model, _top_ks(model, top_ks, str(path)))
+
+
+def label_of(checkpoint: Path) -> str:
+    """Return the name of a checkpoint in a table: the name of its run's folder, or of the file."""
+    in_a_run = checkpoint.name in (BEST_FILE, MODEL_FILE) and checkpoint.parent.name
+    return checkpoint.parent.name if in_a_run else checkpoint.stem
 
 
 def settle(model: Detector) -> None:
@@ -170,17 +174,8 @@ def time_forms(
     In a round, the dense graph of each model runs twice: as the form "dense" and as the form "twin". The
     round is quiet if both took about the same time.
     """
-    refused = 0
     twins = [(Form(label, "dense"), Form(label, "twin")) for label in labels]
-    with bar(rounds, "round", what) as progress:
-
-        def count(kept: bool) -> None:
-            nonlocal refused
-            refused += not kept
-            progress.update(int(kept))
-            progress.set_postfix_str(f"{refused} refused" if refused else "")
-
-        return time_in_rounds(runs, twins, rounds, on_round=count)
+    return time_with_progress(runs, twins, rounds, what)
 
 
 def bound_of(subject: Subject, top_k: int) -> Detector:

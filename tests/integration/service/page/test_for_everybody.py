@@ -42,7 +42,7 @@ def resize(browser, size):
 
 
 def open_everything(page, folder):
-    """Show an answer, what moved a router, what an expert serves, a comparison and the charts."""
+    """Show an answer, what moved a router, what an expert serves, a comparison, routes and the charts."""
     path = folder / "red.png"
     path.write_bytes(image_bytes(golden_image()))
     send(page, path)
@@ -50,10 +50,12 @@ def open_everything(page, folder):
     page.find_element("id", "explain").click()
     wait_for(page, lambda: page.find_element("id", "map-legend").is_displayed())
     page.find_element("css selector", "#layers button").click()
-    for panel in ("compare", "live"):
+    for panel in ("compare", "routes", "live"):
         page.execute_script("document.getElementById(arguments[0]).open = true", panel)
     wait_for(page, lambda: page.find_elements("css selector", "#compare-right-answer .layer"))
     wait_for(page, lambda: page.find_elements("css selector", "#live-charts .shares"))
+    page.find_element("id", "routes-example").click()
+    wait_for(page, lambda: len(page.find_elements("css selector", "#routes .route")) == 2)
     page.execute_async_script("setTimeout(arguments[0], 300)")  # the fading of the image is over
 
 

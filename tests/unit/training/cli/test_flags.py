@@ -56,6 +56,8 @@ FLAGS = {
     "--max-batch --batch-delay --pin-threads --upgrade-manifests",
     "benchmark": "checkpoint --variant --peer --input --top-k --engine --precision --threads --batch "
     "--rounds --profile --throughput --memory --plot --json --quiet",
+    "pareto": "checkpoint --top-k --weight-threshold --peer --peer-map --against --precision --rounds "
+    f"--timed-images --plot --json --quiet {OF_DATA}",
     "ablations": "--output --table --list --val-split --scenes --input --epochs --batch --seeds --quiet "
     f"{OF_DATA}",
     "variants": "--json",

@@ -82,11 +82,12 @@ def test_a_peer_whose_input_is_no_image_is_not_calibrated(tmp_path):
 @pytest.mark.heavy
 def test_a_route_is_that_of_an_export_with_the_router_in_float(tmp_path):
     model = path_model(count=2)
-    both = ov.Core().read_model(quantize_route(model, 1, tmp_path / "mine"))
+    route = route_of_image(model, benchmark_canvas(model.config.input_hw), 1)
+    both = ov.Core().read_model(quantize_route(model, route, tmp_path / "mine"))
     (tmp_path / "theirs").mkdir()
     spec, source = export_source(model, "dense")
     build_paths(OPENVINO, tmp_path / "theirs", spec, source)
-    exported = tmp_path / "theirs" / f"{route_of_image(model, 1).name}.xml"
+    exported = tmp_path / "theirs" / f"{route.name}.xml"
     router = ov.Core().read_model(tmp_path / "theirs" / "router.xml")
     quantised, floating = convolutions_in_8_bits(ov.Core().read_model(exported))
     assert quantised > 30

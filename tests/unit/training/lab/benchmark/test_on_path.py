@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.export.contract.spec import GraphSpec
-from training.lab.benchmark.on_path import RouteGraph, route_to_onnx
+from training.lab.benchmark.on_path import RouteGraph, route_of_image, route_to_onnx
 from training.lab.benchmark.subjects import Form, benchmark_canvas, forms, gflops, named_variant
 from training.models.mixture.routing import RoutingControls
 
@@ -33,13 +33,14 @@ def test_only_top_ks_with_routes_are_timed_and_batches_on_one_path(subject):
 def test_the_graph_answers_as_the_network_and_tells_the_path(subject, top_k, tmp_path):
     canvas = benchmark_canvas((64, 64))[None]
     images = torch.from_numpy(canvas)
+    route = route_of_image(subject.model, canvas[0], top_k)
     with torch.inference_mode():
         predictions = subject.model(images, RoutingControls(top_k), "dense")
         _, scores = subject.model.decode(predictions)
-        *_, probs = RouteGraph(subject.model, top_k, SPEC).eval()(images)
+        *_, probs = RouteGraph(subject.model, route, SPEC).eval()(images)
     torch.testing.assert_close(probs, predictions.path.probs)
     assert 0 < predictions.path.probs.max() < 1
-    onnx.save(route_to_onnx(subject.model, top_k, SPEC), tmp_path / "route.onnx")
+    onnx.save(route_to_onnx(subject.model, route, SPEC), tmp_path / "route.onnx")
     compiled = ov.Core().compile_model(tmp_path / "route.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     outputs = compiled([canvas])
     np.testing.assert_allclose(outputs["path_probs"], predictions.path.probs.numpy(), atol=1e-5)

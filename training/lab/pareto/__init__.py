@@ -1,0 +1,1 @@
+"""Compare trained models by throughput and accuracy: the Pareto front, and throughput at equal mAP."""
