@@ -1,5 +1,7 @@
 """What an image costs in a network with paths: the router of the paths, then the network of its route."""
 
+import copy
+
 import onnx
 import torch
 from torch import Tensor, nn
@@ -9,8 +11,10 @@ from training.export.contract.tensors import GraphContract
 from training.export.graph.export_graph import ExportGraph, graph_contract
 from training.export.graph.fixed_path import Route, fixed_network, routes_of
 from training.export.graph.onnx_file import trace_images
-from training.export.graph.path_router import PathGraph, router_contract
+from training.export.graph.path_router import PathGraph, Thumbnail, router_contract
 from training.lab.benchmark.subjects import benchmark_canvas
+from training.models.detector import Detector
+from training.models.mixture.path import PathRouter
 from training.models.network import Network
 
 
@@ -45,6 +49,29 @@ class RouteGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of the route's network for images (B, H, W, 3), and the paths' probabilities."""
         return (*self.fixed(images), self.router(images))
+
+
+class ExportedRouter(nn.Module):
+    """A path router that averages pixels as the router's exported graph does."""
+
+    def __init__(self, router: PathRouter) -> None:
+        super().__init__()
+        self.router, self.thumbnail = router, Thumbnail(router.pool)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map images (B, 3, H, W), 0..1, to logits (B, P)."""
+        return self.router.score(255 * self.thumbnail(pixels.permute(0, 2, 3, 1)))
+
+
+def with_exported_router(model: Detector) -> Detector:
+    """Return a copy of a network with paths, so that its router costs as much as that of its routes.
+
+    Otherwise, the graph with only the chosen experts would be no bound for the time of a route.
+    """
+    changed = copy.deepcopy(model)
+    assert isinstance(changed.path_router, PathRouter)
+    changed.path_router = ExportedRouter(changed.path_router)  # type: ignore[assignment]
+    return changed
 
 
 def route_to_onnx(model: Network, top_k: int, spec: GraphSpec) -> onnx.ModelProto:
