@@ -1,6 +1,7 @@
 """What an image costs in a network with paths: the router of the paths, then the network of its route."""
 
 import copy
+from typing import Any
 
 import onnx
 import torch
@@ -14,7 +15,9 @@ from training.export.graph.onnx_file import trace_images
 from training.export.graph.path_router import PathGraph, Thumbnail, router_contract
 from training.lab.benchmark.subjects import benchmark_canvas
 from training.models.detector import Detector
-from training.models.mixture.path import PathRouter
+from training.models.mixture.layer import Dispatch
+from training.models.mixture.path import choose_path
+from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 
 
@@ -51,16 +54,19 @@ class RouteGraph(nn.Module):
         return (*self.fixed(images), self.router(images))
 
 
-class ExportedRouter(nn.Module):
-    """A path router that averages pixels as the router's exported graph does."""
+class RoutesImages(Detector):
+    """A detector with paths that routes uint8 images, as the router's exported graph does."""
 
-    def __init__(self, router: PathRouter) -> None:
-        super().__init__()
-        self.router, self.thumbnail = router, Thumbnail(router.pool)
+    thumbnail: Thumbnail
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Map images (B, 3, H, W), 0..1, to logits (B, P)."""
-        return self.router.score(255 * self.thumbnail(pixels.permute(0, 2, 3, 1)))
+    def forward(
+        self, images: Tensor, controls: RoutingControls | None = None, dispatch: Dispatch | None = None
+    ) -> Any:
+        """Return the predictions for images (B, H, W, 3) uint8 RGB, as the detector does."""
+        assert self.path_router is not None
+        path = choose_path(self.path_router.score(self.thumbnail(images)))
+        asked = (controls or self.default_controls())._replace(path=path.gate)
+        return super().forward(images, asked, dispatch)._replace(path=path)
 
 
 def with_exported_router(model: Detector) -> Detector:
@@ -69,8 +75,9 @@ def with_exported_router(model: Detector) -> Detector:
     Otherwise, the graph with only the chosen experts would be no bound for the time of a route.
     """
     changed = copy.deepcopy(model)
-    assert isinstance(changed.path_router, PathRouter)
-    changed.path_router = ExportedRouter(changed.path_router)  # type: ignore[assignment]
+    assert changed.path_router is not None
+    changed.thumbnail = Thumbnail(changed.path_router.pool)
+    changed.__class__ = type("RoutesImages", (RoutesImages, type(model)), {})  # of any task
     return changed
 
 
