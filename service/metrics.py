@@ -11,11 +11,11 @@ from prometheus_client import (
     Histogram,
     Metric,
     ProcessCollector,
-    Summary,
     disable_created_metrics,
 )
 from prometheus_client.registry import Collector
 
+from service.path_metrics import PathMetrics
 from service.types import ExpertActivation, Timings
 
 BUCKETS_S = (
@@ -29,7 +29,7 @@ FetchOutcome = Literal["fetched", "refused", "failed", "too-large", "timeout", "
 RefusedConnection = Literal["malformed", "slow-head", "large-head", "too-many", "tls"]
 """The reason why a connection was closed before it passed a request to the app."""
 
-Series = TypeVar("Series", Counter, Histogram, Summary)
+Series = TypeVar("Series", Counter, Histogram)
 
 
 class Metrics(Collector):
@@ -71,6 +71,7 @@ class Metrics(Collector):
         self._declare_access_series(registry)
         self._declare_connection_series(registry)
         self._declare_model_series(registry)
+        self.paths = PathMetrics(registry)
 
     def collect(self) -> Iterable[Metric]:
         """Let the observers record what still waits, because the metrics are about to be read."""
@@ -106,18 +107,6 @@ class Metrics(Collector):
         self._entropy_bits = Histogram(
             "sparsight_router_entropy_bits", "Entropy of a router's probabilities for one image.",
             ["model", "layer"], buckets=ENTROPY_BUCKETS_BITS, registry=registry,
-        )  # fmt: skip
-        self._path_images = Counter(
-            "sparsight_path_images_total", "Images that took a path, of a model with paths.",
-            ["model", "version", "backend", "path"], registry=registry,
-        )  # fmt: skip
-        self._path_baseline = Gauge(
-            "sparsight_path_baseline_share", "Share of images that took a path, measured at export.",
-            ["model", "version", "backend", "path"], registry=registry,
-        )  # fmt: skip
-        self._route_s = Summary(  # no buckets: a route always takes about the same time
-            "sparsight_route_seconds", "Time of the graph of a path at a top_k, for one image.",
-            ["model", "version", "backend", "path", "top_k"], registry=registry,
         )  # fmt: skip
         self._gflops = Counter(
             "sparsight_compute_gflops_total", "Used: with the chosen experts. Dense: with all.", ["kind"],
@@ -241,20 +230,6 @@ class Metrics(Collector):
             self._gate_weight.labels(*labels)
             if share is not None:
                 self._baseline.labels(*labels).set(share[expert])
-
-    def declare_paths(
-        self, model: str, version: str, backend: str, count: int, share: Sequence[float] | None
-    ) -> None:
-        """Export the counter of each path at 0, so that unused paths appear too, and the baseline's share."""
-        for path in range(count):
-            labels = (model, version, backend, str(path))
-            self._path_images.labels(*labels)
-            if share is not None:
-                self._path_baseline.labels(*labels).set(share[path])
-
-    def forget_path_shares(self, model: str, backend: str) -> None:
-        """Remove the baseline's shares of the paths of a model; the counters of its images stay."""
-        self._path_baseline.remove_by_labels({"model": model, "backend": backend})
 
     def declare_backend(self, backend: str, reasons: Iterable[str]) -> None:
         """Export the series of a backend at 0 before it serves, with an error counter for each reason."""
@@ -381,13 +356,6 @@ class Metrics(Collector):
         """Record the compute of answered images, and what it would have been with every expert."""
         self._child(self._gflops, "used").inc(used_gflops)
         self._child(self._gflops, "dense").inc(dense_gflops)
-
-    def record_path(
-        self, model: str, version: str, backend: str, path: int, top_k: int, graph_s: float
-    ) -> None:
-        """Count an answered image that took a path, and record how long its graph ran."""
-        self._child(self._path_images, model, version, backend, str(path)).inc()
-        self._child(self._route_s, model, version, backend, str(path), str(top_k)).observe(graph_s)
 
     def _child(self, series: Series, *labels: str) -> Series:
         """Return `series.labels(*labels)`, kept from earlier calls: it is slow, and an image needs twenty."""

@@ -34,10 +34,15 @@ Load = Callable[[], Graph]
 class Engine(Protocol):
     """An engine with its settings."""
 
-    def read(self, path: Path, tensors: Tensors) -> Load:
+    def read(self, path: Path, tensors: Tensors, *, in_f32: bool = False) -> Load:
         """Read a graph from its file, and check its inputs and outputs; return the function that loads it.
 
         After this call, the file may change: the function does not read it again.
+
+        Args:
+            path: the graph's file.
+            tensors: its inputs and outputs.
+            in_f32: whether the graph computes in float32, whatever the precision of the artifact is.
 
         Raises:
             ArtifactBroken: the engine cannot read the graph, or an input or output differs from `tensors`.

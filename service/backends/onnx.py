@@ -52,8 +52,8 @@ class OnnxEngine:
         self._settings = settings
         self._workers = workers
 
-    def read(self, path: Path, tensors: Tensors) -> Load:
-        """Read a graph; see `Engine.read`."""
+    def read(self, path: Path, tensors: Tensors, *, in_f32: bool = False) -> Load:
+        """Read a graph; see `Engine.read`. The engine computes in the precision of the file in any case."""
         content = path.read_bytes()
         quick = session_options(self._settings)
         quick.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

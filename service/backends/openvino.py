@@ -22,6 +22,7 @@ from service.types import RawOutputs
 
 # An int8 graph contains its own quantisation nodes; its other nodes run in float32.
 _PRECISION = {"f32": "f32", "bf16": "bf16", "f16": "f16", "int8": "f32"}
+_HINT = "INFERENCE_PRECISION_HINT"
 _DTYPES = {"boolean": "bool"}  # OpenVINO's other names equal the manifest's
 
 
@@ -35,6 +36,11 @@ class OpenVinoGraph:
         self._idle: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
         for _ in range(requests):
             self._idle.put(compiled.create_infer_request())
+
+    @property
+    def precision(self) -> str:
+        """Return the precision in which OpenVINO computes, such as f32."""
+        return str(self._compiled.get_property(_HINT).to_string())
 
     @property
     def streams(self) -> int:
@@ -84,7 +90,7 @@ class OpenVinoEngine:
         self._config = _engine_config(artifact.manifest, settings, workers)
         self._requests = workers + AHEAD  # those beyond the streams wait in the engine's queue
 
-    def read(self, path: Path, tensors: Tensors) -> Load:
+    def read(self, path: Path, tensors: Tensors, *, in_f32: bool = False) -> Load:
         """Read a graph; see `Engine.read`. The function that loads it must be called at most once."""
         try:
             model: ov.Model | None = self._core.read_model(path)
@@ -93,12 +99,13 @@ class OpenVinoEngine:
         assert model is not None
         inputs, outputs = _ports(model.inputs, tensors.inputs), _ports(model.outputs, tensors.outputs)
         check_ports(tensors, str(path), inputs, outputs)
+        config = {**self._config, _HINT: "f32"} if in_f32 else self._config
 
         def load() -> OpenVinoGraph:
             nonlocal model
             assert model is not None, "a graph is loaded once"
             try:
-                compiled = self._core.compile_model(model, "CPU", self._config)
+                compiled = self._core.compile_model(model, "CPU", config)
             except RuntimeError as error:
                 raise ArtifactBroken(f"OpenVINO cannot load {path}: {_first_line(error)}") from error
             model = None  # frees a copy of the weights
@@ -159,7 +166,7 @@ def check_capabilities(artifact: Artifact, capabilities: Collection[str]) -> Non
 def _engine_config(manifest: Manifest, settings: OpenVinoSettings, workers: int) -> dict[str, Any]:
     config: dict[str, Any] = {
         # On some CPUs OpenVINO chooses bf16 by default, and the rounding of bf16 changes the chosen experts.
-        "INFERENCE_PRECISION_HINT": _PRECISION[manifest.precision],
+        _HINT: _PRECISION[manifest.precision],
         "PERFORMANCE_HINT": settings.performance.upper(),
         "PERFORMANCE_HINT_NUM_REQUESTS": workers,
         # Pinned threads take the first cores in every process, so two processes would share these cores.

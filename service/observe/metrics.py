@@ -82,7 +82,7 @@ class MetricsObserver:
             metrics.record_stages(image.backend, image.timings, image.trace_id)
             metrics.record_duration(model, version, image.backend, image.timings.total_s)
             if image.route is not None:
-                metrics.record_path(model, version, image.backend, *image.route, image.timings.infer_s)
+                metrics.paths.record(model, version, image.backend, *image.route, image.timings.infer_s)
             if image.degraded:
                 metrics.degraded(model)
         metrics.record_detections(model, version, sum(image.detections for image in images))

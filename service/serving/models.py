@@ -100,11 +100,11 @@ class Models:
         route = self.add(name)[backend]
         before = route.current
         route.set_versions(versions)
-        self._metrics.forget_path_shares(name, backend)
+        self._metrics.paths.forget_shares(name, backend)
         for version in versions.values():
             if (paths := version.manifest.paths) is not None:
                 labels = (name, version.manifest.version, backend)
-                self._metrics.declare_paths(*labels, paths.count, paths.share)
+                self._metrics.paths.declare(*labels, paths.count, paths.share)
         route.statuses = tuple(statuses)
         self._announce()
         self._show_health(backend)

@@ -65,7 +65,7 @@ def test_the_starter_on_two_backends_with_every_series_set_stays_below_the_limit
         metrics.declare_backend(backend, map(slug_of, BACKEND_ERRORS))
         metrics.record_stages(backend, Timings(0.1, 0.1, 0.1, 0.1, 0.1, 0.5, 0.1))
         for path, top_k in product(range(8), (1, 2)):  # of a model with paths beside the starter
-            metrics.record_path("routed", "1", backend, path, top_k, 0.1)
+            metrics.paths.record("routed", "1", backend, path, top_k, 0.1)
         metrics.record_duration(manifest.name, manifest.version, backend, 0.5)
         metrics.set_breaker_state(backend, manifest.name, 0)
         experts.quarantined.labels(manifest.name, backend)

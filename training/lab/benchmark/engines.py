@@ -16,6 +16,7 @@ from training.export.graph.int8 import check_nncf
 from training.export.proof.openvino_engine import HINTS, cpu_capabilities
 
 EngineName = Literal["openvino", "onnxruntime", "torch", "onnxruntime-cuda", "torch-cuda"]
+FloatPrecision = Literal["f32", "bf16"]
 BenchmarkPrecision = Literal["f32", "bf16", "int8"]
 
 Inputs = Mapping[str, NDArray[Any]]

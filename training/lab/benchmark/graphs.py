@@ -21,7 +21,7 @@ from training.export.graph.onnx_file import quick_top_ks, to_onnx
 from training.export.proof.openvino_engine import save_openvino
 from training.lab.benchmark.eight_bit import quantize, quantize_peer, quantize_route
 from training.lab.benchmark.engines import ON_TORCH, BenchmarkPrecision, EngineName, Inputs, Source
-from training.lab.benchmark.on_path import RouteGraph, route_of_image, route_to_onnx
+from training.lab.benchmark.on_path import RouteGraph, route_of_image, route_to_onnx, with_exported_router
 from training.lab.benchmark.subjects import Form, Subject, benchmark_canvas, bound_of
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
@@ -148,10 +148,13 @@ class Graphs:
 
     def _model(self, form: Form) -> Detector:
         subject = self._subjects[form.label]
-        if form.kind != "bound":
-            return subject.model
-        assert form.top_k is not None
-        return bound_of(subject, form.top_k)
+        model = subject.model
+        if form.kind == "bound":
+            assert form.top_k is not None
+            model = bound_of(subject, form.top_k)
+        if model.config.paths is None or form.kind == "sparse":
+            return model
+        return with_exported_router(model)
 
 
 def _for_engine(path: Path, engine: EngineName) -> Path:

@@ -1,5 +1,8 @@
 """What an image costs in a network with paths: the router of the paths, then the network of its route."""
 
+import copy
+from typing import Any
+
 import numpy as np
 import onnx
 import torch
@@ -11,7 +14,11 @@ from training.export.contract.tensors import GraphContract
 from training.export.graph.export_graph import ExportGraph, graph_contract
 from training.export.graph.fixed_path import Route, fixed_network, routes_of
 from training.export.graph.onnx_file import trace_images
-from training.export.graph.path_router import PathGraph, router_contract
+from training.export.graph.path_router import PathGraph, Thumbnail, router_contract
+from training.models.detector import Detector
+from training.models.mixture.layer import Dispatch
+from training.models.mixture.path import choose_path
+from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
 
 
@@ -40,6 +47,33 @@ class RouteGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of the route's network for images (B, H, W, 3), and the paths' probabilities."""
         return (*self.fixed(images), self.router(images))
+
+
+class RoutesImages(Detector):
+    """A detector with paths that routes uint8 images, as the router's exported graph does."""
+
+    thumbnail: Thumbnail
+
+    def forward(
+        self, images: Tensor, controls: RoutingControls | None = None, dispatch: Dispatch | None = None
+    ) -> Any:
+        """Return the predictions for images (B, H, W, 3) uint8 RGB, as the detector does."""
+        assert self.path_router is not None
+        path = choose_path(self.path_router.score(self.thumbnail(images)))
+        asked = (controls or self.default_controls())._replace(path=path.gate)
+        return super().forward(images, asked, dispatch)._replace(path=path)
+
+
+def with_exported_router(model: Detector) -> Detector:
+    """Return a copy of a network with paths, so that its router costs as much as that of its routes.
+
+    Otherwise, the graph with only the chosen experts would be no bound for the time of a route.
+    """
+    changed = copy.deepcopy(model)
+    assert changed.path_router is not None
+    changed.thumbnail = Thumbnail(changed.path_router.pool)
+    changed.__class__ = type("RoutesImages", (RoutesImages, type(model)), {})  # of any task
+    return changed
 
 
 def route_to_onnx(model: Network, route: Route, spec: GraphSpec) -> onnx.ModelProto:

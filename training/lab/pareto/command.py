@@ -20,7 +20,7 @@ from training.errors import ConfigError
 from training.evaluate.evaluator import check_classes
 from training.evaluate.mean_ap import mean_average_precision
 from training.evaluate.objects.kinds import kind_of
-from training.lab.benchmark.engines import BenchmarkPrecision, Run, require_engine
+from training.lab.benchmark.engines import FloatPrecision, Run, require_engine
 from training.lab.benchmark.graphs import peer_inputs
 from training.lab.benchmark.machine import describe_machine
 from training.lab.pareto.candidates import Candidate, Setting, settings_of
@@ -50,7 +50,7 @@ class ParetoOptions:
     peers: tuple[Path, ...] = ()  # ONNX files of other detectors
     peer_maps: tuple[tuple[str, float], ...] = ()  # name of a peer, and its mAP50-95 on the same images
     against: tuple[tuple[str, str], ...] = ()  # pairs of series
-    precision: BenchmarkPrecision = "f32"
+    precision: FloatPrecision = "f32"
     rounds: int = 30
     timed_images: int = 8
 
@@ -64,7 +64,7 @@ class Pareto:
     metric: str  # such as mAP, or mask mAP
     images: int
     timed_images: int
-    precision: BenchmarkPrecision
+    precision: FloatPrecision
     threads: int
     rounds: int  # kept
     refused: int

@@ -16,7 +16,7 @@ from training.export.contract.tensors import IMAGES
 from training.export.graph.export_graph import graph_contract
 from training.export.graph.onnx_file import to_onnx
 from training.export.proof.openvino_engine import save_openvino
-from training.lab.benchmark.engines import BenchmarkPrecision, Inputs, OpenVinoEngine, Run
+from training.lab.benchmark.engines import FloatPrecision, Inputs, OpenVinoEngine, Run
 from training.lab.benchmark.graphs import peer_inputs
 from training.lab.benchmark.on_path import route_of_image, route_to_onnx
 from training.lab.pareto.candidates import Candidate, Setting
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 class NetworkGraphs:
     """The graphs of one checkpoint; each is traced and compiled once."""
 
-    def __init__(self, model: Detector, folder: Path, precision: BenchmarkPrecision) -> None:
+    def __init__(self, model: Detector, folder: Path, precision: FloatPrecision) -> None:
         """Take an empty folder for the files of the graphs."""
         self._model, self._folder, self._precision = model, folder, precision
         self._engine = OpenVinoEngine(precision, THREADS)
@@ -72,7 +72,7 @@ def prepare_candidate(
     settings: Sequence[Setting],
     canvases: Sequence[NDArray[np.uint8]],
     folder: Path,
-    precision: BenchmarkPrecision,
+    precision: FloatPrecision,
 ) -> dict[Setting, Run]:
     """Return, for each setting, a function that runs every checkpoint of a model on every input once."""
     calls: dict[Setting, list[Run]] = {setting: [] for setting in settings}
@@ -88,7 +88,7 @@ def prepare_candidate(
 
 
 def prepare_peers(
-    peers: Mapping[str, Path], input_hw: tuple[int, int], precision: BenchmarkPrecision
+    peers: Mapping[str, Path], input_hw: tuple[int, int], precision: FloatPrecision
 ) -> dict[str, Run]:
     """Return, for each other detector, a function that runs it once on random values.
 

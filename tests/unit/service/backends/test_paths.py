@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from service.artifact.repository import read_artifact
+from service.backends.openvino import OpenVinoEngine
 from service.backends.protocol import infer
 from service.backends.table import BACKENDS
 from service.errors import ArtifactBroken, ArtifactMismatch, BackendFailed, BackendUnavailable
 from service.request import RequestContext
 from service.settings import BrownoutSettings, Settings
 from tests.path_artifacts import BLUE, GREEN, RED, build_paths, rewrite_sums, swap_graphs, whole_answer
+from training.export.proof.openvino_engine import cpu_capabilities
 
 ENGINES = [
     pytest.param(("openvino", "openvino"), id="openvino"),
@@ -48,6 +50,29 @@ def test_each_image_gets_the_outputs_of_its_own_route(tmp_path, engine):
                 assert got[name].dtype == value.dtype
                 np.testing.assert_allclose(got[name], value, atol=1e-5, err_msg=name)
     asyncio.run(backend.close())
+
+
+def test_the_router_of_an_artifact_in_bf16_computes_in_float32(tmp_path, monkeypatch):
+    if "BF16" not in cpu_capabilities():
+        pytest.skip("this CPU does not compute in bf16")
+    artifact = read_artifact(build_paths(tmp_path, answers=False, changes={"precision": "bf16"}).folder)
+    compiled = {}
+    load = OpenVinoEngine.read
+
+    def noting(engine, path, tensors, **how):
+        def graph():
+            compiled[path.stem] = made = load(engine, path, tensors, **how)()
+            return made
+
+        return graph
+
+    monkeypatch.setattr(OpenVinoEngine, "read", noting)
+    asyncio.run(BACKENDS["openvino"].open(artifact, Settings()).close())
+    assert {name: graph.precision for name, graph in compiled.items()} == {
+        graph.name: "f32" if graph.name == artifact.manifest.paths.router else "bf16"
+        for graph in artifact.manifest.graphs
+        if not graph.name.endswith("k1")
+    }
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from training.export.contract.spec import GraphSpec
-from training.lab.benchmark.on_path import RouteGraph, route_of_image, route_to_onnx
+from training.lab.benchmark.graphs import Graphs
+from training.lab.benchmark.on_path import RouteGraph, route_of_image, route_to_onnx, with_exported_router
 from training.lab.benchmark.subjects import Form, benchmark_canvas, forms, gflops, named_variant
 from training.models.mixture.routing import RoutingControls
 
@@ -48,3 +49,15 @@ def test_the_graph_answers_as_the_network_and_tells_the_path(subject, top_k, tmp
     best = scores[0].flatten().sort(descending=True).values[: len(found)]
     np.testing.assert_allclose(found, best.numpy(), atol=1e-4)
     assert found[0] > found[-1]
+
+
+def test_the_other_forms_have_the_router_of_the_routes(subject, tmp_path):
+    images = torch.from_numpy(benchmark_canvas((64, 64))[None])
+    changed = with_exported_router(subject.model)
+    with torch.inference_mode():
+        got, wanted = (model(images, RoutingControls(2), "dense") for model in (changed, subject.model))
+    torch.testing.assert_close(got.path.probs, wanted.path.probs, rtol=0, atol=1e-6)
+    graphs = Graphs(tmp_path, {subject.label: subject}, {})
+    for form in (Form(subject.label, "dense"), Form(subject.label, "bound", 1)):
+        graph = ov.Core().read_model(graphs.source(form, "openvino", "f32"))
+        assert "AvgPool" not in {node.get_type_name() for node in graph.get_ops()}
