@@ -35,10 +35,12 @@ def figure_of(result: Pareto) -> Figure:
     figure = new_figure(HEIGHT_IN, "Accuracy and time for one image", subtitle)
     axes = figure.subplots()
     measured = [point for point in result.points if point.score is not None]
+    skipping = [point for point in measured if point.setting and point.setting.execution == "sparse"]
+    above = list(dict.fromkeys(point.series for point in skipping))[::2]
     for index, series in enumerate(dict.fromkeys(point.series for point in measured)):
         colour = COLOURS[index] if index < len(COLOURS) else OTHERS
         own = [point for point in measured if point.series == series]
-        _line(axes, series, own, colour, MARKERS[index % len(MARKERS)])
+        _line(axes, series, own, colour, MARKERS[index % len(MARKERS)], above=series in above)
     if result.front:
         times = [1e3 * point.time.median for point in result.front]
         scores = [100 * (point.score or 0) for point in result.front]
@@ -48,7 +50,7 @@ def figure_of(result: Pareto) -> Figure:
     for point in result.points:
         if point.score is None:
             _time_alone(axes, point)
-    axes.margins(x=0.1, y=0.1)  # room for the names of settings
+    axes.margins(x=0.1, y=0.15)  # room for the names of settings
     axes.set_xlim(left=0)
     axes.set_xlabel("ms for one image", fontsize=TEXT, color=INK)
     axes.set_ylabel(f"{result.metric}50-95, %", fontsize=TEXT, color=INK)
@@ -60,8 +62,11 @@ def figure_of(result: Pareto) -> Figure:
     return figure
 
 
-def _line(axes: Axes, series: str, points: Sequence[Point], colour: str, marker: str) -> None:
-    """Draw the points of one model, joined in the order of their times, with the range of the seeds."""
+def _line(axes: Axes, series: str, points: Sequence[Point], colour: str, marker: str, *, above: bool) -> None:
+    """Draw the points of one model, joined in the order of their times, with the range of the seeds.
+
+    The names of the settings are turned, and `above` the line for every other model, so that few overlap.
+    """
     ordered = sorted(points, key=lambda point: point.time.median)
     times = [1e3 * point.time.median for point in ordered]
     scores = [100 * (point.score or 0) for point in ordered]
@@ -81,8 +86,17 @@ def _line(axes: Axes, series: str, points: Sequence[Point], colour: str, marker:
         linewidth=1,
     )
     for time, score, point in zip(times, scores, ordered, strict=True):
-        text, place = point.setting_text, (time, score)
-        axes.annotate(text, place, (6, -10), textcoords="offset points", fontsize=SMALL, color=INK)
+        axes.annotate(
+            point.setting_text,
+            (time, score),
+            (-2, 6 if above else -6),
+            textcoords="offset points",
+            rotation=50 if above else -50,
+            rotation_mode="anchor",
+            va="bottom" if above else "top",
+            fontsize=SMALL,
+            color=colour,
+        )
 
 
 def _time_alone(axes: Axes, point: Point) -> None:

@@ -25,8 +25,8 @@ def pareto_report(result: Pareto) -> str:
     if result.noisy:
         lines.append(
             f"TOO NOISY: {PATIENCE} times the wanted number of rounds had too few quiet ones. Stop other "
-            "programs and repeat; do not quote these times. The detections are kept, so the same command "
-            "only times again"
+            "programs and repeat; do not quote these times. The detections are kept, so that the same "
+            "command only times again"
         )
     if not result.points:
         return "\n".join(lines)
