@@ -20,6 +20,9 @@ DATATYPES = {
 """Triton's datatype for each NumPy dtype name, for the dtypes that a manifest may contain."""
 
 
+_NEAR_S = 0.05  # by which a server's clock may end a wait earlier
+
+
 class Deadline:
     """The time by which a call must end; all requests that the call sends share this limit.
 
@@ -35,6 +38,11 @@ class Deadline:
             raise BadParameter("timeout_s", f"timeout_s={timeout_s!r} cannot be used; give seconds above 0")
         self.timeout_s = timeout_s
         self._end = monotonic() + timeout_s
+
+    @property
+    def is_near(self) -> bool:
+        """Return whether the deadline has passed, or passes so soon that a wait until it has ended."""
+        return monotonic() > self._end - _NEAR_S
 
     def left_s(self) -> float:
         """Return the seconds until the deadline, which are always more than 0.

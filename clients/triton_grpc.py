@@ -132,4 +132,5 @@ def _outputs(answer: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:
 
 def _refusal(error: InferenceServerException, url: str, model: str, deadline: Deadline) -> ClientError:
     status = str(error.status()).removeprefix("StatusCode.")
-    return to_error(status, str(error.message()), url=url, model=model, timeout_s=deadline.timeout_s)
+    limit_s, late = deadline.timeout_s, deadline.is_near
+    return to_error(status, str(error.message()), url=url, model=model, timeout_s=limit_s, late=late)

@@ -88,7 +88,8 @@ class HttpTransport:
         if answer.status != 200:
             status = _STATUS.get(answer.status, f"HTTP status {answer.status}")
             text = _error_text(answer.body)
-            raise to_error(status, text, url=self._url, model=model, timeout_s=deadline.timeout_s)
+            limit_s, late = deadline.timeout_s, deadline.is_near
+            raise to_error(status, text, url=self._url, model=model, timeout_s=limit_s, late=late)
         return answer
 
 

@@ -62,7 +62,9 @@ def meaning_of(status: str, message: str) -> Meaning:
     return next((meaning for row, part, meaning in TABLE if row == status and part in words), Meaning.UNWELL)
 
 
-def to_error(status: str, message: str, *, url: str, model: str, timeout_s: float) -> ClientError:
+def to_error(
+    status: str, message: str, *, url: str, model: str, timeout_s: float, late: bool = False
+) -> ClientError:
     """Return the error for a gRPC status.
 
     Args:
@@ -71,10 +73,13 @@ def to_error(status: str, message: str, *, url: str, model: str, timeout_s: floa
         url: address of the server.
         model: name of the requested model.
         timeout_s: time limit of the call, in seconds.
+        late: whether the time limit has passed, or nearly; a wait in the server's queue then ended by it.
     """
     reason = message.strip().rstrip(".") or status
     error: ClientError
     match meaning_of(status, message):
+        case Meaning.BUSY if late and "timeout" in reason.lower():
+            error = DeadlineExceeded(timeout_s)
         case Meaning.BUSY:
             error = Busy(f"Triton's queue is full ({reason}); try again later, or send fewer requests")
         case Meaning.LATE:

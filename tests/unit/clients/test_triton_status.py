@@ -54,6 +54,19 @@ def test_a_status_becomes_the_error_that_fits(status, text, kind):
     assert isinstance(error, ClientError)
 
 
+@pytest.mark.parametrize(
+    ("text", "late", "kind"),
+    [
+        ("Request timeout expired", True, DeadlineExceeded),
+        ("Request timeout expired", False, Busy),  # the server's own limit of its queue
+        ("Exceeds maximum queue size", True, Busy),
+    ],
+)
+def test_a_wait_in_the_queue_that_the_deadline_ended_is_a_passed_deadline(text, late, kind):
+    error = to_error("UNAVAILABLE", IN_ENSEMBLE + text, url="x", model="x", timeout_s=2.5, late=late)
+    assert type(error) is kind
+
+
 def test_sentences_say_what_happened_and_what_to_do():
     def sentence(status, text):
         return str(to_error(status, text, url="127.0.0.1:8001", model="x-detect", timeout_s=2.5))
