@@ -1,8 +1,7 @@
 """Run a model with paths in this process: its router first, then the graph of the path that it chose.
 
-Waiting images of one path do not run as a batch: on a CPU, batches of 4 and 8 gave 0.90 to 1.01 times as many
-images as single images in the same processor time (`python -m tests.load.path_batches`; the figures are in
-tests/load/RESULTS.md).
+Waiting images of one path do not run as a batch: on a CPU, batches of 4 and 8 gave 0.84 to 0.93 times as many
+images as single images (`python -m tests.load.path_batches`; the figures are in tests/load/RESULTS.md).
 """
 
 import logging
