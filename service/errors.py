@@ -292,15 +292,23 @@ class BackendUnavailable(ServiceError):
         why: the reason, as a sentence without a full stop.
         lost: whether the connection is lost, so that the next request would also fail.
         not_run: whether the backend answered that it does not have the model, and so has not run the request.
+        of_path: whether the backend lacks only the graph of the image's path, and can answer other images.
         retry_after_s: seconds after which the caller may retry.
     """
 
     def __init__(
-        self, why: str, *, lost: bool = False, not_run: bool = False, retry_after_s: int = 2
+        self,
+        why: str,
+        *,
+        lost: bool = False,
+        not_run: bool = False,
+        of_path: bool = False,
+        retry_after_s: int = 2,
     ) -> None:
         super().__init__(why)
         self.lost = lost
         self.not_run = not_run
+        self.of_path = of_path
         self.retry_after_s = retry_after_s
 
 
@@ -310,14 +318,17 @@ class DeadlineExceeded(ServiceError):
     Args:
         allowed_s: the time limit, in seconds.
         silent: whether a backend got the request and did not answer within the service's own time limit.
+        of_path: whether a backend answered which path the image takes, and only the graph of this path is
+            missing.
     """
 
-    def __init__(self, allowed_s: float, *, silent: bool = False) -> None:
+    def __init__(self, allowed_s: float, *, silent: bool = False, of_path: bool = False) -> None:
         super().__init__(
             f"there was no answer within {allowed_s:g} s; try again, or allow more time with timeout_ms"
         )
         self.allowed_s = allowed_s
         self.silent = silent
+        self.of_path = of_path
 
 
 class ExplanationTooSlow(ServiceError):

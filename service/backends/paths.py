@@ -222,7 +222,7 @@ class PathBackend(InProcessBackend):
         try:
             graph = route.graph(self._trial)
         except ArtifactError as error:  # of a graph that was read long ago, and is loaded now
-            raise BackendUnavailable(str(error)) from error
+            raise BackendUnavailable(str(error), of_path=True) from error
         size = min(size for size in self._manifest.batch if size >= len(rows))
         padded = rows + rows[-1:] * (size - len(rows))  # the graph may take some sizes only
         began = perf_counter()

@@ -32,7 +32,8 @@ class Prober:
     While the breaker is closed, each probe checks that the server is live. If no answer has arrived since the
     last probe, the model also runs once on a blank image, because a server reports a model as ready even
     after the process that runs the model has died. While the breaker is open, the model must run on a blank
-    image before requests are sent again.
+    image before requests are sent again. If a model with paths lacks only the graph of this image's path, the
+    probe succeeds, because images on other paths can be answered.
     """
 
     def __init__(
@@ -81,16 +82,24 @@ class Prober:
         except BackendBusy:  # the queue is full, but the model behind it may be dead
             breaker.probe_undecided()
             return
-        except DeadlineExceeded:
+        except DeadlineExceeded as error:
+            if error.of_path:
+                breaker.probe_succeeded()
+                return
             sentence = f"{self._route.backend_name} did not run the model within {self._timeout_s:g} s"
             await self._slow_or_dead(version, began, sentence)
             return
         except ServiceError as error:
-            if isinstance(error, BackendUnavailable) and error.not_run:
-                breaker.probe_undecided()  # unloaded, not unhealthy: read the repository again
-                await self._route.renew_within(self._timeout_s)
+            unavailable = error if isinstance(error, BackendUnavailable) else None
+            unloaded = unavailable is not None and unavailable.not_run
+            if unavailable is not None and unavailable.of_path:
+                breaker.probe_succeeded()  # the router answered, and other paths have graphs of their own
+            elif unloaded:
+                breaker.probe_undecided()  # not unhealthy
             else:
                 breaker.probe_failed(began, str(error))
+            if unloaded:
+                await self._route.renew_within(self._timeout_s)  # read the repository again
             return
         breaker.probe_succeeded()
 

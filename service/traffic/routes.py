@@ -220,7 +220,7 @@ class Route:
                 raise BackendUnavailable(self._why_abandoned()) from None
             raise
         except BackendUnavailable as error:
-            if not error.not_run:
+            if not (error.not_run or error.of_path):
                 self.breaker.failed(began, str(error), at_once=error.lost)
             raise
         except DeadlineExceeded as error:

@@ -127,7 +127,8 @@ def test_a_report_and_a_baseline_are_added_to_an_artifact_with_paths(tmp_path):
     assert report.paths.path_share == pytest.approx(share, abs=1e-4)
     assert artifact.manifest.paths.share == share
     assert [each.controls["top_k"] for each in read_routing(folder, artifact.manifest)] == [2, 1]
-    assert not (folder.parent / "config.pbtxt").exists()
+    for model in ("tiny-onnx", "tiny-onnx-detect", "tiny-onnx-router", "tiny-onnx-path1-k1"):
+        assert artifact.sha256 in (folder.parent.parent / model / "config.pbtxt").read_text()
     asyncio.run(BACKENDS["onnx"].open(artifact, Settings(brownout={"min_top_k": 1})).close())
 
 

@@ -103,8 +103,8 @@ def measure_baseline(folder: Path, measured: NamedImages, training: NamedImages 
     manifest["files"] = dict(sorted({**kept, file: sha256_of(folder / file)}.items()))
     check_manifest(manifest, str(path))
     write_atomically(path, json.dumps(manifest, indent=2) + "\n")
-    if manifest.get("paths") is None:  # Triton's files hold the manifest
-        write_all_configs(folder.parent.parent, TritonOptions(), name=manifest["name"])
+    # Triton's files hold the manifest.
+    write_all_configs(folder.parent.parent, TritonOptions(), name=manifest["name"])
     for each in old:
         (folder / each).unlink(missing_ok=True)
     images = routing.sets.shape[1]

@@ -23,8 +23,7 @@ from training.workflows.measure import labelled_for
 def add_experts_report(checkpoint: Path, artifact: Path, data: DataConfig) -> Path:
     """Route labelled images with a checkpoint, and write the report into the newest version of its artifact.
 
-    The manifest is written again, because it holds the new file's sha256, and so are Triton's files of the
-    model, which hold the manifest. Models with paths have no such files.
+    The manifest and Triton's files of the model are written again, because both hold the new file's sha256.
     The images are routed at the artifact's default controls, in float32.
 
     Args:
@@ -77,6 +76,5 @@ def _release(report: dict[str, Any], artifact: Path, stored: StoredManifest) -> 
     manifest["files"] = dict(sorted({**manifest["files"], path.name: sha256_of(path)}.items()))
     check_manifest(manifest, str(folder))
     write_atomically(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
-    if not stored.has_paths:
-        write_all_configs(artifact.parent, TritonOptions(), name=stored.content["name"])
+    write_all_configs(artifact.parent, TritonOptions(), name=stored.content["name"])
     return path

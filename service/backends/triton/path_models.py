@@ -14,7 +14,7 @@ from service.artifact.manifest import Manifest
 from service.artifact.paths import PathRoute
 from service.backends.path_outputs import GraphTensors, PathOutputs
 from service.backends.triton.sender import Placed, Sender
-from service.errors import ArtifactConflict, ArtifactMismatch, BackendUnavailable
+from service.errors import ArtifactConflict, ArtifactMismatch, BackendUnavailable, DeadlineExceeded
 from service.request import RequestContext
 from service.types import RawOutputs
 
@@ -95,7 +95,10 @@ class PathModels:
         except BackendUnavailable as error:
             # The process of one route may be dead while others answer, so this alone is no lost server. If it
             # is one, the next image notices at the router.
-            raise BackendUnavailable(f"{route.graph}: {error}", not_run=error.not_run) from error
+            sentence = f"{route.graph}: {error}"
+            raise BackendUnavailable(sentence, not_run=error.not_run, of_path=True) from error
+        except DeadlineExceeded as error:  # Triton takes a second to notice that a process is dead
+            raise DeadlineExceeded(error.allowed_s, silent=error.silent, of_path=True) from error
 
     def _model(self, graph: str) -> str:
         return f"{self._manifest.name}-{self._manifest.target}-{graph}"

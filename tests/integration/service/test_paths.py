@@ -194,9 +194,12 @@ def test_a_route_with_the_weights_of_another_path_is_refused_at_a_reload_or_at_i
     swap_graphs(build_paths(repository, version="3").folder, "path1-k1", "path2-k1")
     assert running.client.post("/models/reload", headers=BEARER).status_code == 200
     assert running.detect(FILES[1], top_k=2).status_code == 200
-    refused = running.detect(FILES[1], top_k=1)
-    assert refused.status_code == 503
-    assert "scores (path 1 at top_k 1) differs" in refused.json()["detail"]
+    for _ in range(4):  # more than the failures that open a breaker
+        refused = running.detect(FILES[1], top_k=1)
+        assert refused.status_code == 503
+        assert "scores (path 1 at top_k 1) differs" in refused.json()["detail"]
+    assert running.detect(FILES[1], top_k=2).status_code == 200
+    assert running.detect(FILES[0], top_k=1).status_code == 200
 
 
 def test_under_load_an_image_takes_the_sibling_of_its_path_unless_it_forbids_it(start, tmp_path):

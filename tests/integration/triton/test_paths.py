@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -269,6 +270,23 @@ def test_a_dead_process_fails_the_images_of_its_route_alone(few):
             answers = [gateway.detect(file) for file in FILES]
             assert [answer.status_code for answer in answers] == [200, 503, 200]
         assert answers[1].json()["detail"].startswith("path1-k2: triton does not answer")
+
+
+def test_a_dead_process_of_the_path_of_the_probes_fails_no_other_images(few):
+    _, server = few
+    with gateway_to(server, probe_interval_s=0.1) as gateway:
+        (dead,) = (
+            pid
+            for pid, name in zip(server.stub_pids(), server.stub_names(), strict=True)
+            if "path0-k2" in name  # the path of a blank image
+        )
+        os.kill(dead, signal.SIGKILL)
+        wait_for(lambda: gateway.detect(FILES[0]).status_code == 503)
+        time.sleep(1)  # several probes, which no answer spares
+        answers = [gateway.detect(file).status_code for file in FILES]
+        answers += [gateway.detect(FILES[0]).status_code for _ in range(4)]
+        assert answers == [503, 200, 200, *[503] * 4]
+        assert gateway.detect(FILES[1]).status_code == 200
 
 
 def test_a_new_version_serves_once_all_of_its_graphs_are_there(few):

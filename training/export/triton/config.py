@@ -14,7 +14,7 @@ from training.export.artifact.release import release, staging_room
 from training.export.artifact.stored_manifest import StoredManifest, check_manifest, read_manifests
 from training.export.targets.triton_options import TritonOptions
 from training.export.triton import text
-from training.export.triton.path_models import remove_stale_models, stage_path_models
+from training.export.triton.path_models import models_with_graphs, remove_stale_models, stage_path_models
 from training.export.triton.text import CONFIG_FILE
 from training.files import write_atomically
 
@@ -71,6 +71,8 @@ def stage_triton_models(room: Path, manifests: Sequence[StoredManifest], options
 def write_all_configs(repository: Path, options: TritonOptions, *, name: str | None = None) -> list[Path]:
     """Write Triton's files for every model of a repository; on an error, change nothing.
 
+    Models of graphs whose artifact is gone are removed.
+
     Args:
         name: write only for this model, with all of its targets; None: for every model.
 
@@ -82,16 +84,19 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
         ConfigError: a model does not support the options.
     """
     stored = _stored(repository, name)
-    if not stored:
+    models = [manifests[0].model_name for manifests in stored]
+    meant = {each for each in models_with_graphs(repository) if name in (None, each.rpartition("-")[0])}
+    gone = sorted(meant - {*models})
+    if not (stored or gone):
         raise ExportError(f"{repository} holds no version of {name or 'any model'}")
     with staging_room(repository, "triton-config") as room:
         for manifests in stored:
             stage_triton_models(room, manifests, options)
         release(room, repository)
-    for manifests in stored:
-        for folder in remove_stale_models(repository, manifests[0].model_name):
+    for each in (*models, *gone):
+        for folder in remove_stale_models(repository, each):
             log.info(f"removed {folder}, whose graph is not there any more")
-    return [repository / manifests[0].model_name for manifests in stored]
+    return [repository / each for each in models]
 
 
 def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path]:

@@ -22,7 +22,7 @@ from training.export.triton.path_text import (
 from training.export.triton.text import CONFIG_FILE, HEADING
 
 ASKING_SOURCE = Path(__file__).resolve().parent / "paths" / ASKING_FILE
-_OURS = re.compile("router|path[0-9]+-k[0-9]+")  # the names of graphs that exporters give
+_OURS = re.compile("(?P<model>.+)-(?P<graph>router|path[0-9]+-k[0-9]+)")  # as exporters name the graphs
 
 
 def stage_path_models(room: Path, manifests: Sequence[StoredManifest], options: TritonOptions) -> None:
@@ -58,13 +58,19 @@ def graphs_of(manifests: Iterable[StoredManifest]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def models_with_graphs(repository: Path) -> set[str]:
+    """Return each `<name>-<target>` that has models of graphs in a repository, even if it is gone itself."""
+    found = [(_OURS.fullmatch(model.name), model) for model in repository.glob("*")]
+    return {name["model"] for name, model in found if name and _is_ours(model)}
+
+
 def remove_stale_models(repository: Path, name: str) -> list[Path]:
     """Remove the models, and versions of models, whose graphs the versions of `<name>-<target>` lack.
 
     Triton would try to load such a version, and fail.
 
     Args:
-        name: a folder `<name>-<target>` of the repository.
+        name: a folder `<name>-<target>` of the repository, which may be gone.
 
     Returns:
         The folders that were removed.
@@ -72,9 +78,10 @@ def remove_stale_models(repository: Path, name: str) -> list[Path]:
     manifests = read_manifests(repository / name)
     removed = []
     for model in sorted(repository.glob(f"{name}-*")):
-        graph = model.name.removeprefix(f"{name}-")
-        if not _OURS.fullmatch(graph) or not _is_ours(model):
+        named = _OURS.fullmatch(model.name)
+        if not named or named["model"] != name or not _is_ours(model):
             continue
+        graph = named["graph"]
         kept = {str(stored.version) for stored in manifests if graph in graphs_of([stored])}
         stale = [each for each in model.iterdir() if each.is_dir() and each.name not in kept]
         for version in stale:

@@ -52,7 +52,7 @@ def quantize(model: Network, execution: Execution, folder: Path, max_batch: int 
     """Write the graph of an export in int8 into a new folder, and return the graph's path."""
     spec, source = export_source(model, execution)
     folder.mkdir()
-    with _silent():
+    with silent():
         return OPENVINO.build(folder, replace(spec, max_batch=max_batch), source)
 
 
@@ -92,7 +92,7 @@ def quantize_peer(path: Path, inputs: Inputs, folder: Path) -> Path:
         model = ov.Core().read_model(path)
         if model.is_dynamic():
             model.reshape({name: values.shape for name, values in inputs.items()})
-        with _silent():
+        with silent():
             quantized = nncf.quantize(
                 model,
                 nncf.Dataset(samples),
@@ -119,7 +119,7 @@ def _like(image: NDArray[np.uint8], values: NDArray[Any], path: Path) -> NDArray
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Keep the progress bars of NNCF from the output, which is the benchmark's table."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

@@ -18,7 +18,7 @@ from training.export.targets.openvino import OPENVINO
 from training.export.targets.paths import build_paths
 from training.lab.benchmark import loaded
 from training.lab.benchmark.command import BenchmarkOptions, subjects_of
-from training.lab.benchmark.eight_bit import export_source
+from training.lab.benchmark.eight_bit import export_source, silent
 from training.lab.benchmark.engines import BenchmarkPrecision, Inputs, require_engine
 from training.lab.benchmark.graphs import Graphs
 from training.lab.benchmark.machine import describe_machine
@@ -143,7 +143,8 @@ def _build_routes(subject: Subject, eight: bool, folder: Path) -> Path:
     """Write the router and all routes of a network with paths as an export does; return the folder."""
     spec, source = export_source(subject.model, "dense", "int8" if eight else "f32", images=2)
     folder.mkdir()
-    build_paths(OPENVINO, folder, spec, source)
+    with silent():
+        build_paths(OPENVINO, folder, spec, source)
     return folder
 
 

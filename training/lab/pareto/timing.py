@@ -18,7 +18,7 @@ from training.export.graph.onnx_file import to_onnx
 from training.export.proof.openvino_engine import save_openvino
 from training.lab.benchmark.engines import FloatPrecision, Inputs, OpenVinoEngine, Run
 from training.lab.benchmark.graphs import peer_inputs
-from training.lab.benchmark.on_path import route_of_image, route_to_onnx
+from training.lab.benchmark.on_path import route_of_image, route_to_onnx, with_exported_router
 from training.lab.pareto.candidates import Candidate, Setting
 from training.models.detector import Detector
 from training.models.mixture.routing import RoutingControls
@@ -52,12 +52,16 @@ class NetworkGraphs:
         else:
             sparse = GraphSpec("sparse", "graph", ports=self._precision)
             spec = sparse if setting.execution == "sparse" else DENSE
-            graph = self._saved(setting.execution, lambda: to_onnx(self._model, spec))
+            graph = self._saved(setting.execution, lambda: to_onnx(self._whole(), spec))
             controls = RoutingControls(setting.top_k, setting.weight_threshold)
             inputs = graph_contract(config, DENSE).feed([canvas], [controls])
         if graph not in self._requests:
             self._requests[graph] = self._engine.request(graph, inputs)
         return partial(_infer, self._requests[graph], inputs)
+
+    def _whole(self) -> Detector:
+        """Return the network; one with paths has the router of its routes, so that times can be compared."""
+        return self._model if self._model.config.paths is None else with_exported_router(self._model)
 
     def _saved(self, name: str, trace: Callable[[], onnx.ModelProto]) -> Path:
         path = self._folder / f"{name}.xml"

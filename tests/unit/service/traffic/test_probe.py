@@ -125,6 +125,22 @@ def test_a_version_that_is_unloaded_is_a_matter_for_the_repository(artifact, clo
     assert renewed == [True]
 
 
+@pytest.mark.parametrize("open_before", [False, True])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        BackendUnavailable("path1-k2: the process is not healthy", of_path=True),
+        DeadlineExceeded(1, silent=True, of_path=True),
+    ],
+)
+def test_a_lost_graph_of_one_path_keeps_no_images_of_other_paths_away(artifact, clock, lost, open_before):
+    route = make_route(artifact.manifest, backend=ScriptedBackend(*[lost] * 4), clock=clock)
+    if open_before:
+        route.breaker.failed(clock.now, "dead", at_once=True)
+    for _ in range(4):  # more than the failures that open a breaker
+        assert look(route, clock, after_s=2) is State.CLOSED
+
+
 def test_a_look_at_the_repository_that_does_not_end_does_not_end_the_probing(artifact, clock):
     async def never():
         await asyncio.Event().wait()

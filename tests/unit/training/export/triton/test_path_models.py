@@ -10,7 +10,7 @@ from tritonclient.grpc import model_config_pb2
 from tests.builders import build_artifact, write_manifest
 from tests.path_artifacts import build_paths
 from training.__main__ import main
-from training.errors import ConfigError
+from training.errors import ConfigError, ExportError
 from training.export.triton.config import TritonOptions, write_all_configs
 from training.export.triton.text import HEADING
 
@@ -155,6 +155,24 @@ def test_a_model_whose_graph_is_gone_is_removed_and_nothing_else_is(tmp_path):
     assert not left & gone
     of_version_2 = {path for path in before if path.split("/")[1:2] == ["2"]}
     assert gone == of_version_2 | {path for path in before if path.startswith(stale.name)}
+
+
+@pytest.mark.parametrize(("name", "others"), [(None, True), (None, False), ("routed", True)])
+def test_models_of_graphs_go_with_their_artifact(tmp_path, name, others):
+    gone = build_paths(tmp_path)
+    for each in ("kept", "also") if others else ():
+        build_paths(tmp_path, name=each)
+    write_all_configs(tmp_path, TritonOptions())
+    graphs = {path.name for path in tmp_path.iterdir() if not path.name.endswith(("-nms", "-detect"))}
+    shutil.rmtree(gone.folder.parent)
+    if others:
+        write_all_configs(tmp_path, TritonOptions(), name="also")
+        assert (tmp_path / "routed-openvino-router").is_dir(), "the command was for another model"
+    write_all_configs(tmp_path, TritonOptions(), name=name)
+    left = {path.name for path in tmp_path.iterdir() if not path.name.endswith(("-nms", "-detect"))}
+    assert left == {each for each in graphs if not each.startswith("routed-")}
+    with pytest.raises(ExportError, match="holds no version of routed"):
+        write_all_configs(tmp_path, TritonOptions(), name="routed")
 
 
 def test_a_version_without_a_graph_is_no_version_of_its_model(tmp_path):

@@ -1,6 +1,7 @@
 """The memory of loaded graphs is that of fresh processes, and `--memory` takes no options of times."""
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.path_builders import path_model
 from training.__main__ import main
 from training.lab.benchmark import loaded, memory
 from training.lab.benchmark.memory import MemoryReport, MemoryRow, Spread
+from training.lab.benchmark.subjects import Subject
 from training.lab.tables.memory import memory_json, memory_report
 from training.trainer.checkpoint import MODEL_FILE, save_model
 
@@ -71,6 +73,15 @@ def test_a_process_holds_the_weights_of_what_it_loaded_and_what_it_read(tmp_path
     assert both["own_mb"] > one["own_mb"] + WEIGHTS_MB
     assert also_read["own_mb"] == pytest.approx(one["own_mb"] + WEIGHTS_MB, abs=WEIGHTS_MB / 4)
     assert all(each["rss_mb"] > each["own_mb"] for each in (none, one, both, also_read))
+
+
+@pytest.mark.heavy
+def test_quantising_prints_nothing_into_the_table(capfd, caplog, tmp_path):
+    caplog.set_level(logging.INFO, "training")  # as without --quiet
+    subject = Subject("tiny", path_model(count=2), (1, 2))
+    memory._build_routes(subject, True, tmp_path / "routes")
+    assert len(list((tmp_path / "routes").glob("*.xml"))) == 5
+    assert capfd.readouterr().out == ""
 
 
 @pytest.mark.heavy

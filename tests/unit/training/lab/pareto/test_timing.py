@@ -1,6 +1,7 @@
 """What is timed is what was measured: the same experts for the same image."""
 
 import numpy as np
+import openvino as ov
 import pytest
 import torch
 
@@ -32,6 +33,25 @@ def test_a_run_computes_the_experts_of_its_setting_and_image(tmp_path):
         (request, _) = run.args
         np.testing.assert_allclose(request.get_tensor("gates").data[0], gates[index].numpy(), atol=1e-5)
     assert [path.name for path in tmp_path.glob("*.xml")] == ["sparse.xml"]
+
+
+@pytest.mark.heavy
+def test_all_experts_of_a_network_with_paths_run_with_the_router_of_its_routes(tmp_path):
+    model, image = path_model(), diverse_images(1)
+    graphs = NetworkGraphs(model, tmp_path, "f32")
+    for setting in (Setting("dense", 2, 0.0), Setting("sparse", 2, 0.0)):
+        run = graphs.run_of(setting, image[0].numpy())
+        run()
+        (request, _) = run.args
+        with torch.inference_mode():
+            wanted = model(image, RoutingControls(2)).path.probs[0].numpy()
+        np.testing.assert_allclose(request.get_tensor("path_probs").data[0], wanted, atol=1e-5)
+    nodes = {
+        path.stem: {node.get_type_name() for node in ov.Core().read_model(path).get_ops()}
+        for path in tmp_path.glob("*.xml")
+    }
+    assert len(nodes) == 2
+    assert not any("AvgPool" in types for types in nodes.values()), "it takes longer than the exported router"
 
 
 @pytest.mark.heavy
