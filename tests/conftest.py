@@ -27,9 +27,9 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    # OpenVINO 2026.4 gives the thread that first uses its CPU plugin another stack for signals, and frees this
-    # stack with the plugin, even if the thread still has it: if another thread frees the plugin, or if of two
-    # plugins the older one is freed first. The next signal, such as a test's Ctrl-C, would then end the process
+    # OpenVINO 2026.4 gives the thread that first uses its CPU plugin another stack for signals, and frees it
+    # with the plugin, even if the thread still has it: if another thread frees the plugin, or if of two
+    # plugins the older one is freed first. The next signal, such as a Ctrl-C, would then end the process
     # without a word. So the thread gets its own stack back after each test.
     if sys.platform != "linux":
         return (yield)
