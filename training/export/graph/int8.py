@@ -21,6 +21,7 @@ from openvino import opset13 as operators
 
 from training.errors import ExportError
 from training.progress import hidden
+from training.signal_stack import own_signal_stack
 
 # Weights with these parts in their names stay float. The stem reads raw pixels, routers and attention depend
 # on small differences, and the heads' last convolutions would have a few bits for each side of a box, for
@@ -77,7 +78,8 @@ def quantize_dense(xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]]
         )
     nncf.set_log_level(40)  # errors
     model = ov.Core().read_model(xml_path)
-    with contextlib.redirect_stdout(io.StringIO() if hidden() else sys.stdout):  # its progress bar
+    progress = io.StringIO() if hidden() else sys.stdout
+    with contextlib.redirect_stdout(progress), own_signal_stack():  # it makes plugins of its own
         quantized: ov.Model = nncf.quantize(
             model,
             nncf.Dataset(list(samples)),

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import onnxruntime
-import openvino as ov
 
 from training.export.contract.tensors import Arrays
+from training.export.proof.openvino_engine import cpu_name
 
 ERRORS = 3  # log only errors: the warnings are about weights that a branch does not need
 
@@ -20,8 +20,7 @@ class OnnxRuntimeEngine:
         self._session = onnxruntime.InferenceSession(
             os.fspath(graph_path), session_options(count), providers=["CPUExecutionProvider"]
         )
-        name = ov.Core().get_property("CPU", "FULL_DEVICE_NAME").strip()
-        self.machine = f"{name}, {count} threads, ONNX Runtime"
+        self.machine = f"{cpu_name()}, {count} threads, ONNX Runtime"
 
     def run(self, inputs: Arrays) -> Arrays:
         """Run the graph once and return the outputs; inputs and outputs are by name."""

@@ -8,6 +8,7 @@ import openvino as ov
 from training.errors import ExportError
 from training.export.contract.precision import Precision
 from training.export.contract.tensors import Arrays
+from training.signal_stack import own_signal_stack
 
 # The parts of an 8-bit graph that stay float are float32. An f16 graph states the type of each tensor itself.
 HINTS: Mapping[Precision, str] = {"f32": "f32", "bf16": "bf16", "f16": "f32", "int8": "f32"}
@@ -21,9 +22,22 @@ def save_openvino(onnx_path: Path, xml_path: Path) -> None:
     ov.save_model(ov.Core().read_model(onnx_path), xml_path, compress_to_fp16=False)
 
 
+def open_cpu() -> ov.Core:
+    """Return an OpenVINO core for the CPU, made so that Ctrl-C works even after it is freed."""
+    with own_signal_stack():
+        core = ov.Core()
+        core.get_property("CPU", "FULL_DEVICE_NAME")  # makes the plugin
+    return core
+
+
+def cpu_name() -> str:
+    """Return the name of this machine's CPU."""
+    return str(open_cpu().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+
+
 def cpu_capabilities() -> Collection[str]:
     """Return the number formats in which this CPU computes, by OpenVINO's names: FP32, INT8, BF16, …"""
-    return tuple(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return tuple(open_cpu().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def check_precision(precision: Precision, capabilities: Collection[str]) -> None:
@@ -43,7 +57,7 @@ class OpenVinoEngine:
     """Runs a graph in OpenVINO, in the precision that the artifact states."""
 
     def __init__(self, graph_path: Path, precision: Precision = "f32") -> None:
-        core = ov.Core()
+        core = open_cpu()
         # By default, OpenVINO computes in bf16 on CPUs that have it, and bf16 changes the chosen experts.
         compiled = core.compile_model(graph_path, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[precision]})
         threads = compiled.get_property("INFERENCE_NUM_THREADS")

@@ -25,6 +25,7 @@ from training.export.targets.options import ExportOptions
 from training.export.targets.paths import CALIBRATING
 from training.lab.benchmark.engines import Inputs
 from training.models.network import Network
+from training.signal_stack import own_signal_stack
 
 # Generated scenes; their number does not change which nodes are in 8 bits. An export too calibrates a route
 # on all of its images, if these are not more than CALIBRATING.
@@ -92,7 +93,7 @@ def quantize_peer(path: Path, inputs: Inputs, folder: Path) -> Path:
         model = ov.Core().read_model(path)
         if model.is_dynamic():
             model.reshape({name: values.shape for name, values in inputs.items()})
-        with silent():
+        with silent(), own_signal_stack():
             quantized = nncf.quantize(
                 model,
                 nncf.Dataset(samples),

@@ -13,7 +13,7 @@ from torch import nn
 
 from training.errors import ConfigError
 from training.export.graph.int8 import check_nncf
-from training.export.proof.openvino_engine import HINTS, cpu_capabilities
+from training.export.proof.openvino_engine import HINTS, cpu_capabilities, open_cpu
 
 EngineName = Literal["openvino", "onnxruntime", "torch", "onnxruntime-cuda", "torch-cuda"]
 FloatPrecision = Literal["f32", "bf16"]
@@ -73,9 +73,7 @@ class OpenVinoEngine:
     """OpenVINO on the CPU, one request at a time."""
 
     def __init__(self, precision: BenchmarkPrecision, threads: int, *, profiling: bool = False) -> None:
-        import openvino as ov
-
-        self._core = ov.Core()
+        self._core = open_cpu()
         self._settings = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
             "INFERENCE_NUM_THREADS": str(threads),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from training.export.proof.openvino_engine import HINTS
+from training.export.proof.openvino_engine import HINTS, open_cpu
 from training.lab.benchmark.engines import BenchmarkPrecision, Inputs
 from training.lab.benchmark.subjects import Form
 
@@ -33,7 +33,7 @@ def measure_throughput(
     """
     import openvino as ov
 
-    core = ov.Core()
+    core = open_cpu()
     settings = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
     queues = {}
     compiled = {
