@@ -15,7 +15,7 @@ from service.types import RawOutputs
 
 # B images of a batch · P paths · L mixture layers · E experts of the widest layer
 
-_FILLED = ("gates", "router_probs", "path_probs")  # roles of the outputs that no graph of a path returns
+FILLED = ("gates", "router_probs", "path_probs")  # roles of the outputs that no graph of a path returns
 
 Rows = dict[tuple[int, int], list[int]]
 """The rows of a batch by their route, which is a path and a top_k."""
@@ -38,7 +38,7 @@ class GraphTensors:
     @classmethod
     def of_path(cls, manifest: Manifest) -> "GraphTensors":
         """Return the tensors of the graph of every route."""
-        outputs = tuple(row for row in manifest.outputs if row.role not in _FILLED)
+        outputs = tuple(row for row in manifest.outputs if row.role not in FILLED)
         return cls((manifest.images,), outputs, manifest.batch)
 
 

@@ -222,7 +222,8 @@ class PathBackend(InProcessBackend):
         try:
             graph = route.graph(self._trial)
         except ArtifactError as error:  # of a graph that was read long ago, and is loaded now
-            raise BackendUnavailable(str(error), of_path=True) from error
+            sentence = f"{route.spec.graph}: {error}; export the model again"
+            raise BackendUnavailable(sentence, of_path=True) from error
         size = min(size for size in self._manifest.batch if size >= len(rows))
         padded = rows + rows[-1:] * (size - len(rows))  # the graph may take some sizes only
         began = perf_counter()

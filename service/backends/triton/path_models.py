@@ -77,8 +77,7 @@ class PathModels:
         for route in routes:
             for name, array in (await self._run(route, Placed(images), context)).items():
                 if not np.isfinite(array).all():
-                    where = f"path {route.path} at top_k {route.top_k}"
-                    raise ArtifactMismatch(name, float("nan"), 0.0, where)
+                    raise ArtifactMismatch(name, float("nan"), 0.0, route.where)
 
     async def _check_origin(self, graph: str, sha256: str, context: RequestContext) -> None:
         model, version = self._model(graph), self._manifest.version

@@ -35,7 +35,7 @@ def running_with(folder, **settings):
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory):
-    """A gateway that never runs fewer experts."""
+    """Serve a gateway that never runs fewer experts."""
     with running_with(tmp_path_factory.mktemp("strict")) as served:
         assert wait_until_ready(served).status_code == 200
         yield served
@@ -43,7 +43,7 @@ def strict(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lenient(tmp_path_factory):
-    """A gateway that may run one expert."""
+    """Serve a gateway that may run one expert."""
     with running_with(tmp_path_factory.mktemp("lenient"), brownout={"min_top_k": 1}) as served:
         assert wait_until_ready(served).status_code == 200
         yield served

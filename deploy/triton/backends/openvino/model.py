@@ -1,4 +1,4 @@
-"""A replacement for Triton's `openvino` backend that runs a graph in the precision that it was exported in.
+"""Replace Triton's `openvino` backend, to run a graph in the precision that it was exported in.
 
 On CPUs with bf16, OpenVINO uses bf16 by default, and this rounding changes the chosen experts. Triton's own
 OpenVINO backend cannot request float32, so this backend uses OpenVINO's Python API. Copy this file and

@@ -32,7 +32,7 @@ def few_images(monkeypatch):
 
 
 def convolutions_in_8_bits(model):
-    """The number of convolutions with quantised weights, and of the others."""
+    """Return the number of convolutions with quantised weights, and of the others."""
     weights = [
         node.input_value(1).get_node() for node in model.get_ops() if node.get_type_name() in CONVOLUTIONS
     ]

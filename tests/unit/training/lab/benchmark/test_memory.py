@@ -48,7 +48,7 @@ def test_a_system_that_states_no_memory_is_refused(capsys, monkeypatch, tmp_path
 
 
 def memory_of(folder, graphs, read=()):
-    """The memory of a process that has loaded some graphs and read others, in MB."""
+    """Return the memory of a process that has loaded some graphs and read others, in MB."""
     np.savez(folder / "inputs.npz", x=np.zeros((1, SIDE), np.float32))
     argv = [folder / "inputs.npz", "f32", "1", *graphs, "--read", *read]
     command = [sys.executable, "-m", loaded.__name__, *map(str, argv)]
