@@ -1,4 +1,4 @@
-"""Triton's model of a network with paths, which imports nothing of the project, repeats what it knows truly."""
+"""Triton's model of a network with paths imports nothing of the project, and what it repeats is equal."""
 
 import ast
 from importlib.resources import files
