@@ -27,6 +27,7 @@ def files_of(folder, *names):
 
 def open_routes(page):
     page.find_element("css selector", "#routes summary").click()
+    wait_for(page, lambda: words(page))  # a panel learns that it was opened after the click has returned
 
 
 def words(page):
