@@ -75,6 +75,7 @@ RULES: Mapping[str, Rule] = {
     "/ui/shapes.js": _OPEN,
     "/ui/strip.js": _OPEN,
     "/ui/theme.js": _OPEN,
+    "/ui/words.js": _OPEN,
     "/ui/style.css": _OPEN,
     "/ui/icon.svg": _OPEN,
     # Likewise. The description of the API names no model and no setting, and the page with it needs it at

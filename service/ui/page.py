@@ -26,6 +26,7 @@ _FILES = {
     "/ui/shapes.js": ("shapes.js", "text/javascript"),
     "/ui/strip.js": ("strip.js", "text/javascript"),
     "/ui/theme.js": ("theme.js", "text/javascript"),
+    "/ui/words.js": ("words.js", "text/javascript"),
     "/ui/style.css": ("style.css", "text/css"),
     "/ui/icon.svg": ("icon.svg", "image/svg+xml"),
 }

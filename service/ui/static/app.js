@@ -11,8 +11,8 @@ import { routesOfThree } from "/ui/routes.js";
 import { seenImages } from "/ui/seen.js";
 import { bitmapOf, buildStrip, markStrip } from "/ui/strip.js";
 import { chooseTheme } from "/ui/theme.js";
+import { modelLine, namesOf, summaryOf, unnamed } from "/ui/words.js";
 
-const CLASSES_SHOWN = 20;
 const MOST_IMAGES = 32;
 const EXPLAIN = "&explain=route&timeout_ms=300000"; // the service answers sooner if it can
 
@@ -117,10 +117,9 @@ async function loadModels() {
 function useModel(name) {
   const model = state.models.find((one) => one.name === name);
   state.model = model;
-  byId("model").textContent =
-    `${model.name} ${model.version} · ${model.precision} · ${model.classes.length} classes · ${model.input.width} × ${model.input.height}`;
-  byId("classes").textContent = `This model knows ${listOf(model.classes)}.`;
-  byId("all-classes").hidden = model.classes.length <= CLASSES_SHOWN;
+  byId("model").textContent = modelLine(model);
+  byId("classes").textContent = `This model knows ${namesOf(model.classes)}.`;
+  byId("all-classes").hidden = unnamed(model.classes) === 0;
   byId("all-names").textContent = model.classes.join(", ");
   byId("attribution").textContent = model.attribution;
   byId("try").hidden = false;
@@ -151,11 +150,6 @@ async function loadReport(model) {
 
 const hasLabels = () => state.model.drawn_as === "labels";
 const skeleton = () => state.model?.skeleton ?? []; // images are drawn before the models are known
-
-function listOf(names) {
-  const shown = names.slice(0, CLASSES_SHOWN).join(", ");
-  return names.length > CLASSES_SHOWN ? `${shown} and ${names.length - CLASSES_SHOWN} more` : shown;
-}
 
 function showConf() { // show the slider's value, which is rounded, because the request has that value
   byId("conf-value").textContent = Number(byId("conf").value).toFixed(2);
@@ -311,7 +305,7 @@ function clear(summary) {
 }
 
 function showAnswer(answer) {
-  const summary = hasLabels() ? summaryOfClasses(answer.predictions) : summaryOfObjects(answer.predictions);
+  const summary = summaryOf(answer.predictions, hasLabels());
   clear(summary);
   byId("image").setAttribute("aria-label", summary);
   byId("warnings").hidden = answer.warnings.length === 0;
@@ -384,15 +378,6 @@ function rowOf(prediction, i) {
   for (const name of ["mouseenter", "focus"]) row.addEventListener(name, () => heat(i));
   for (const name of ["mouseleave", "blur"]) row.addEventListener(name, () => heat(-1));
   return row;
-}
-
-function summaryOfClasses([best]) {
-  return `Most likely ${best.class}, ${Math.round(best.confidence * 100)}%.`;
-}
-
-function summaryOfObjects(predictions) {
-  if (predictions.length === 0) return "No objects found at this confidence.";
-  return `${predictions.length} ${predictions.length === 1 ? "object" : "objects"} found.`;
 }
 
 function showProblem(sentence) {
