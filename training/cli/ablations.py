@@ -25,6 +25,8 @@ examples:
       all four tables on your own images with three seeds; takes days on two CPU cores
   python -m training ablations --table routing --recipe starter-choice --data folder --output runs/routing
       our settings for the routers of sparsight, each turned off in one row
+  python -m training ablations --table routing --row unchanged --row averaged --seeds 0 1 2 --output runs/two
+      two rows of it, with three seeds
 The same command resumes after a stop or a crash: it skips finished runs, continues the interrupted run from
 its last checkpoint, and repeats failed runs. You can add tables and seeds later.
 """
@@ -37,6 +39,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     tables = "table of the paper, or routing for our rows; may be repeated; default: all of the paper's"
     choices = (*map(str, TABLES), ROUTING)
     parser.add_argument("--table", choices=choices, action="append", help=tables)
+    only = "only the rows whose name contains TEXT; may be repeated; default: all rows of the tables"
+    parser.add_argument("--row", action="append", metavar="TEXT", help=only)
     parser.add_argument("--list", action="store_true", help="only list the rows, their cost and the figures")
     add_training_data(parser, use="train on", val_use="measure on")
     scenes = f"without --data: number of generated scenes to train on (default: {SCENES_FOR_TRAINING.images})"
@@ -48,7 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train every table row that has no finished run; return 1 if a row failed, or 130 if stopped."""
-    rows = command.asked_rows(args.table)
+    rows = command.asked_rows(args.table, args.row)
     if args.list:
         print(as_list(rows))
         return 0

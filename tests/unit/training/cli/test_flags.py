@@ -58,8 +58,8 @@ FLAGS = {
     "--rounds --profile --throughput --memory --plot --json --quiet",
     "pareto": "checkpoint --top-k --weight-threshold --peer --peer-map --against --precision --rounds "
     f"--timed-images --plot --json --quiet {OF_DATA}",
-    "ablations": "--output --table --list --val-split --scenes --input --epochs --batch --seeds --quiet "
-    f"{OF_DATA}",
+    "ablations": "--output --table --row --list --val-split --scenes --input --epochs --batch --seeds "
+    f"--quiet {OF_DATA}",
     "variants": "--json",
     "download": "NAME --to --from --remove-archives --list --quiet",
 }

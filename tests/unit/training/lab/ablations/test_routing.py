@@ -95,6 +95,23 @@ def test_ours_are_trained_where_they_are_asked_for(tables, rows):
     assert asked_rows(tables) == rows
 
 
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        (["Unchanged", "averaged"], ["unchanged", "kernels averaged, run once"]),
+        (["averaged", "no cov"], ["no coverage", "kernels averaged, run once"]),
+        (["no "], ["no objective for routers", "no coverage", "no information"]),
+    ],
+)
+def test_rows_are_chosen_by_a_part_of_their_name_and_keep_their_order(texts, names):
+    assert [row.name for row in asked_rows(["routing"], texts)] == names
+
+
+def test_a_part_of_no_name_is_refused_with_the_names_there_are():
+    with pytest.raises(ConfigError, match=r"no row contains 'averagd'; there are: unchanged, no objective"):
+        asked_rows(["routing"], ["unchanged", "averagd"])
+
+
 def test_another_table_names_those_there_are(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["ablations", "--table", "9"])
