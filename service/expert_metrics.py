@@ -39,7 +39,7 @@ class ExpertMetrics:
         self._declare_novel(registry)
 
     def counters(self, model: str, version: str, backend: str) -> JudgedCounters:
-        """Return the counters of the images of a version, first at 0."""
+        """Return the counters of a version's images; they begin at 0."""
         labels = (model, version, backend)
         return JudgedCounters(
             self.judged.labels(*labels), self.unjudged.labels(*labels), self.not_a_number.labels(*labels)

@@ -15,7 +15,7 @@ _CROWD_IOU = 0.3  # a box that overlaps a paired box so much may be suppressed i
 
 @dataclass(frozen=True)
 class BoxRules:
-    """What two sound answers may differ in."""
+    """By how much two correct answers may differ."""
 
     pixels: float  # of a box's edge, in pixels of the source image
     score: float

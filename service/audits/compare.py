@@ -71,7 +71,8 @@ def is_finite(answer: Compared) -> bool:
 def _of_paths(got: PathChoice, want: PathChoice, tie: float) -> Verdict:
     """Return the verdict on two answers that took different paths, and so ran different networks.
 
-    If the reference's router nearly tied between the two, nothing is wrong, and the predictions say nothing.
+    The predictions of different networks are not compared. The answers agree if the reference's router gave
+    both paths nearly the same probability.
     """
     by = want.probabilities[want.index] - want.probabilities[got.index]
     differences = () if by <= tie else (Difference("experts", "path", round(by, 6), tie),)

@@ -75,7 +75,7 @@ class Subject:
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
-        """Return the most probable expert of each layer; of a model with paths, only the path."""
+        """Return the most probable expert of each layer; for a model with paths, return only the path."""
         if self.path is not None:  # everything else follows from it
             return (Decision(PATH, self.path.index, self.path.probability),)
         best = [int(np.argmax(layer.probabilities)) for layer in self.experts]
@@ -97,7 +97,7 @@ class Subject:
 
 
 class _Hide:
-    """A job: the falls of the log-odds when the cells of some masks are hidden, one mask for each image."""
+    """A job that computes, for each mask, by how much the log-odds fall when its cells are hidden."""
 
     terms = None
 
@@ -128,18 +128,18 @@ class _Runs:
 
     @property
     def image_s(self) -> float:
-        """Return the seconds for an image, with the wait for its turn: the mean, or the last if longer."""
+        """Return the seconds for one image with the wait for its turn: the mean, or the latest if longer."""
         return max(self._last_s, (perf_counter() - self._began) / max(1, self.images))
 
     def enough_for(self, images: int) -> bool:
-        """Return whether the time that is left is enough for so many images."""
+        """Return whether the time that is left is enough for this number of images."""
         return images * self.image_s <= _USABLE * self._context.left_s()
 
     async def falls(self, grid: Grid, masks: Masks, *, spare: int | None = None) -> NDArray[np.float64]:
         """Return the falls for each mask, (N, layers).
 
-        If `spare` is given, and there is not enough time for so many images afterwards, leave out the last
-        masks.
+        Leave out the last masks if otherwise too little time would remain for `spare` more images. If `spare`
+        is None, run all masks.
         """
         parts = [np.zeros((0, len(self._subject.decisions)))]
         for start in range(0, len(masks), self._batch):

@@ -56,9 +56,9 @@ class LayerState:
 class Watch:
     """Compares the images of one version at one setting of its controls with the baseline.
 
-    An image is cheap to add: its experts wait, and are computed with those of other images when somebody asks
-    for a result, or when it is time for a look. The latest images are tested every STEP images; see `alarm`
-    for the result.
+    Adding an image is cheap, because its experts are only stored. They are processed together with those of
+    other images when somebody asks for a result, or when it is time for a look. The latest images are tested
+    every STEP images; see `alarm` for the result.
     """
 
     def __init__(self, reference: Reference, layers: Layers) -> None:
