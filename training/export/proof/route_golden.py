@@ -2,9 +2,9 @@
 
 A whole answer of a detector has 1000 boxes or every anchor, and that of a segmenter has prototypes of
 megabytes; an artifact may have 16 routes. So only a part is stored: the rows of the best boxes, and evenly
-spread values of other outputs. A graph with other weights changes nearly all of them. They keep the number
-formats of the outputs: float16 would round box coordinates near 640 by up to 0.25 pixels, and the tolerance
-of float32 graphs is 0.001 pixels.
+spread values of other outputs. A graph with other weights changes nearly all of them. The stored values keep
+the dtypes of the outputs: float16 would round box coordinates near 640 by up to 0.25 pixels, and the
+tolerance of float32 graphs is 0.001 pixels.
 """
 
 from collections.abc import Sequence

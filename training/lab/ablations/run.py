@@ -242,7 +242,7 @@ def _time_left(finished: dict[tuple[str, int], Result], runs: int) -> str:
 def measured_top_ks(config: ModelConfig) -> tuple[int, int, int]:
     """Return the three top_k values to measure: 1, the model's own top_k, and the number of all experts.
 
-    A model need not allow all of them: with dynamic experts, all always take part.
+    A model may not allow all three values: dynamic experts allow only the number of all experts.
     """
     return 1, config.top_k, config.allowed_top_k[-1]
 
