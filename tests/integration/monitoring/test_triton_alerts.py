@@ -1,4 +1,4 @@
-"""On a real Triton and a real Prometheus, overload fires as overload, and a dead model as a dead model."""
+"""On a real Triton and a real Prometheus, overload and a dead model each fire their own alert."""
 
 import json
 import os
