@@ -114,7 +114,7 @@ class ExpertMetrics:
         )  # fmt: skip
 
     def _declare_audits(self, registry: CollectorRegistry) -> None:
-        # Audits: images answered a second time by the reference backend, off the path of the request.
+        # Audits: images answered a second time by the reference backend, in the background.
         self.audited = Counter(
             "sparsight_audited_images_total", "Images whose answer was compared with the reference's.",
             [*_VERSION, "outcome"], registry=registry,

@@ -45,7 +45,7 @@ class ResolvedParams:
     agnostic_nms: bool  # whether boxes also suppress boxes of other classes
     controls: Mapping[str, Number]  # a value for each control of the graph
     masks: MaskForm = "rle"  # how an answer reports the masks of a segmenter
-    bits: int | None = None  # that a file with 16 bits per value holds; None: the service's setting
+    bits: int | None = None  # used in a file with 16 bits per value; None: the service's setting
 
 
 @dataclass(eq=False)

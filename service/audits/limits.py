@@ -17,7 +17,7 @@ class Limits:
 
     pixels: float  # of a box's edge, in pixels of the model input
     score: float  # of a box's score, or of a class's probability
-    router: float  # of a router's probabilities; experts closer to the cut than this may swap
+    router: float  # of a router's probabilities; experts that differ by less may swap
     mask: float  # 1 - IoU
     keypoint: float  # in pixels of the model input
     angle: float  # radians

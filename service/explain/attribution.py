@@ -12,9 +12,9 @@ from service.explain.grid import Grid
 
 Masks = NDArray[np.bool_]  # (N, rows, cols): the cells that are hidden together
 
-EDGE = 1e-4  # probabilities are kept so far from 0 and 1, because log-odds near these have no meaning
-_PAIRS = 2 / 3  # of random halves, for each cell
-_RIDGE = 1.0  # penalty on the effects, so that cells that were never hidden apart share their effect
+EDGE = 1e-4  # least distance of probabilities from 0 and 1, because closer log-odds have no meaning
+_PAIRS = 2 / 3  # pairs of random halves for each cell
+_RIDGE = 1.0  # penalty on the effects, so that cells that are always hidden together share their effect
 
 
 def log_odds(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -30,11 +30,11 @@ from service.traffic.turns import Lane
 from service.types import ExpertActivation, PathChoice, RawOutputs
 
 SIDES = (8, 6, 4)
-"""Cells along the longer side of the image: the most for which the time suffices."""
+"""Possible numbers of cells along the longer side of the image; the time decides which one is used."""
 MARKED = 0.25  # share of the cells that are hidden to check a map
 _DRAWS = 4  # of random cells, to compare with
 _MOST_BATCH = 8  # images in one run; larger batches would hold up other requests
-_USABLE = 0.8  # share of the time that is left that a plan may need; the rest is for slower runs
+_USABLE = 0.8  # share of the remaining time that a plan may need; the rest is for slower runs
 
 
 class Decision(NamedTuple):

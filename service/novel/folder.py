@@ -85,7 +85,7 @@ class Folder:
         if victims is None:
             return False
         image, sidecar = self._file(record.id, "jpg"), self._file(record.id, "json")
-        second = record.hour.timestamp()  # the time of a file must not say more than the record
+        second = record.hour.timestamp()  # a file's time must not be more exact than the record's hour
         try:
             parts = [_write(image, jpeg, second), _write(sidecar, text, second)]
             for victim in (*alike, *victims):

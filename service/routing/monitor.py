@@ -204,7 +204,7 @@ class RoutingMonitor:
         """Record what the last look at a setting found."""
         watched.looked_at[_key(watch.reference.controls)] = watched.judged
         watched.latest = watch
-        # The clearest one, but a layer before the path, because it says more.
+        # The clearest alarm; but alarms of layers come before that of the path, because they say more.
         alarm = min(watched.alarms, key=lambda each: (each.layer == PATH, each.pvalue), default=None)
         was = watched.verdict
         if alarm is None:

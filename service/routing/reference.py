@@ -20,7 +20,7 @@ from service.types import ExpertActivation
 
 LEAST_IMAGES = 100  # of a baseline; with fewer, its covariance says little
 _LEAST_LOG = -7.0  # as in the exporter: smaller log-probabilities are noise
-_SHRINKAGE = 0.02  # of the covariance towards its diagonal; below it, rare images raise false alarms
+_SHRINKAGE = 0.02  # of the covariance towards its diagonal; with less, rare images raise false alarms
 _LEAST_VARIANCE = 1e-4  # of a contrast, so that a layer that never varies cannot raise alarms by rounding
 _NEIGHBOUR = 3  # novelty is the distance to this neighbour in the baseline
 _MOST_NEIGHBOURS = 1000  # images that novelty is computed with
@@ -168,7 +168,7 @@ class Reference:
         """
         nearest, count = self._nearest(contrasts), len(self._distances)
         ranks = np.searchsorted(self._distances, nearest) / count
-        if self._same:  # as most images of the baseline: on a path that others took, too
+        if self._same:  # these images are on a path that images of the baseline took, too
             ranks[nearest == 0] = np.searchsorted(self._distances, 0.0, side="right") / count / 2
         return np.asarray(ranks)
 

@@ -138,7 +138,7 @@ class Watch:
             if dead:
                 alarms.append(Alarm(name, "dead", RATE))
         if alarms:
-            # The layer that says it most clearly; the path only if no single layer says it.
+            # The layer that shows it most clearly; the path only if no single layer shows it.
             self._raise(min(alarms, key=lambda alarm: (alarm.layer == PATH, alarm.pvalue)))
         elif self.alarm is not None and self.count - self._raised_at >= SPAN:
             self.alarm = None

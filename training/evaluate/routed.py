@@ -19,7 +19,7 @@ from training.progress import bar
 # N images · E experts of a layer · P paths
 
 Array = NDArray[np.float32]
-PATH = "path"  # stands where layers have their names
+PATH = "path"  # stands in place of a layer's name
 
 
 @dataclass(frozen=True, eq=False)

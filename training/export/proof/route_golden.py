@@ -29,7 +29,7 @@ from training.export.tasks.objects import BOXES, CLASS_IDS, CLASS_SCORES, EXTRAS
 
 PREFIX = "routes_"  # of the arrays in golden.npz
 ROWS = f"{PREFIX}rows"
-MOST_ROWS = 32  # of a graph's candidates, whose worst are noise that rounding reorders
+MOST_ROWS = 32  # of a graph's candidates; the worst ones are noise, which rounding reorders
 MOST_VALUES = 1024
 OF_ROWS = (BOXES, SCORES, CLASS_IDS, CLASS_SCORES, *EXTRAS)  # roles of outputs with a row for each candidate
 OF_NO_ROUTE = (GATES, ROUTER_PROBS, PATH_PROBS)  # roles of outputs that no graph of a route returns

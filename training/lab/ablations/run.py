@@ -53,7 +53,7 @@ class RoutingFigures:
     The figures for each layer are measured at the model's own top_k.
     """
 
-    map50_95: dict[str, float]  # 0..1, by number of experts: one, the model's own top_k, all; as allowed
+    map50_95: dict[str, float]  # 0..1, by allowed number of experts: one, the model's own top_k, all
     dead_experts: dict[str, int]  # number of experts that no image chose, by layer
     commonest_set: dict[str, float]  # share of images that had the commonest set of experts, by layer
     nmi: dict[str, dict[str, float]]  # of set and group, by layer, for each grouping that the data has
