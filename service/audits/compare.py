@@ -116,7 +116,7 @@ def _rules(image: Image, limits: Limits, scale: float) -> BoxRules:
 
 
 def _compare_classes(got: Classes, want: Classes, names: Sequence[str], limit: float) -> list[Difference]:
-    """Compare probabilities; a class in only one list must be as improbable as the last one of the other."""
+    """Compare probabilities; a class in only one list must be about as improbable as the other's last one."""
     ours = dict(zip(got.class_ids.tolist(), got.scores.tolist(), strict=True))
     theirs = dict(zip(want.class_ids.tolist(), want.scores.tolist(), strict=True))
     last = (min(ours.values(), default=0.0), min(theirs.values(), default=0.0))

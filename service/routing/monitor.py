@@ -132,7 +132,7 @@ class RoutingMonitor:
     def follow(self, known: set[tuple[str, str]]) -> None:
         """Forget all versions that no backend has any more, and do not watch their last answers.
 
-        Otherwise each reload would take memory, and a version that is gone could drift for ever.
+        Otherwise each reload would take memory, and a removed version could be reported as drifting for ever.
 
         Args:
             known: the backend and the sha256 of each version that a backend has.

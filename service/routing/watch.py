@@ -227,7 +227,7 @@ def _is_finite(experts: Experts) -> bool:
 
 
 def _count_unchosen(unchosen: NDArray[np.int64], sets: NDArray[np.uint64]) -> None:
-    """Count in (E,) how many of the latest images in a row did not choose an expert; add sets (N,)."""
+    """Update, with new sets (N,), for how many images in a row each expert has not been chosen, (E,)."""
     bits = np.uint64(1) << np.arange(len(unchosen), dtype=np.uint64)
     chosen = (sets[::-1, None] & bits) > 0  # (N, E), the latest image first
     unchosen[:] = np.where(chosen.any(axis=0), chosen.argmax(axis=0), unchosen + len(sets))

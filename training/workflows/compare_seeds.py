@@ -117,7 +117,7 @@ def pair_runs(
 ) -> tuple[list[tuple[SeedRun, SeedRun]], tuple[str, ...]]:
     """Return the pairs of finished runs with the same seed, and why other runs are left out.
 
-    Raise ConfigError if there is no pair, or as finished_runs does.
+    Raise ConfigError if there is no pair; for other errors, see finished_runs.
     """
     (one, gone), (other, also) = finished_runs(first), finished_runs(second)
     left_out = [*gone, *also]

@@ -81,7 +81,7 @@ def failures(triton):
 
 
 def at_once(triton, model, **request):
-    """Ask several times at the same time; return how many calls failed, and what Triton's counts rose by."""
+    """Ask several times at once; return how many calls failed, and by how much Triton's counts rose."""
     before = failures(triton)
     with ThreadPoolExecutor(ATTEMPTS) as pool:
         errors = list(pool.map(lambda _: ask_triton(triton.grpc_url, model, **request), range(ATTEMPTS)))
