@@ -1,4 +1,4 @@
-"""The service can read the report on experts that an exporter writes, and gives it to callers."""
+"""The service can read the report on experts that an exporter writes."""
 
 import asyncio
 import json
