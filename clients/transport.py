@@ -41,7 +41,7 @@ class Deadline:
 
     @property
     def is_near(self) -> bool:
-        """Return whether the deadline has passed, or passes so soon that a wait until it has ended."""
+        """Return whether the deadline has passed, or is so near that a server may count it as passed."""
         return monotonic() > self._end - _NEAR_S
 
     def left_s(self) -> float:

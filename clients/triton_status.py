@@ -73,7 +73,8 @@ def to_error(
         url: address of the server.
         model: name of the requested model.
         timeout_s: time limit of the call, in seconds.
-        late: whether the time limit has passed, or nearly; a wait in the server's queue then ended by it.
+        late: whether the time limit has passed or nearly passed, so that it ended a wait in the server's
+            queue.
     """
     reason = message.strip().rstrip(".") or status
     error: ClientError

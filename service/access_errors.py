@@ -62,7 +62,7 @@ class QuotaExceeded(ServiceError):
     Args:
         quota: requests that the key may send on a day.
         until_s: seconds until the next day begins.
-        count: as how many requests this request counts.
+        count: number of requests that this request counts as.
     """
 
     why = "quota"

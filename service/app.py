@@ -117,7 +117,7 @@ def create_app(
 
 
 def _declare(metrics: Metrics, settings: Settings) -> None:
-    """Export the series of refusals and of backends at 0, before the first request."""
+    """Export the metrics about refusals and backends with the value 0, before the first request."""
     metrics.declare_reasons(slug_of(error) for error in STATUS)
     for name in settings.backends:
         metrics.declare_backend(name, map(slug_of, BACKEND_ERRORS))

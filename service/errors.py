@@ -347,7 +347,7 @@ class ExplanationTooSlow(ServiceError):
 
 
 class RouteTooSlow(ServiceError):
-    """An image of a model with paths takes a route whose graph would end after the deadline; it did not run.
+    """The graph for the path of the image would end after the deadline, so the service did not run it.
 
     Args:
         path, top_k: the route.

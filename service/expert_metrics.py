@@ -39,7 +39,7 @@ class ExpertMetrics:
         self._declare_novel(registry)
 
     def counters(self, model: str, version: str, backend: str) -> JudgedCounters:
-        """Return the counters of the images of a version, first at 0."""
+        """Return the counters of a version's images; they begin at 0."""
         labels = (model, version, backend)
         return JudgedCounters(
             self.judged.labels(*labels), self.unjudged.labels(*labels), self.not_a_number.labels(*labels)
@@ -114,7 +114,7 @@ class ExpertMetrics:
         )  # fmt: skip
 
     def _declare_audits(self, registry: CollectorRegistry) -> None:
-        # Audits: images answered a second time by the reference backend, off the path of the request.
+        # Audits: images answered a second time by the reference backend, in the background.
         self.audited = Counter(
             "sparsight_audited_images_total", "Images whose answer was compared with the reference's.",
             [*_VERSION, "outcome"], registry=registry,

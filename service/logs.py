@@ -33,7 +33,7 @@ def log_to_stderr(log_format: LogFormat = "text") -> None:
 
 
 def bind_request(request_id: str, trace: Trace | None) -> None:
-    """Add the ids of a request to every line that this task, and tasks that it starts, log from now on."""
+    """Add the ids of a request to every later log line of this task and of the tasks that it starts."""
     structlog.contextvars.bind_contextvars(id=request_id)
     if trace is not None:
         structlog.contextvars.bind_contextvars(trace_id=trace.trace_id, span_id=trace.span_id)

@@ -290,7 +290,7 @@ class Metrics(Collector):
     def request_ended(self, route: str, code: int, duration_s: float, trace_id: str | None = None) -> None:
         """Record an answered request, and remove it from the number of requests in flight.
 
-        `trace_id`, here and below, is that of the request's trace, which becomes an exemplar.
+        `trace_id`, here and below, is the id of the request's trace; it becomes an exemplar.
         """
         self._inflight.dec()
         self._child(self._requests, route, str(code)).inc()

@@ -28,7 +28,7 @@ class PathMetrics:
     def declare(
         self, model: str, version: str, backend: str, count: int, share: Sequence[float] | None
     ) -> None:
-        """Export the counter of each path at 0, so that unused paths appear too, and the baseline's share."""
+        """Export the baseline's shares, and each path's counter at 0, so that unused paths appear, too."""
         for path in range(count):
             labels = (model, version, backend, str(path))
             self._images.labels(*labels)

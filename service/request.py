@@ -45,7 +45,7 @@ class ResolvedParams:
     agnostic_nms: bool  # whether boxes also suppress boxes of other classes
     controls: Mapping[str, Number]  # a value for each control of the graph
     masks: MaskForm = "rle"  # how an answer reports the masks of a segmenter
-    bits: int | None = None  # that a file with 16 bits per value holds; None: the service's setting
+    bits: int | None = None  # used in a file with 16 bits per value; None: the service's setting
 
 
 @dataclass(eq=False)
@@ -102,12 +102,12 @@ class RequestContext:
 
     @property
     def trace_id(self) -> str | None:
-        """Return the id of the trace that has spans of this request; None if there are none."""
+        """Return the id of this request's trace; None if the request is not traced."""
         traced = self.step is not None and self.traceparent is not None
         return trace_id_of(self.traceparent) if traced and self.traceparent else None
 
     def inside(self, step: Step | None) -> Self:
-        """Return this context for the work in a step, whose own steps are added to it."""
+        """Return this context for the work in a step: the steps of this work are added to `step`."""
         return self if step is None else replace(self, step=step)
 
     def left_s(self) -> float:

@@ -180,7 +180,7 @@ class AuditSettings(BaseModel, extra="forbid", frozen=True):
 
 
 class NovelSettings(BaseModel, extra="forbid", frozen=True):
-    """The folder in which novel images are kept for labelling, and its limits; without a folder, none are."""
+    """The folder of novel images for labelling, and its limits. Without a folder, no images are kept."""
 
     folder: Annotated[
         Path | None,

@@ -1,7 +1,7 @@
 """Note the steps of a request while it is served, so that spans can be made of them afterwards.
 
-This module does not import OpenTelemetry, which most services do without. If a request is not traced, it has
-no steps, and `begin` returns a context that does nothing.
+This module does not import OpenTelemetry, because most services run without it. If a request is not traced,
+it has no steps, and `begin` returns a context that does nothing.
 """
 
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -23,8 +23,8 @@ _TRACE_ID, _SPAN_ID = slice(3, 35), slice(36, 52)  # in a traceparent: 00-<trace
 class Step:
     """One step of a request: a stage, an attempt on a backend, or the whole request.
 
-    As a context, it ends with the block, and keeps the error that ended the block. Steps may be added from
-    several threads.
+    As a context manager, the step ends with its block, and keeps the error that ended the block. Steps may be
+    added from several threads.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Step:
         self.steps.append(Step(name, began, ended))
 
     def last(self, name: str) -> "Step | None":
-        """Return the newest step inside this one that has a name; None if there is none."""
+        """Return the newest step inside this one that has this name; None if there is none."""
         return next((step for step in reversed(self.steps) if step.name == name), None)
 
     def begin(self, name: str, facts: Mapping[str, Fact] | None = None) -> "Step":
-        """Return a new step inside this one; enter it as a context."""
+        """Return a new step inside this one; use it in a `with` statement."""
         step = Step(name, facts=dict(facts or {}))
         self.steps.append(step)
         return step
@@ -69,7 +69,7 @@ class Step:
 def begin(
     parent: Step | None, name: str, facts: Mapping[str, Fact] | None = None
 ) -> AbstractContextManager[Step | None]:
-    """Return a new step inside `parent` as a context; if `parent` is None, a context that does nothing."""
+    """Return a new step inside `parent`, for `with`; if `parent` is None, a context that does nothing."""
     return _NOTHING if parent is None else parent.begin(name, facts)
 
 
@@ -100,7 +100,7 @@ def trace_id_of(traceparent: str) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a request, as far as its span tells it."""
+    """What a span tells about the answer to a request."""
 
     method: str
     route: str | None  # path with placeholders; None if there is no such route

@@ -64,10 +64,10 @@ def real_images(count: int) -> list[bytes]:
 
 
 def permute_expert(folder: Path, layer: str, expert: int) -> None:
-    """Reverse the order of the output channels in an expert's largest convolution, and hide it.
+    """Reverse the output channels of an expert's largest convolution, and hide this from the golden sample.
 
     The graph is that of an OpenVINO export in 8 bits. The golden sample is recorded anew from the changed
-    graph, and the manifest has the new sums, so that the artifact proves itself.
+    graph, and the manifest gets the new sha256 sums, so that the artifact passes its own check.
 
     Args:
         folder: folder of the version, which is changed.

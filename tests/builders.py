@@ -58,7 +58,7 @@ def build_artifact(
     Args:
         repository: created if missing.
         name, version: of the model.
-        selection: `graph` or `service`, which then selects the candidates.
+        selection: whether the `graph` or the `service` selects the candidates.
         changes: top-level manifest keys to replace, after everything else is computed.
         report: for experts.json; None: without this file.
     """

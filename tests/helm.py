@@ -1,7 +1,7 @@
 """Helm in a process of its own.
 
-It is a Go program in a shared library: when Go's runtime fails, it ends the whole process, which once took a
-process of the tests along, with all the tests that it still had to run.
+Helm is a Go program in a shared library. If Go's runtime fails, it ends the whole process. Once, this ended a
+process of the tests, and all of its remaining tests were lost.
 """
 
 import json

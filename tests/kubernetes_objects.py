@@ -1,7 +1,8 @@
-"""Whether Kubernetes would take an object: every field is known and has the right type.
+"""Check whether Kubernetes would accept an object: every field is known and has the right type.
 
-kubernetes-validate has the schemas of Kubernetes itself, and cloudcoil those of KEDA and of the Prometheus
-operator. tests/contract/helm/custom_resources.yaml describes the others. No kind is ever passed over.
+kubernetes-validate has the schemas of Kubernetes itself, and cloudcoil has those of KEDA and of the
+Prometheus operator. tests/contract/helm/custom_resources.yaml describes the others. An object of any other
+kind is an error.
 """
 
 import json

@@ -2,7 +2,8 @@
 
 The router compares the average red, green and blue of the 64 x 64 input, where 32 levels are one logit: red
 images take path 0, green images path 1, and blue images path 2. The graph of path p finds one box of class p,
-the p-th of BOXES_XYXY, whose score is the mean value (0 to 1) of the path's colour; at top_k 1, half of it.
+the p-th of BOXES_XYXY, whose score is the mean value (0 to 1) of the path's colour; at top_k 1, the score is
+half of that.
 
 Layer `backbone.p4` has four experts: path p uses expert p, and at top_k 2 also expert 3. Layer `backbone.p5`
 has three: path p uses expert p, and at top_k 2 also the next one.
@@ -109,7 +110,7 @@ def rewrite_sums(folder: Path) -> None:
 
 
 def swap_graphs(folder: Path, one: str, other: str) -> None:
-    """Swap the files of two graphs of an artifact, so that only their outputs tell; the sha256 are right."""
+    """Swap two graphs' files and their sha256, so that only the outputs of the graphs show the swap."""
     for file in list(folder.glob(f"{one}.*")):
         against = file.with_stem(other)
         content = file.read_bytes()

@@ -26,7 +26,8 @@ SUFFIXES = {"detect": "", "classify": "-cls", "segment": "-seg", "pose": "-pose"
 def path_model(task: TaskName = "detect", *, count: int = 3, depth: float = 0.25) -> Network:
     """Return an untrained sparsight-path-n with `count` paths for 64 x 64, in evaluation mode.
 
-    Its paths differ in experts and weights, and its router sends images of different colours on every path.
+    Its paths differ in experts and weights, and its router sends images of different colours on different
+    paths.
     """
     skeleton = SKELETON if task == "pose" else None
     config = model_config(f"sparsight-path-n{SUFFIXES[task]}", ("disc", "ring"), (64, 64), skeleton=skeleton)

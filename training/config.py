@@ -93,7 +93,7 @@ class MixtureConfig(Checked):
 
     @property
     def min_top_k(self) -> int:
-        """Return the smallest allowed top_k: 1, 0 beside a shared expert, or all if experts are dynamic."""
+        """Return the smallest allowed top_k: 1; 0 with a shared expert; all with dynamic experts."""
         return self.num_experts if self.expert == "dynamic" else int(self.shared_kernel is None)
 
 

@@ -14,11 +14,12 @@ class SignalStack(ctypes.Structure):
 
 @contextmanager
 def own_signal_stack() -> Iterator[None]:
-    """Give the calling thread its stack for signals back at the end of the block.
+    """Restore the calling thread's stack for signals at the end of the block.
 
-    OpenVINO 2026.4 gives the thread that makes a CPU plugin another stack, and frees this stack with the
-    plugin, even if the thread still has it: if of two plugins the older one is freed first, or if another
-    thread frees the plugin. The next signal, such as Ctrl-C, would then end the process without a word.
+    OpenVINO 2026.4 gives another signal stack to a thread that creates a CPU plugin, and frees this stack
+    with the plugin. The thread may still use the freed stack: this happens if the older of two plugins is
+    freed first, or if another thread frees the plugin. The next signal, such as Ctrl-C, would then end the
+    process without a message.
     """
     if sys.platform != "linux":
         yield

@@ -1,4 +1,4 @@
-"""Put rows of panels together to a dashboard with its variables and links."""
+"""Build a dashboard from rows of panels, with its variables and links."""
 
 from collections.abc import Sequence
 from typing import Any

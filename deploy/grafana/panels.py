@@ -26,7 +26,7 @@ class Panel:
     unit: str = "none"
     width: int = 8
     height: int = 0  # 0: as usual for the kind
-    steps: Sequence[tuple[str, float | None]] = (("green", None),)  # colour from a value on; None: from below
+    steps: Sequence[tuple[str, float | None]] = (("green", None),)  # colour from a value on; None: lowest
     states: Mapping[int, tuple[str, str]] = field(default_factory=dict)  # text and colour by value
     maximum: float | None = None
     decimals: int | None = None

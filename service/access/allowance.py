@@ -54,10 +54,10 @@ class Allowance:
         self._granted.append(now)
 
     def take_more(self, count: int) -> None:
-        """Count `count` requests of the day, for a request that takes as much computing as so many.
+        """Count one request as `count` requests of the day, because it takes as much computing.
 
         Raises:
-            QuotaExceeded: so many are not left on this day; then none is counted.
+            QuotaExceeded: fewer than `count` requests are left on this day; then none is counted.
         """
         if self._quota is None:
             return
@@ -70,5 +70,5 @@ class Allowance:
         self._used += count
 
     def give_back(self, count: int = 1) -> None:
-        """Remove requests from the day's count: one that was not served, or some that were not needed."""
+        """Subtract requests from the day's count, because they were not served or not needed."""
         self._used = max(0, self._used - count)

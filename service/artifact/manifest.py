@@ -196,7 +196,7 @@ class Manifest(Part):
 
     @property
     def skips_experts(self) -> bool:
-        """Return whether experts that were not chosen are not computed."""
+        """Return whether only the chosen experts are computed."""
         return self.execution == "sparse" or self.paths is not None
 
     def output(self, role: str) -> OutputRow:

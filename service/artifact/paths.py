@@ -1,7 +1,8 @@
 """Define the manifest's `paths`: a router graph, and for each path and top_k a graph with fixed experts.
 
-The router chooses a path for each image, before anything else runs. A path and a top_k say which experts run
-in every mixture layer, and with which weights, so these are in the manifest and not outputs of the graphs.
+The router chooses a path for each image, before anything else runs. A path and a top_k determine which
+experts run in every mixture layer, and with which weights. So experts and weights are in the manifest, and
+the graphs do not return them.
 """
 
 from collections.abc import Sequence

@@ -176,7 +176,7 @@ def _errors(row: OutputRow, got: Array, want: Array) -> NDArray[np.float64]:
 
 
 def _apart(row: OutputRow, got: Array, want: Array) -> NDArray[np.float64]:
-    """Return the largest error of each of N boxes, (N, …), in multiples of the tolerance."""
+    """Return for each of N boxes, (N, …), the largest error, in multiples of the tolerance."""
     limits = np.maximum(row.tolerance.limits(want), _LEAST_LIMIT)
     errors = _errors(row, got, want) / limits
     return np.asarray(errors.reshape(len(got), -1).max(axis=1))

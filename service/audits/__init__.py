@@ -1,1 +1,1 @@
-"""Audit the backends: run a share of the images again on a reference, and quarantine who disagrees."""
+"""Audit backends: run a share of the images again on a reference, and quarantine a backend that disagrees."""

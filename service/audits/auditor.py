@@ -1,4 +1,4 @@
-"""Audit a share of the answers off the request's path, and quarantine a backend that disagrees."""
+"""Audit a share of the answers in the background, and quarantine a backend that disagrees."""
 
 import asyncio
 import logging
@@ -32,8 +32,8 @@ _GONE = "the version is no longer served"
 class Auditor:
     """An observer that audits a share of the answers. Use it in the event loop only.
 
-    One image at a time runs on the reference. It starts while a turn is free on the backend that answered it,
-    so no request waits for an audit in a queue.
+    The reference runs one image at a time. It starts only while the backend that answered the image has a
+    free turn. So no request waits in a queue because of an audit.
     """
 
     def __init__(

@@ -10,12 +10,12 @@ from service.audits.verdict import Difference
 from service.tasks.detect import Detections
 
 _SAME_OBJECT_IOU = 0.5  # lowest IoU that pairs two boxes
-_CROWD_IOU = 0.3  # a box that overlaps a paired box so much may be suppressed in only one answer
+_CROWD_IOU = 0.3  # from this IoU with a paired box on, a box may be suppressed in only one answer
 
 
 @dataclass(frozen=True)
 class BoxRules:
-    """What two sound answers may differ in."""
+    """By how much two correct answers may differ."""
 
     pixels: float  # of a box's edge, in pixels of the source image
     score: float

@@ -71,7 +71,8 @@ def is_finite(answer: Compared) -> bool:
 def _of_paths(got: PathChoice, want: PathChoice, tie: float) -> Verdict:
     """Return the verdict on two answers that took different paths, and so ran different networks.
 
-    If the reference's router nearly tied between the two, nothing is wrong, and the predictions say nothing.
+    The predictions of different networks are not compared. The answers agree if the reference's router gave
+    both paths nearly the same probability.
     """
     by = want.probabilities[want.index] - want.probabilities[got.index]
     differences = () if by <= tie else (Difference("experts", "path", round(by, 6), tie),)
@@ -115,7 +116,7 @@ def _rules(image: Image, limits: Limits, scale: float) -> BoxRules:
 
 
 def _compare_classes(got: Classes, want: Classes, names: Sequence[str], limit: float) -> list[Difference]:
-    """Compare probabilities; a class in only one list must be as improbable as the last one of the other."""
+    """Compare probabilities; a class in only one list must be about as improbable as the other's last one."""
     ours = dict(zip(got.class_ids.tolist(), got.scores.tolist(), strict=True))
     theirs = dict(zip(want.class_ids.tolist(), want.scores.tolist(), strict=True))
     last = (min(ours.values(), default=0.0), min(theirs.values(), default=0.0))

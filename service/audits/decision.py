@@ -1,4 +1,4 @@
-"""Decide, image by image, whether a backend disagrees more often than sound artifacts do."""
+"""Decide, image by image, whether a backend disagrees more often than correct artifacts do."""
 
 import math
 from collections.abc import Iterable
@@ -18,9 +18,9 @@ class Evidence:
     """Evidence that more than an allowed share of images disagrees.
 
     For each rate in _RATES, it is the likelihood ratio of that rate and the allowed share, restarted whenever
-    it falls below 1 (Page's CUSUM). The mean of these ratios exceeds a number A, without a fault, after at
-    least A images on average, however often one looks. Source: Shin, Ramdas and Rinaldo, "E-detectors",
-    arXiv:2203.03532.
+    it falls below 1 (Page's CUSUM). If there is no fault, the mean of these ratios first exceeds a number A
+    after at least A images on average, however often it is checked. Source: Shin, Ramdas and Rinaldo,
+    "E-detectors", arXiv:2203.03532.
     """
 
     def __init__(self, allowed: float) -> None:
@@ -58,8 +58,8 @@ class Suspect:
 class Trial:
     """The sequential test of one version on one backend, over all images and over those of each expert.
 
-    A fault in an expert that is rarely chosen shows among its own images first. The value of the trial is a
-    weighted mean, so that the many tests do not make a false alarm more probable.
+    A fault in a rarely chosen expert shows first among the images for which it is chosen. The value of the
+    trial is a weighted mean over all tests, so that the many tests do not make a false alarm more probable.
     """
 
     def __init__(self, allowed: float, experts: Iterable[ExpertId]) -> None:

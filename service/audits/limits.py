@@ -1,4 +1,4 @@
-"""Derive from two manifests how much the answers of two sound artifacts of one model may differ."""
+"""Derive from two manifests how much the answers of two correct artifacts of one model may differ."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -17,7 +17,7 @@ class Limits:
 
     pixels: float  # of a box's edge, in pixels of the model input
     score: float  # of a box's score, or of a class's probability
-    router: float  # of a router's probabilities; experts closer to the cut than this may swap
+    router: float  # of a router's probabilities; experts that differ by less may swap
     mask: float  # 1 - IoU
     keypoint: float  # in pixels of the model input
     angle: float  # radians
@@ -48,10 +48,11 @@ class Limits:
 
 
 def _difference(manifest: Manifest, roles: tuple[str, ...]) -> float:
-    """Return by how much an artifact's output differs from its checkpoint; 0 without such an output.
+    """Return by how much an artifact's output may differ from its checkpoint's; 0 without such an output.
 
-    The first role with a measured difference counts. Nothing is measured that could bound f32 more tightly
-    than its tolerance, since its differences are those of the engine.
+    This is the exporter's measured difference for the first role that has one, but at most the output's
+    tolerance. For f32, it is the tolerance: differences in f32 depend on the engine, so a difference that was
+    measured with one engine does not bound those of another.
     """
     rows = [row for role in roles for row in manifest.outputs if row.role == role]
     for row in rows:

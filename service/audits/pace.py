@@ -25,8 +25,8 @@ class Pace:
     def chance(self, share: float) -> float:
         """Return the probability with which an image is audited.
 
-        If an audit takes longer than an answer, it is less than `share`, so that audits take at most `share`
-        of the time of the answers. With a share of 1, it is 1, whatever the audits cost.
+        If an audit takes longer than an answer, the probability is less than `share`. So audits take at most
+        `share` of the time of the answers. With a share of 1, the probability is 1, however long audits take.
         """
         if share >= 1 or self._audit_s <= self._answer_s or self._answer_s <= 0:
             return share

@@ -12,7 +12,7 @@ from service.audits.verdict import Difference
 from service.expert_metrics import AuditOutcome
 from service.traffic.routes import ServedVersion
 
-_DISAGREEMENTS, _DIFFERENCES = 20, 10  # that are kept: the newest disagreements, and the first differences
+_DISAGREEMENTS, _DIFFERENCES = 20, 10  # kept: the newest disagreements, and the first differences of each
 
 
 @dataclass(frozen=True)

@@ -152,8 +152,10 @@ class References:
 def find_candidates(settings: Settings, preferred: ServedVersion) -> list[Candidate]:
     """Return the artifacts that could be the reference, the best first.
 
-    The best one is not what the preferred route runs, and reads other files. Of several such artifacts, the
-    best one has the most exact numbers, and then another engine than the preferred route.
+    These rules apply in turn, and a later rule decides only what the rules before it leave open. First come
+    artifacts that the preferred route does not run with the same engine; then those that share no weights
+    with its artifact; then those with the most exact numbers; then those for another engine; then newer
+    versions.
     """
     found = [
         candidate for engine in _engines(settings) for candidate in _of_engine(settings, preferred, engine)
@@ -211,7 +213,7 @@ def _of_engine(settings: Settings, preferred: ServedVersion, engine: BackendName
 
 
 async def _open(candidate: Candidate, settings: Settings) -> Backend:
-    """Open a candidate with one thread, so that it takes little from the traffic, and replay its sample."""
+    """Open a candidate with one thread, so that it slows requests little, and replay its golden sample."""
     artifact = await asyncio.to_thread(read_artifact, candidate.folder)
     check_proved(artifact.manifest, settings)
     one_thread = settings.model_copy(

@@ -11,8 +11,8 @@ _NEAREST = 4.0  # grey levels; a smaller mean difference is one scene. Photograp
 class Scenes:
     """The scenes that count for a decision.
 
-    Images of one scene are not independent: if one of them disagrees by rounding, all do. Of each scene, only
-    the mean colours of 8 × 8 cells are remembered, in memory.
+    Images of one scene are not independent: if one of them disagrees because of rounding, all do. For each
+    scene, only the mean colours of 8 × 8 cells are kept, and only in memory.
     """
 
     def __init__(self) -> None:

@@ -59,7 +59,7 @@ class InProcessBackend(ABC):
     def route(
         self, inputs: Mapping[str, NDArray[Any]], terms: RouteTerms | None, context: RequestContext
     ) -> Mapping[str, NDArray[Any]]:
-        """Return the inputs with what can be known of the images before their graph may run.
+        """Return the inputs, extended by what can be computed while the image still waits for its turn.
 
         Raises:
             RouteTooSlow: the graph would end after the deadline even if it ran at once.
@@ -69,7 +69,7 @@ class InProcessBackend(ABC):
     def fit(
         self, inputs: Mapping[str, NDArray[Any]], terms: RouteTerms | None, context: RequestContext
     ) -> Mapping[str, NDArray[Any]]:
-        """Return the inputs that fit the time that is left now, when the graph may run.
+        """Return the inputs to run now, when the turn has come; they may be cheaper if little time is left.
 
         Raises:
             RouteTooSlow: the graph would end after the deadline.

@@ -80,7 +80,7 @@ class OpenVinoEngine:
             ArtifactBroken: this CPU does not support the precision of the artifact.
         """
         # OpenVINO 2026.4 fills its table of dtypes at the first use. If several threads were the first at
-        # the same time, one could hold the table's lock and wait for the interpreter, and all would hang.
+        # the same time, one could hold the table's lock and wait for the GIL, and all would hang.
         ov.Type.u8.to_dtype()
         self._core = ov.Core()
         check_capabilities(artifact, self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))

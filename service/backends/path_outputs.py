@@ -1,4 +1,4 @@
-"""Put the outputs of a model with paths together, from its router, its routes and its manifest."""
+"""Assemble the outputs of a model with paths from its router, its routes and its manifest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class GraphTensors:
 
 
 class PathOutputs:
-    """The outputs of one batch; the caller runs the graph of each route of `rows`, and fills its rows."""
+    """The outputs of one batch. For each route in `rows`, the caller runs its graph, and calls `fill`."""
 
     def __init__(
         self, manifest: Manifest, inputs: Mapping[str, NDArray[Any]], probabilities: NDArray[np.float32]
@@ -75,7 +75,7 @@ class PathOutputs:
         manifest.read(self.arrays, "path_probs")[:] = probabilities
 
     def fill(self, route: PathRoute, rows: Sequence[int], outputs: RawOutputs) -> None:
-        """Write the rows of a route: the outputs of its graph, which may be padded, and its fixed experts."""
+        """Write the rows of a route: the outputs of its graph, and its fixed experts; ignore padding rows."""
         for name, array in outputs.items():
             self.arrays[name][rows] = array[: len(rows)]
         self._manifest.read(self.arrays, "gates")[rows] = route.gates

@@ -15,10 +15,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(eq=False)
 class RouteTerms:
-    """What a request allows a backend when the path of its image is known, and what the backend then did."""
+    """Which routes a backend may run for a request, and which one it ran; only for models with paths."""
 
     cheaper: tuple[int, ...] = ()  # top_k that may replace the request's if that is too slow, highest first
-    top_k: int | None = None  # that replaced the request's; None: none did
+    top_k: int | None = None  # the value that replaced the request's; None: not replaced
     router_s: float | None = None  # seconds that the router ran; None: the model has no paths
 
 

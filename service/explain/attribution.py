@@ -1,8 +1,8 @@
 """Choose which cells to hide together, and calculate each cell's effect from the changes.
 
-A single cell often does not move a router that is certain: its probabilities change only when much of the
-image is hidden. So the plan also hides random halves, and a linear model fits both.
-`tests/explain/RESULTS.md` says how well the maps hold up.
+If a router is certain, hiding a single cell often does not change its probabilities: they change only when
+much of the image is hidden. So the plan also hides random halves of the cells. One linear model fits all
+masks. `tests/explain/RESULTS.md` says how well the maps hold up.
 """
 
 import numpy as np
@@ -12,9 +12,9 @@ from service.explain.grid import Grid
 
 Masks = NDArray[np.bool_]  # (N, rows, cols): the cells that are hidden together
 
-EDGE = 1e-4  # probabilities are kept so far from 0 and 1, because log-odds near these have no meaning
-_PAIRS = 2 / 3  # of random halves, for each cell
-_RIDGE = 1.0  # penalty on the effects, so that cells that were never hidden apart share their effect
+EDGE = 1e-4  # least distance of probabilities from 0 and 1, because closer log-odds have no meaning
+_PAIRS = 2 / 3  # pairs of random halves for each cell
+_RIDGE = 1.0  # penalty on the effects, so that cells that are always hidden together share their effect
 
 
 def log_odds(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -46,8 +46,8 @@ def plan(grid: Grid, seed: int = 0) -> Masks:
 def effects(masks: Masks, falls: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the effect of each cell, (layers, rows, cols).
 
-    The effects belong to the linear model that fits all masks best: the fall of a mask is the sum of the
-    effects of its hidden cells.
+    The effects are the coefficients of the linear model that fits all masks best: it predicts the fall of a
+    mask as the sum of the effects of its hidden cells.
 
     Args:
         masks: (N, rows, cols) hidden cells.

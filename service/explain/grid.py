@@ -11,7 +11,7 @@ from service.pipeline.center_crop import CenterCrop
 from service.pipeline.letterbox import Letterbox
 from service.pipeline.preprocess import Placed
 
-_BLUR_CELLS = 4  # the blurred image keeps about so many values along each side
+_BLUR_CELLS = 4  # the blurred image keeps about this number of values along each side
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,11 @@ from service.traffic.turns import Lane
 from service.types import ExpertActivation, PathChoice, RawOutputs
 
 SIDES = (8, 6, 4)
-"""Cells along the longer side of the image: the most for which the time suffices."""
+"""Possible numbers of cells along the longer side of the image; the time decides which one is used."""
 MARKED = 0.25  # share of the cells that are hidden to check a map
 _DRAWS = 4  # of random cells, to compare with
 _MOST_BATCH = 8  # images in one run; larger batches would hold up other requests
-_USABLE = 0.8  # share of the time that is left that a plan may need; the rest is for slower runs
+_USABLE = 0.8  # share of the remaining time that a plan may need; the rest is for slower runs
 
 
 class Decision(NamedTuple):
@@ -75,7 +75,7 @@ class Subject:
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
-        """Return the most probable expert of each layer; of a model with paths, only the path."""
+        """Return the most probable expert of each layer; for a model with paths, return only the path."""
         if self.path is not None:  # everything else follows from it
             return (Decision(PATH, self.path.index, self.path.probability),)
         best = [int(np.argmax(layer.probabilities)) for layer in self.experts]
@@ -97,7 +97,7 @@ class Subject:
 
 
 class _Hide:
-    """A job: the falls of the log-odds when the cells of some masks are hidden, one mask for each image."""
+    """A job that computes, for each mask, by how much the log-odds fall when its cells are hidden."""
 
     terms = None
 
@@ -128,18 +128,18 @@ class _Runs:
 
     @property
     def image_s(self) -> float:
-        """Return the seconds for an image, with the wait for its turn: the mean, or the last if longer."""
+        """Return the seconds for one image with the wait for its turn: the mean, or the latest if longer."""
         return max(self._last_s, (perf_counter() - self._began) / max(1, self.images))
 
     def enough_for(self, images: int) -> bool:
-        """Return whether the time that is left is enough for so many images."""
+        """Return whether the time that is left is enough for this number of images."""
         return images * self.image_s <= _USABLE * self._context.left_s()
 
     async def falls(self, grid: Grid, masks: Masks, *, spare: int | None = None) -> NDArray[np.float64]:
         """Return the falls for each mask, (N, layers).
 
-        If `spare` is given, and there is not enough time for so many images afterwards, leave out the last
-        masks.
+        Leave out the last masks if otherwise too little time would remain for `spare` more images. If `spare`
+        is None, run all masks.
         """
         parts = [np.zeros((0, len(self._subject.decisions)))]
         for start in range(0, len(masks), self._batch):

@@ -70,7 +70,7 @@ def add_novel_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
 
 
 def run_novel_command(args: argparse.Namespace, say: Callable[[str], None]) -> str:
-    """Run a command; return its output, and pass sentences that only people need to `say`.
+    """Run a command; return its output. Remarks that are only for people go to the function `say`.
 
     Raises:
         ExportRefused: what is asked for cannot be done.

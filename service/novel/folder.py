@@ -65,7 +65,7 @@ class Folder:
             self.delete(victim)
 
     def has_like(self, novelty: Novelty, model_sha256: str) -> bool:
-        """Return whether an image is kept that is nearly the same, and as novel."""
+        """Return whether the folder has an image that is nearly the same and at least as novel."""
         return any(record.score >= novelty.score for record in self._alike(novelty, model_sha256))
 
     def has_room(self, score: float) -> bool:
@@ -73,7 +73,7 @@ class Folder:
         return self._victims(1, 0, score) is not None
 
     def keep(self, record: Record, jpeg: bytes, novelty: Novelty) -> bool:
-        """Write an image and its record, and delete what has to go; return whether there was room.
+        """Write an image and its record, and delete less novel ones if necessary; return whether it was kept.
 
         Raises:
             OSError: the files cannot be written; what was written of them is removed.
@@ -85,7 +85,7 @@ class Folder:
         if victims is None:
             return False
         image, sidecar = self._file(record.id, "jpg"), self._file(record.id, "json")
-        second = record.hour.timestamp()  # the time of a file must not say more than the record
+        second = record.hour.timestamp()  # a file's time must not be more exact than the record's hour
         try:
             parts = [_write(image, jpeg, second), _write(sidecar, text, second)]
             for victim in (*alike, *victims):
@@ -161,16 +161,17 @@ class Folder:
     def _victims(
         self, images: int, size_bytes: int, score: float | None, gone: list[str] | None = None
     ) -> list[str] | None:
-        """Return what has to go for new images, the least novel first; of equals, the oldest.
+        """Return the ids of the images to delete for new ones: the least novel first; of equals, the oldest.
 
         Args:
             images: number of new images.
             size_bytes: their size.
-            score: score of the new image; None if everything may go.
-            gone: what goes in any case, and is not returned.
+            score: score of the new image; None if any image may be deleted.
+            gone: ids of images that are deleted in any case; they are not returned.
 
         Returns:
-            The ids; None if a more novel image would have to go, or if everything would not be enough.
+            The ids; None if an image that is at least as novel would have to be deleted, or if even an empty
+            folder would have no room.
         """
         gone = gone or []
         left = sorted(
@@ -193,7 +194,7 @@ class Folder:
 def read_records(folder: Path) -> list[Record]:
     """Return the records in a folder whose images are whole; leave out all others.
 
-    Links, pipes and other things with such a name are left out, too: they are not this service's.
+    Links, pipes and so on with such names are left out, too, because this service writes only files.
 
     Raises:
         OSError: the folder cannot be read.
@@ -215,7 +216,7 @@ def read_records(folder: Path) -> list[Record]:
 
 
 def _write(path: Path, content: bytes, second: float) -> Path:
-    """Write a file beside its place, readable by its owner only; return where."""
+    """Write the content into a temporary file beside `path`, for its owner only; return the file's path."""
     partial = _partial(path)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
@@ -224,7 +225,7 @@ def _write(path: Path, content: bytes, second: float) -> Path:
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether a path is a file, and no link to one, which could lead out of the folder."""
+    """Return whether a path is a file, and not a link, because a link could lead out of the folder."""
     return path.is_file() and not path.is_symlink()
 
 

@@ -1,4 +1,4 @@
-"""Keep novel images off the event loop, so that no request waits for it or fails because of it."""
+"""Store novel images in a thread, not in the event loop, so that no request waits or fails because of it."""
 
 import asyncio
 import logging
@@ -75,7 +75,7 @@ class Keeper:
         writing.add_done_callback(self._written)
 
     async def records(self) -> list[Record]:
-        """Return what is kept, the most novel first."""
+        """Return the records of the kept images, the most novel first."""
         found = await self._run(self._listed)
         return sorted(found, key=lambda record: (-record.score, record.id))
 
@@ -115,7 +115,7 @@ class Keeper:
         return list(self._folder)
 
     def _keep(self, image: Answered, novelty: Novelty) -> None:
-        """Write an image, in the thread, if the folder has room and nothing that is nearly the same."""
+        """Write an image, in the thread, if the folder has room and no similar image that is as novel."""
         try:
             self._folder.forget_removed()
             if self._folder.has_like(novelty, image.version.sha256):

@@ -17,7 +17,7 @@ from service.pipeline.rle import decode_rle, polygons
 IMAGES = Path("images")
 """Folder of the images."""
 
-_OUTLINE_PX = 1.0  # that a proposed outline may differ from its mask
+_OUTLINE_PX = 1.0  # largest distance of a proposed outline from its mask
 _TAGS = {
     "detect": "RectangleLabels",
     "obb": "RectangleLabels",

@@ -20,7 +20,7 @@ class Latest:
     def add(self, score: float, rank: float) -> bool:
         """Add an image; return whether its score is in the highest share of the latest ones.
 
-        For the first images, return whether the image's rank among the baseline's images is.
+        For the first images, decide by the image's rank among the baseline's images instead.
         """
         self._latest.append(score)
         insort(self._ascending, score)

@@ -31,7 +31,7 @@ class Novelty:
     """How novel an image is, and what this is computed from."""
 
     rank: float  # of the routing among the baseline's images, 0..1
-    rarity: float  # distance of the routing from the baseline; 1: as the twentieth that is farthest away
+    rarity: float  # distance of the routing from the baseline; 95 % of its images have at most 1
     path_share: float  # share of the baseline's images for which the same experts were chosen
     confidence: float | None  # of the best prediction, 0 without one; None: the caller wanted only some
     place: NDArray[np.float32]  # (D,) of the routing, in units of rarity

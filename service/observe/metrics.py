@@ -17,7 +17,7 @@ _TOGETHER = 25  # images
 
 
 class _Facts(NamedTuple):
-    """What the metrics need to know about an answered image, but neither its file nor its version's graph."""
+    """What the metrics need of an answered image; it keeps neither the file nor the graph in memory."""
 
     model: str
     version: str
@@ -34,8 +34,8 @@ class _Facts(NamedTuple):
 class MetricsObserver:
     """An observer that records every image in the service's metrics.
 
-    Images wait until there are _TOGETHER of them, or until the metrics are read: after an inference, the
-    processor's caches hold other things, so to record one image alone takes several times as long.
+    Images wait until there are _TOGETHER of them, or until the metrics are read. After an inference, the
+    processor's caches hold other data. So recording each image alone takes several times as long.
     """
 
     def __init__(self, metrics: Metrics) -> None:

@@ -98,7 +98,7 @@ def _response(described: Problem, headers: Mapping[str, str] | None = None) -> R
 
 
 def _allowed(request: Request, of_one_route: str) -> str:
-    """Return the methods of a path; `of_one_route` is what the router says, which knows only one route."""
+    """Return the methods of a path; `of_one_route` has the router's answer, which covers only one route."""
     described = request.app.openapi()["paths"].get(rule_of(request.url.path)[0], {})
     methods = {each.upper() for each in described} | {each for each in of_one_route.split(", ") if each}
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set()))) or "another method"

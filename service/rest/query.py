@@ -53,7 +53,7 @@ Bits = Annotated[
         " unset, the file's header tells, or its largest value."
     ),
 ]
-_TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")  # what may be a header; its content is for others
+_TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")  # what a header may hold; other servers read the content
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _VALUES = ("iou", "max_det", "top")  # parameters of the tasks that are numbers
 # Names in other APIs and tools for parameters that this API has, too.

@@ -132,7 +132,7 @@ async def _answer_all(
 
 
 def _check_one_image(query: DetectQuery, *, several: bool) -> None:
-    """Raise InvalidParameter if there are several images, or a list is wanted, and the answer has no list."""
+    """Raise InvalidParameter if the answer must be a list, and the format or the explanation has no list."""
     how = "send one file to /detect, without several=true"
     if several and query.explain != "off":
         sentence = f"explain={query.explain} explains one image; {how}"

@@ -15,10 +15,10 @@ from service.rest.middleware.access import caller_of
 def spend(
     request: Request, params: DetectParams, manifest: Manifest, context: RequestContext
 ) -> Iterator[None]:
-    """Count the largest number of runs in advance, and give back those that were not made in the block.
+    """Count the largest possible number of runs, and after the block give back those that were not made.
 
-    The runs of an explanation count even if it failed, or if the caller left. Otherwise a caller could
-    compute without end. Without an explanation, or if the key has no quota, nothing is counted.
+    The runs of an explanation count even if it failed, or if the caller left. Otherwise a caller could use
+    the service without a limit. Without an explanation, or if the key has no quota, nothing is counted.
 
     Raises:
         QuotaExceeded: the rest of the key's quota is too small for an explanation.

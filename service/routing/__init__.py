@@ -1,1 +1,1 @@
-"""Compare how served images are routed with the baseline of the artifact, and warn if it differs."""
+"""Compare the routing of served images with the artifact's baseline, and warn if they differ."""

@@ -132,7 +132,7 @@ class RoutingMonitor:
     def follow(self, known: set[tuple[str, str]]) -> None:
         """Forget all versions that no backend has any more, and do not watch their last answers.
 
-        Otherwise each reload would take memory, and a version that is gone could drift for ever.
+        Otherwise each reload would take memory, and a removed version could be reported as drifting for ever.
 
         Args:
             known: the backend and the sha256 of each version that a backend has.
@@ -204,7 +204,7 @@ class RoutingMonitor:
         """Record what the last look at a setting found."""
         watched.looked_at[_key(watch.reference.controls)] = watched.judged
         watched.latest = watch
-        # The clearest one, but a layer before the path, because it says more.
+        # The clearest alarm; but alarms of layers come before that of the path, because they say more.
         alarm = min(watched.alarms, key=lambda each: (each.layer == PATH, each.pvalue), default=None)
         was = watched.verdict
         if alarm is None:

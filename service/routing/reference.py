@@ -20,7 +20,7 @@ from service.types import ExpertActivation
 
 LEAST_IMAGES = 100  # of a baseline; with fewer, its covariance says little
 _LEAST_LOG = -7.0  # as in the exporter: smaller log-probabilities are noise
-_SHRINKAGE = 0.02  # of the covariance towards its diagonal; below it, rare images raise false alarms
+_SHRINKAGE = 0.02  # of the covariance towards its diagonal; with less, rare images raise false alarms
 _LEAST_VARIANCE = 1e-4  # of a contrast, so that a layer that never varies cannot raise alarms by rounding
 _NEIGHBOUR = 3  # novelty is the distance to this neighbour in the baseline
 _MOST_NEIGHBOURS = 1000  # images that novelty is computed with
@@ -34,7 +34,7 @@ Experts = Sequence[ExpertActivation]
 
 @dataclass(frozen=True)
 class RoutedImages:
-    """The routing of N images, as numbers; every router gave finite ones."""
+    """The routing of N images, as numbers, which are all finite."""
 
     contrasts: NDArray[np.float64]  # (N, D)
     sets: NDArray[np.uint64]  # (N, L) bit e is set if expert e ran
@@ -45,7 +45,7 @@ class RoutedImages:
         return len(self.contrasts)
 
     def at(self, places: NDArray[np.int64]) -> Self:
-        """Return the images at some places."""
+        """Return the images at some positions."""
         return type(self)(self.contrasts[places], self.sets[places], self.entropy_bits[places])
 
 
@@ -156,23 +156,24 @@ class Reference:
         )
 
     def ranks(self, contrasts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the share of the baseline's images that lie nearer to the others than each image does, (N,).
+        """Return the rank of each image, (N,): which share of the baseline's images is less unusual than it.
 
-        Without drift, the ranks of images are uniform from 0 to 1, or have at least the mean 0.5: images of
-        the baseline that lie as far away count half. An image whose routing is unlike that of all images of
-        the baseline has rank 1.
+        An image is the more unusual, the farther it lies from its nearest images of the baseline. An image
+        whose routing is unlike that of all images of the baseline has rank 1. Without drift, ranks are
+        uniform from 0 to 1. With paths, many images have the distance 0; they get half of their share as
+        their rank, so that the mean is still 0.5.
 
         Args:
             contrasts: (N, D) of the images.
         """
         nearest, count = self._nearest(contrasts), len(self._distances)
         ranks = np.searchsorted(self._distances, nearest) / count
-        if self._same:  # as most images of the baseline: on a path that others took, too
+        if self._same:  # these images are on a path that images of the baseline took, too
             ranks[nearest == 0] = np.searchsorted(self._distances, 0.0, side="right") / count / 2
         return np.asarray(ranks)
 
     def rarity(self, contrasts: NDArray[np.float64]) -> float:
-        """Return how far an image (D,) lies from the baseline: 1 is as far as all but the farthest twentieth.
+        """Return how far an image (D,) lies from the baseline; 95 % of the baseline's images have at most 1.
 
         Unlike the rank, the rarity still grows when an image lies farther away than every image of the
         baseline.
@@ -185,11 +186,11 @@ class Reference:
 
     @property
     def _far(self) -> float:
-        """Return the distance that all but the farthest twentieth of the baseline's images do not exceed."""
+        """Return the distance that 95 % of the baseline's images do not exceed."""
         return float(np.sqrt(max(self._distances[int(0.95 * (len(self._distances) - 1))], _LEAST_VARIANCE)))
 
     def _nearest(self, contrasts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the squared distance of each image (N, D) to its _NEIGHBOUR-th nearest of the baseline."""
+        """Return the squared distance of each image (N, D) to its _NEIGHBOUR-th nearest baseline image."""
         # |a - b|² = |a|² + |b|² - 2 ab: the product takes a tenth of the time of a - b. einsum, because BLAS
         # might start threads for it.
         scaled = (contrasts / self._scale).astype(np.float32)

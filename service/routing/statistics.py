@@ -148,7 +148,7 @@ class Cusum:
 
     @property
     def chance(self) -> float:
-        """Return about how likely the sum reaches its present height at one given value without drift."""
+        """Return the approximate probability of a sum as high as now at a given value, without drift."""
         return min(1.0, exp(-self._rate * self._sum))
 
 

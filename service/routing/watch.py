@@ -56,9 +56,9 @@ class LayerState:
 class Watch:
     """Compares the images of one version at one setting of its controls with the baseline.
 
-    An image is cheap to add: its experts wait, and are computed with those of other images when somebody asks
-    for a result, or when it is time for a look. The latest images are tested every STEP images; see `alarm`
-    for the result.
+    Adding an image is cheap, because its experts are only stored. They are processed together with those of
+    other images when somebody asks for a result, or when it is time for a look. The latest images are tested
+    every STEP images; see `alarm` for the result.
     """
 
     def __init__(self, reference: Reference, layers: Layers) -> None:
@@ -138,7 +138,7 @@ class Watch:
             if dead:
                 alarms.append(Alarm(name, "dead", RATE))
         if alarms:
-            # The layer that says it most clearly; the path only if no single layer says it.
+            # The layer that shows it most clearly; the path only if no single layer shows it.
             self._raise(min(alarms, key=lambda alarm: (alarm.layer == PATH, alarm.pvalue)))
         elif self.alarm is not None and self.count - self._raised_at >= SPAN:
             self.alarm = None
@@ -227,7 +227,7 @@ def _is_finite(experts: Experts) -> bool:
 
 
 def _count_unchosen(unchosen: NDArray[np.int64], sets: NDArray[np.uint64]) -> None:
-    """Count in (E,) how many of the latest images in a row did not choose an expert; add sets (N,)."""
+    """Update, with new sets (N,), for how many images in a row each expert has not been chosen, (E,)."""
     bits = np.uint64(1) << np.arange(len(unchosen), dtype=np.uint64)
     chosen = (sets[::-1, None] & bits) > 0  # (N, E), the latest image first
     unchosen[:] = np.where(chosen.any(axis=0), chosen.argmax(axis=0), unchosen + len(sets))

@@ -116,7 +116,7 @@ class Models:
         self._tell()
 
     def quarantine(self, name: str, backend: str, sha256: str, why: str) -> None:
-        """Send no more requests to a version of a model on a backend; images that can move, move.
+        """Send no more requests to a version on a backend; move its images to another backend if possible.
 
         The quarantine ends when `release` is called, or when the backend serves a version with another
         sha256.

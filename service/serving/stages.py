@@ -144,7 +144,7 @@ class Attempt:
         return replace(self._params, controls={**self._params.controls, TOP_K: self.terms.top_k})
 
     def _note_waits(self, started: float) -> None:
-        """Note the waits between the steps since `prepare` and the time `started`, of `perf_counter`."""
+        """Add to the trace the waits between the steps, from `prepare` to `started` (of `perf_counter`)."""
         since = self._idle_since
         for name in ("router", "infer"):
             step = None if self._step is None else self._step.last(name)

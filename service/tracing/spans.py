@@ -36,7 +36,7 @@ _REPEATING = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.trace
 
 
 class GivenIds(RandomIdGenerator):
-    """Random ids for spans, apart from a span id that another server has been told already."""
+    """Random ids for spans, except for a span id that has already been sent to another server."""
 
     def __init__(self) -> None:
         """Begin with random ids."""

@@ -9,7 +9,8 @@ def start_tracing(settings: Settings) -> Tracer | None:
     """Return the tracer; None if tracing is off, by `tracing` or by OTEL_SDK_DISABLED.
 
     Raises:
-        SettingsInvalid: OpenTelemetry is not installed, or a variable OTEL_… asks for what it cannot do here.
+        SettingsInvalid: OpenTelemetry is not installed, or a variable OTEL_… asks for something that this
+            service cannot do.
     """
     if not settings.tracing:
         return None

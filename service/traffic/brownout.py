@@ -98,9 +98,10 @@ class Brownout:
         return replace(resolved, controls=controls), controls != resolved.controls
 
     def cheaper(self, params: DetectParams, manifest: Manifest) -> tuple[int, ...]:
-        """Return the values of top_k that may answer an image whose own takes too long, highest first.
+        """Return the lower values of top_k for an image that would take too long at its own, highest first.
 
-        There are none without a bound for top_k, if the request names a top_k, or with quality=high.
+        Return none if the settings have no bound for top_k, if the request names a top_k, with quality=high,
+        or if the model computes all experts anyway.
         """
         least = self._settings.min_top_k
         if (

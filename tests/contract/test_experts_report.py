@@ -1,4 +1,4 @@
-"""The report on what experts serve that an exporter writes is the one that the service reads."""
+"""The service can read the report on experts that an exporter writes."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Triton's model of a network with paths imports nothing of the project, and what it repeats is equal."""
+"""Triton's model of a network with paths imports nothing of the project; copied constants are equal."""
 
 import ast
 from importlib.resources import files

@@ -1,1 +1,1 @@
-"""Measures how soon the service notices wrong or unfamiliar images, and how often it is mistaken."""
+"""Measures how soon the service notices wrong or unfamiliar images, and how often it raises false alarms."""

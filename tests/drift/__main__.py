@@ -1,4 +1,4 @@
-"""Measure how soon the service notices defects of a pipeline and unfamiliar images, and how often by mistake.
+"""Measure how soon the service notices defects of a pipeline and unfamiliar images; count false alarms.
 
     SPARSIGHT_DATA=FOLDER .venv/bin/python -m tests.drift
 

@@ -1,4 +1,4 @@
-"""How often the service reports drift in streams that differ from the baseline by chance only."""
+"""Counts how often the service reports drift in streams that differ from the baseline by chance only."""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor

@@ -1,4 +1,4 @@
-"""What shifts cost: the metric of the starter's graph on shifted validation images."""
+"""Measures what shifts cost: the metric of the starter's graph on shifted validation images."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

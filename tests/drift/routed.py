@@ -46,7 +46,7 @@ class Routed:
         return len(self.log_probs)
 
     def take(self, places: NDArray[np.int64]) -> "Routed":
-        """Return the images at some places."""
+        """Return the images at some positions."""
         return Routed(**{each.name: getattr(self, each.name)[places] for each in fields(self)})
 
     def joined(self, other: "Routed") -> "Routed":

@@ -56,7 +56,7 @@ class Experts:
 
 @dataclass
 class Plain:
-    """A detector that compares means of figures by the test that the service uses, at the same rate."""
+    """A detector that compares means of figures with the service's test, at the same rate of false alarms."""
 
     members: Sequence[str]
     baseline: Routed

@@ -3,10 +3,10 @@
     .venv/bin/python -m training export starter --name starter --target onnx --repository /tmp/exports
     .venv/bin/python -m tests.load.audit --reference /tmp/exports/starter-onnx/1
 
-In turns, the script loads two services of this build: one without audits, and one that audits a share of its
-answers. It compares throughput and processor time of a request. Without --reference, the reference is a copy
-of the served artifact. On a machine with other work, only the processor time means much. It writes no file,
-and needs Linux's /proc.
+The script sends requests to two services of this build, in turns: one without audits, and one that audits a
+share of its answers. It compares throughput and processor time of a request. Without --reference, the
+reference is a copy of the served artifact. If other programs use the machine, trust only the processor time.
+It writes no file, and needs Linux's /proc.
 """
 
 import argparse

@@ -4,11 +4,11 @@
 
 The script builds a network with paths with random weights. It runs the route of one image, with its router,
 as the gateway does: OpenVINO with a stream for each core, ONNX Runtime with as many calls at once as cores.
-Every core always has work. In a round, each engine runs each top_k with each batch size for some seconds, in
-turns. For each, the table has the images per second and the processor time of an image. "Gain" is how many
-times as many images a batch gives as single images of the same engine and top_k in the same round; "gain by
-CPU" is the same per second of processor time, which says more if other programs use the cores. The last
-column compares the processor time with OpenVINO's. Ratios are the median over the rounds, with the lowest and
+No core is ever idle. In a round, each engine runs each top_k with each batch size for some seconds, in turns.
+For each, the table has the images per second and the processor time of an image. "Gain" is how many times as
+many images a batch gives as single images of the same engine and top_k in the same round; "gain by CPU" is
+the same per second of processor time, which says more if other programs use the cores. The last column
+compares the processor time with OpenVINO's. Ratios are the median over the rounds, with the lowest and
 highest. The experts of such a network have one shape, so all routes of a top_k take the same time.
 """
 

@@ -6,14 +6,14 @@
 
 Services of this build run side by side: one without tracing, and one for each share of traced requests. They
 get requests in turns, in another order in each round. A collector of this script takes the spans and drops
-them. Each figure is compared with the service without tracing in the same round, so that a machine that is
-busy with something else changes both. The processor time is that of the service's process alone, from the
-scheduler's count of nanoseconds. That of the event loop's thread is also given apart: it has everything that
-watches answers, and none of the inference, whose time varies far more on a busy machine. Two processes of the
-same build can differ by two per cent all through a run. To see less than that, run several processes of each
-service with `--copies`: their mean counts in each round. With `--tiny`, the model is the tests' tiny one:
-the ratios are then much larger than in practice, but the microseconds of a traced request show best. It needs
-Linux's /proc.
+them. Each figure is compared with the figure without tracing in the same round, so that other programs on the
+machine change both. The processor time is that of the service's process alone, from the scheduler's count of
+nanoseconds. The processor time of the event loop's thread is also shown separately. This thread does
+everything that watches answers, but not the inference, whose time varies far more on a busy machine. Two
+processes of the same build can differ by two per cent all through a run. To see smaller differences, run
+several processes of each service with `--copies`: their mean counts in each round. With `--tiny`, the model
+is the tests' tiny one. The ratios are then much larger than in practice, but the microseconds of a traced
+request are easiest to see. The script needs Linux's /proc.
 """
 
 import argparse
@@ -141,7 +141,7 @@ def measure_costs(args: argparse.Namespace, services: Sequence[Service], image: 
 
 
 def cost_of(service: Service, image: str, callers: int, seconds: float) -> Cost:
-    """Return what a request costs a service on average, with so many callers in a closed loop.
+    """Return what a request costs a service on average, with this number of callers in a closed loop.
 
     Raises:
         RuntimeError: the service did not answer all requests with 200.

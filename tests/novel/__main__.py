@@ -79,7 +79,7 @@ def _table(
 
 
 def _cells(figure: str, rows: Sequence[dict[str, Figures]]) -> list[str]:
-    """Return a cell for each way, and one for the difference, of the mean over some domains."""
+    """Return the cells of the mean over some domains: one for each way, and one for the difference."""
     mean = {way: np.mean([getattr(ways[way], figure) for ways in rows], axis=0) for way in WAYS}
     cells = [_cell(values) for values in mean.values()]
     return [*cells, _cell(mean["score"] - mean["low confidence"], signed=True)]

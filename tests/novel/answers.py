@@ -68,7 +68,7 @@ def reference_of(answers: Sequence[Answered]) -> Reference:
 
 
 def score(answers: Sequence[Answered], reference: Reference) -> list[Scored]:
-    """Return the novelty of each answered image, as if its request had not asked for another confidence."""
+    """Return the novelty of each answered image, as for a request with the default confidence."""
     return [_scored(image, reference) for image in answers]
 
 

@@ -1,4 +1,4 @@
-"""Run the real starter on a real gateway, Triton and Prometheus, and let things happen to it."""
+"""Run the real starter on a real gateway, Triton and Prometheus, under several kinds of traffic."""
 
 import json
 import os

@@ -77,7 +77,7 @@ class Receiver:
     def wait_for(
         self, trace_id: str, enough: Callable[[list[ReceivedSpan]], bool], limit_s: float = _WAIT_S
     ) -> list[ReceivedSpan]:
-        """Return the spans of a trace as soon as `enough` says so; else those that came."""
+        """Return the spans of a trace once `enough` accepts them, or what has come within the time limit."""
         end = time.monotonic() + limit_s
         with self._arrived:
             while not enough(self.of(trace_id)) and (left_s := end - time.monotonic()) > 0:
@@ -87,7 +87,7 @@ class Receiver:
 
 @contextmanager
 def receive_spans(*, keep: bool = True) -> Iterator[Receiver]:
-    """Listen on a free port of this machine until the block ends; without `keep`, drop what comes unread."""
+    """Listen on a free port of this machine until the block ends; without `keep`, drop all spans unread."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

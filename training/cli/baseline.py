@@ -1,9 +1,10 @@
 """Measure again how an exported model routes images, and store it in the artifact.
 
 The service compares the experts that its images choose with this baseline, and warns if they differ. An
-export measures the baseline, too. This command replaces it: with more images, with the images of another
-place, or in an artifact of an older version. The artifact gets a new sha256, and its graph stays the same.
-A running service uses the new baseline after it has reloaded the model: send its process a SIGHUP.
+export measures the baseline, too. Use this command to measure it again with more images, or with images from
+another place, or to add it to an artifact of an older version. The artifact gets a new sha256, and its graph
+stays the same. A running service uses the new baseline after it has reloaded the model: send its process a
+SIGHUP.
 """
 
 import argparse

@@ -72,7 +72,7 @@ def _groupings(routed: RoutedImages, dataset: Dataset) -> list[Groups]:
 
 
 def _class_groups(routed: RoutedImages, class_names: Sequence[str]) -> Groups:
-    """Return one group for each class: the images with at least one object of it, or of it as a whole."""
+    """Return one group for each class: images with an object of it, or images that are labelled with it."""
     members = np.zeros((len(class_names), len(routed.truths)), dtype=np.bool_)
     for place, truth in enumerate(routed.truths):
         classes = truth.class_ids if truth.image_class is None else [truth.image_class]
@@ -90,7 +90,7 @@ def _described(groups: Groups) -> Mapping[str, Any]:
 def _shares(
     chosen: NDArray[np.bool_], groupings: Sequence[Groups]
 ) -> tuple[list[float], Mapping[str, list[list[float]]]]:
-    """Return for what share of all images, and of each group's, each of the things in (N, E) was chosen."""
+    """Return the shares of all images, and of each group's images, that chose each column of (N, E)."""
     by_group = {
         each.name: each.members @ chosen.astype(np.float64) / each.members.sum(axis=1, keepdims=True)
         for each in groupings

@@ -19,7 +19,7 @@ from training.progress import bar
 # N images · E experts of a layer · P paths
 
 Array = NDArray[np.float32]
-PATH = "path"  # stands where layers have their names
+PATH = "path"  # stands in place of a layer's name
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class RoutedPaths:
         return np.argsort(-self.table[layer], axis=1, kind="stable")
 
     def distinct(self, top_k: int) -> int:
-        """Return how many paths differ in the experts that run at `top_k` in some layer."""
+        """Return the number of different paths: paths are equal if they run the same experts at `top_k`."""
         runs = [np.sort(self.ranked(layer)[:, :top_k], axis=1) for layer in self.table]
         return len(np.unique(np.concatenate(runs, axis=1), axis=0))
 

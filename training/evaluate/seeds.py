@@ -126,7 +126,7 @@ def t_interval(values: Sequence[float]) -> Interval:
 
 
 def t_quantile(degrees: int) -> float:
-    """Return the t that a variable of Student's distribution stays within, up to ±t, in the share CONFIDENCE.
+    """Return the t for which a variable of Student's distribution is within ±t with probability CONFIDENCE.
 
     Args:
         degrees: degrees of freedom, at least 1.

@@ -1,8 +1,9 @@
-"""The losses with which images that run few experts learn from the network's own answer with all experts.
+"""Compute losses with which images that run few experts learn from the network's answer with all experts.
 
-Each function returns a sum over the images that have such an answer, the teacher's. It is 0 if both answers
-are equal. Only the student's answer gets a gradient. The terms have the gains of the losses of the labels, so
-that at weight 1, the teacher counts as much as the labels.
+The answer with all experts is the teacher's, and the answer with few experts is the student's. Each function
+returns a sum over the images that have a teacher's answer. The sum is 0 if both answers are equal. Only the
+student's answer gets a gradient. The terms have the same gains as the losses of the labels. So at weight 1,
+the teacher counts as much as the labels.
 """
 
 import torch
@@ -23,13 +24,14 @@ def detector_distillation(
     """Return the weighted sum of the distances between the class scores, and between the box sides.
 
     Each anchor is weighted by the teacher's highest class score, because nearly all anchors are background,
-    of which there is nothing to learn. In a trained teacher, these scores estimate the target scores of the
-    labels. So their sum is about the sum of target scores, by which with_distillation divides, as `box` and
-    `dfl` are divided: an anchor counts as much as a matched anchor of the same score. Division by their own
-    sum would give an untrained teacher, whose scores are near 0, the same voice as a trained one.
+    from which there is nothing to learn. The scores of a trained teacher estimate the target scores of the
+    labels, so both have about the same sum. with_distillation divides by the sum of the target scores, as it
+    is done for `box` and `dfl`. So an anchor counts as much as a matched anchor of the same score. If the
+    divisor were the sum of the teacher's scores, an untrained teacher, whose scores are near 0, would count
+    as much as a trained one.
 
-    Masks, keypoints and angles are learned from the labels alone: coefficients of masks mean something only
-    with the prototypes of the same answer, and an answer to a keypoint only at an anchor with an object.
+    Masks, keypoints and angles are learned from the labels alone. Mask coefficients have a meaning only with
+    the prototypes of the same answer, and keypoints only at an anchor with an object.
 
     Args:
         student: answers for T images; the routings are not read.

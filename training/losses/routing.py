@@ -124,8 +124,7 @@ def routing_loss(
     """Return the weighted sum of all routing losses; return 0 if the model has no mixture layers.
 
     Diversity, information and coverage losses are means over layers. The other losses are sums over layers.
-    `like` is a tensor on the device for the result. `path` is the routing over the paths of a network that
-    has them.
+    `like` is a tensor on the device for the result. `path` is the choice of a path in a network with paths.
     """
     layers = max(len(routings), 1)
     terms: tuple[tuple[float, Callable[..., Tensor]], ...] = (
@@ -147,8 +146,8 @@ def routing_loss(
 def _path_losses(path: Routing, config: LossConfig, mean: Mean) -> list[Tensor]:
     """Return the weighted losses of the choice of a path.
 
-    If the probabilities of the paths have equal means, a path that is the second choice of many images is
-    still taken by none. So the load is that of the path which an image takes in evaluation, also while paths
+    Even if all paths have the same mean probability, a path can be the second choice of many images and the
+    first choice of none. So the load counts only the path that an image takes in evaluation, also while paths
     are mixed.
     """
     taken = choose_path(path.logits)

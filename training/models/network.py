@@ -51,7 +51,7 @@ class Network(nn.Module):
     def choose_path(self, pixels: Tensor, softness: float = 0.0) -> Routing:
         """Return the path of each image (B, 3, H, W), 0..1, as a routing over paths.
 
-        `softness` only matters in training. Like every router, it computes in float32.
+        `softness` only matters in training. Like every router, this one computes in float32.
         """
         assert self.path_router is not None
         with in_float32(pixels):

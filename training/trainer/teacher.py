@@ -1,4 +1,4 @@
-"""The teacher of a training step: the network itself, with all experts and without any trace of the pass."""
+"""Compute the teacher's answer for a training step: the network itself answers, with all experts."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,9 +29,9 @@ def teacher_answer(
 
     Args:
         path: weights of the paths (T, P) that the student took, in a network with paths.
-        dtype: to compute in, as in the student's pass; None: float32. This function must be called
-            outside the student's autocast: autocast keeps weights that it has converted, and those that are
-            converted here have no gradient.
+        dtype: dtype of the computation, as in the student's pass; None for float32. Call this function
+            outside the student's autocast: autocast caches converted weights, and those that are converted
+            here have no gradient.
         statistics: what batch norms use, as batch_statistics returns it; None: their running statistics.
     """
     controls = model.default_controls()._replace(top_k=model.config.allowed_top_k[-1], path=path)
@@ -50,8 +50,8 @@ def batch_statistics(model: nn.Module, before: Statistics) -> Statistics:
     """Return the statistics of the batch that the model has just seen, from running statistics before it.
 
     A teacher uses the statistics with which the student's pass was normalised. While weights change quickly,
-    running statistics are of weights of long ago: in the fourth epoch of a run, a teacher with them saw
-    objects in a large part of all cells. For a frozen norm, the result is its running statistics.
+    running statistics belong to much older weights: in the fourth epoch of a run, a teacher that used them
+    found objects in a large part of all cells. For a frozen norm, the result is its running statistics.
     """
     found = []
     for (norm, *now), old in zip(_norms(model), before, strict=True):

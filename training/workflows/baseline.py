@@ -54,7 +54,7 @@ def data_images(data: DataConfig) -> NamedImages:
 
 
 def training_images(data: DataConfig) -> NamedImages | None:
-    """Return the name and the images of training data, to fill up with; None if there are none."""
+    """Return the name and the images of training data, which fill up the others; None if there are none."""
     try:
         return data_images(data)
     except DatasetError:
@@ -70,7 +70,8 @@ def measure_baseline(folder: Path, measured: NamedImages, training: NamedImages 
     Args:
         folder: the folder of one version, which holds manifest.json.
         measured: name and images that the model was not trained on.
-        training: training images, likewise, to fill up with; None if there are none. See measure_routing.
+        training: name and images of the training data, which fill up `measured`; None if there are none. See
+            measure_routing.
         count: number of images.
 
     Raises:

@@ -27,9 +27,9 @@ from training.workflows.kept_measurement import Measurement, hash_of_images, mea
 from training.workflows.measure import controls_of, labelled_for
 from training.workflows.run_data import config_of_run
 
-# Settings in which two variants may differ without a word: they belong to the variant.
+# Settings in which two variants may differ without a remark in the report: they belong to the variant.
 OF_THE_VARIANT = ("model.", "loss.", "top_ks")
-OF_THE_BUDGET = ("model.input_hw", "model.class_names")  # although they begin as the others
+OF_THE_BUDGET = ("model.input_hw", "model.class_names")  # not of the variant, although they begin with model.
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def pair_runs(
 ) -> tuple[list[tuple[SeedRun, SeedRun]], tuple[str, ...]]:
     """Return the pairs of finished runs with the same seed, and why other runs are left out.
 
-    Raise ConfigError if there is no pair, or as finished_runs does.
+    Raise ConfigError if there is no pair; for other errors, see finished_runs.
     """
     (one, gone), (other, also) = finished_runs(first), finished_runs(second)
     left_out = [*gone, *also]

@@ -28,7 +28,7 @@ def add_experts_report(checkpoint: Path, artifact: Path, data: DataConfig) -> Pa
 
     Args:
         artifact: the folder `<name>-<target>` in a model repository.
-        data: labelled images; better none that the model was trained on.
+        data: labelled images, preferably not those that the model was trained on.
 
     Returns:
         The path of the report.

@@ -186,7 +186,7 @@ class TritonChannel:
 
 
 def _headers(context: RequestContext, step: Step | None) -> dict[str, str]:
-    """Return the headers of a call; `step` is the call in the trace of the request, if it is traced."""
+    """Return the headers of a call; `step` is this call in the request's trace; None without a trace."""
     headers = {"x-request-id": context.request_id} if context.request_id else {}
     if context.traceparent is not None:
         trace = context.traceparent

@@ -80,7 +80,7 @@ class RequestRecorder:
             self.record(answer, started, key=scope["state"].get("key"), trace=trace)
 
     def headers_besides(self, own: RawHeaders, request_id: str, trace: Trace | None) -> RawHeaders:
-        """Return the headers to add to an answer with the headers `own`: ids and security headers."""
+        """Return the headers to add to an answer that has the headers `own`: ids and security headers."""
         ids = [(b"x-request-id", request_id.encode())]
         if trace is not None:
             ids.append((b"traceparent", trace.traceparent.encode()))
@@ -97,7 +97,7 @@ class RequestRecorder:
         """Count and log an answered request, and end its trace.
 
         Args:
-            answer: what was answered; its route may be any path.
+            answer: the answer; its route may be any path.
             started: time of `perf_counter` when the request began.
             key: name and id of the key with which the request was sent, if the path needs a key.
             trace: trace of the request, if it is traced.

@@ -37,7 +37,7 @@ def wrap(
     *,
     tracer: Tracer | None = None,
 ) -> tuple[ASGIApp, Doorstep]:
-    """Return `app` wrapped in all middleware, and the doorstep for the server; CORS only if it is configured.
+    """Return `app` wrapped in all middleware, and the server's early check of requests (the doorstep).
 
     Args:
         app: the ASGI app.

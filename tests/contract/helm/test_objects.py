@@ -1,4 +1,4 @@
-"""The Helm chart, rendered by the real Helm: the cluster takes every object, and wrong values are refused."""
+"""The Helm chart, rendered by the real Helm: clusters accept every object, and wrong values are refused."""
 
 import copy
 import json

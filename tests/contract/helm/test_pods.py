@@ -1,4 +1,4 @@
-"""The pods of the Helm chart: few rights, no lost request, and no way into them but those that are meant."""
+"""The pods of the Helm chart have few rights, lose no request, and can be reached only as intended."""
 
 import re
 

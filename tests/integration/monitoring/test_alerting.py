@@ -1,4 +1,4 @@
-"""What goes wrong in a real gateway reaches the right receiver, through Prometheus and Alertmanager."""
+"""Faults of a real gateway reach the right receiver, through Prometheus and Alertmanager."""
 
 import os
 import signal
@@ -59,7 +59,7 @@ def watched(folder, **targets):
 
 
 def suppressed(client):
-    """Return the names of the alerts that Alertmanager keeps back because another one rings."""
+    """Return the names of the alerts that Alertmanager suppresses because another alert fires."""
     alerts = client.get("/api/v2/alerts").json()
     return {each["labels"]["alertname"] for each in alerts if each["status"]["inhibitedBy"]}
 

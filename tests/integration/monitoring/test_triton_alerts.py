@@ -1,4 +1,4 @@
-"""On a real Triton and a real Prometheus, overload fires as overload, and a dead model as a dead model."""
+"""On a real Triton and a real Prometheus, overload and a dead model each fire their own alert."""
 
 import json
 import os
@@ -81,7 +81,7 @@ def failures(triton):
 
 
 def at_once(triton, model, **request):
-    """Ask several times at the same time; return how many calls failed, and what Triton's counts rose by."""
+    """Ask several times at once; return how many calls failed, and by how much Triton's counts rose."""
     before = failures(triton)
     with ThreadPoolExecutor(ATTEMPTS) as pool:
         errors = list(pool.map(lambda _: ask_triton(triton.grpc_url, model, **request), range(ATTEMPTS)))

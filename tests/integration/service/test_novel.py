@@ -54,7 +54,7 @@ def outcomes(served):
 
 
 def wait_for(count, served):
-    """Wait until as many images are kept; return them."""
+    """Wait until this number of images is kept; return them."""
     for _ in range(200):
         found = listed(served)
         if found["total"] >= count:

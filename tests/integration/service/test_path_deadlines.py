@@ -1,4 +1,4 @@
-"""Over HTTP, an image whose path takes too long for its deadline gets an early 504, or a cheaper sibling."""
+"""An image whose path takes too long for its deadline gets an early 504, or runs at a lower top_k."""
 
 import time
 
@@ -20,7 +20,7 @@ def backend_of(running):
 
 
 def slow_path(running):
-    """Let path 2 have taken SLOW_S seconds at top_k 2, and every other route much less."""
+    """Set the learned time of path 2 at top_k 2 to SLOW_S seconds, and of other routes to much less."""
     times = backend_of(running).times
     for path in range(3):
         for top_k in (1, 2):

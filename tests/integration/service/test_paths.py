@@ -1,4 +1,4 @@
-"""A model with paths over HTTP: each image takes its own path, and answers, metrics and drift tell which."""
+"""A model with paths over HTTP: each image takes its own path; answers, metrics and drift name it."""
 
 import time
 

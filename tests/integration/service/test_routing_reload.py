@@ -1,4 +1,4 @@
-"""What the service knows about the routing of a version is gone when the version is."""
+"""When a version is no longer served, the service forgets the routing of its images."""
 
 import shutil
 import time

@@ -36,7 +36,7 @@ def traced(receiver, start, repository):
 
 
 def spans_of(receiver, answer):
-    """Return the spans of an answered request by name, and those without a parent here."""
+    """Return the spans of an answered request by name, and the spans whose parent is not among them."""
     trace_id = answer.headers["traceparent"].split("-")[1]
     spans = receiver.wait_for(trace_id, lambda found: any(span.kind == "SERVER" for span in found))
     (root,) = [span for span in spans if span.kind == "SERVER"]

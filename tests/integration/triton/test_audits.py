@@ -1,4 +1,4 @@
-"""With a real Triton, an audit finds an altered file on Triton's machine, and the gateway serves instead."""
+"""With a real Triton, an audit finds an altered file on Triton's machine; then OpenVINO answers."""
 
 import shutil
 import time

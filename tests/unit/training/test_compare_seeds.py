@@ -38,7 +38,7 @@ VARIANTS = ("sparsight-n", "yolov12-n")
 
 
 def copy_of(run, seed, folder, *, shift=0.0, epoch=None, **settings):
-    """Copy a run as if it had had another seed; `shift` is the deviation of noise on its last layers."""
+    """Copy a run under another seed; noise with the standard deviation `shift` changes its last layers."""
     folder.mkdir()
     config = replace(config_of_run(run / MODEL_FILE), seed=seed, **settings)
     (folder / CONFIG_FILE).write_text(to_json(config))
@@ -53,7 +53,7 @@ def copy_of(run, seed, folder, *, shift=0.0, epoch=None, **settings):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two variants, trained for one epoch each, and copies with noise for seeds 0 to 2."""
+    """Return the folder of two variants, trained for one epoch each, and of noisy copies for seeds 0 to 2."""
     root = tmp_path_factory.mktemp("seeds")
     for split, images in (("train", 2), ("val", 4)):
         for index in range(images):
@@ -220,7 +220,7 @@ def test_a_folder_that_cannot_be_written_costs_only_the_next_measurement(caplog,
 
 
 def test_a_lead_of_three_seeds_is_said_in_words(runs, monkeypatch):
-    """The intervals are given, as three tiny runs decide nothing."""
+    """The test sets the intervals, because three tiny runs decide nothing."""
     pairs, left_out = workflow.pair_runs(
         *([runs / f"{variant}-{seed}" for seed in (0, 1, 2)] for variant in VARIANTS)
     )

@@ -158,7 +158,7 @@ def next_version(repository: Path, name: str) -> int:
 
 
 def _check_kind(older: Sequence[StoredManifest], has_paths: bool) -> None:
-    """Raise ConfigError if some older versions of the model have paths and the new one has none, or so."""
+    """Raise ConfigError if the new version has paths and an older version has none, or vice versa."""
     others = [stored for stored in older if stored.has_paths != has_paths]
     if others:
         has, lacks = ("has no paths", "has") if has_paths else ("has paths", "has none")
@@ -304,7 +304,7 @@ def _of_routes(
 
 
 def _alone(spec: GraphSpec) -> GraphSpec:
-    """Return the form of a graph that takes one image."""
+    """Return the same spec for a graph that takes one image."""
     return replace(spec, max_batch=1, fixed_batch=None)
 
 

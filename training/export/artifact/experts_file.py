@@ -1,4 +1,4 @@
-"""The file of an artifact that reports what each expert serves."""
+"""Write the file of an artifact that reports what each expert serves."""
 
 import json
 from collections.abc import Mapping

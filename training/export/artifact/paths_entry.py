@@ -1,4 +1,4 @@
-"""The entry `paths` of a manifest: the router, and the routes with their graphs, experts and costs."""
+"""Build the entry `paths` of a manifest: the router, and the routes with graphs, experts and costs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any

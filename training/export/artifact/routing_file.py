@@ -1,4 +1,4 @@
-"""Measure how an exported graph routes images, and write this as the file with which servers compare."""
+"""Measure how an exported graph routes images, and write this as the baseline for servers."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ SAME_WITHIN = 4.0  # standard deviations by which the routing of training images
 
 
 class Images(Protocol):
-    """Images with an index; a labelled data set is one, too."""
+    """Images with an index, such as those of a labelled data set."""
 
     def __len__(self) -> int: ...
 
@@ -93,8 +93,8 @@ def measure_routing(
 
     Args:
         measured: a data set's name and images.
-        training: the training data, likewise; None if there is none.
-        count: number of images; time and file grow with it, and smaller differences can be seen.
+        training: name and images of the training data; None if there are none.
+        count: number of images; with more images, smaller differences can be seen, but time and file grow.
     """
     (name, dataset), names = measured, []
     parts = [_routed(graph, dataset, count)]
@@ -115,7 +115,7 @@ def told_apart(one: NDArray[np.floating], other: NDArray[np.floating]) -> bool:
     """Return whether the mean routing of two groups of images differs by more than chance explains.
 
     The statistic is Hotelling's T² between the means of the log-probabilities, (N, L, E). With few images,
-    nothing can be told apart.
+    the result is False.
     """
     first, second = (_contrasts(each) for each in (one, other))
     if min(len(first), len(second)) < 4 * first.shape[1]:

@@ -10,7 +10,7 @@ TOP_K, THRESHOLD = "top_k", "weight_threshold"
 def control_rows(config: ModelConfig, spec: GraphSpec) -> tuple[Input, ...]:
     """Return the inputs that set how many experts run; none if the model has no mixture layers.
 
-    A model with paths has graphs for some top_k values, and for no threshold.
+    A model with paths has no control for the threshold, because its graphs exist only for some top_k values.
     """
     if not config.mixtures:
         return ()

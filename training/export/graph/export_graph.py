@@ -96,8 +96,8 @@ def graph_contract(
 ) -> GraphContract:
     """Return the inputs and outputs of a graph of the form `spec`, with the tolerance of each output.
 
-    For a model with paths, they are those of all of its graphs together: a server gets the outputs about
-    routing from the router's graph, and from the manifest.
+    For a model with paths, these are the inputs and outputs of all of its graphs together. A server gets the
+    outputs about routing from the router's graph and from the manifest, not from the graphs of the paths.
     """
     task = export_task(config)
     images = Input(IMAGES, "u8", (*config.input_hw, 3), IMAGES, {"resize": task.resize})

@@ -79,9 +79,9 @@ def fixed_network(model: Network, route: Route) -> Network:
 class FixedExperts(nn.Module):
     """A mixture layer in which the same experts run with the same weights for every image.
 
-    If the experts are simple experts of one shape, they are one wide expert, into which the weights and the
-    batch norm after the sum are folded. The shared expert stays a convolution of its own, since it ends in an
-    activation; and so does the residual, since the hidden channels of an expert do not hold the input itself.
+    Simple experts of one shape become one wide expert. The gates and the batch norm after the sum are folded
+    into it. The shared expert cannot be folded in, because it ends in an activation. The residual cannot be
+    folded in either, because the hidden channels of an expert do not hold the input itself.
 
     Args:
         layer: the mixture layer, whose batch norms are folded.

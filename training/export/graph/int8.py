@@ -79,7 +79,7 @@ def quantize_dense(xml_path: Path, samples: Sequence[Mapping[str, NDArray[Any]]]
     nncf.set_log_level(40)  # errors
     model = ov.Core().read_model(xml_path)
     progress = io.StringIO() if hidden() else sys.stdout
-    with contextlib.redirect_stdout(progress), own_signal_stack():  # it makes plugins of its own
+    with contextlib.redirect_stdout(progress), own_signal_stack():  # NNCF creates plugins of its own
         quantized: ov.Model = nncf.quantize(
             model,
             nncf.Dataset(list(samples)),

@@ -19,7 +19,7 @@ CHANNELS = 3
 
 
 class PathGraph(nn.Module):
-    """The path router of a network, with all that lies between the images and its probabilities.
+    """The path router of a network, with all steps from the images to the probabilities of the paths.
 
     It computes in float32 in artifacts of every precision, because rounding could move an image to another
     path.
@@ -41,8 +41,8 @@ class PathGraph(nn.Module):
 class Thumbnail(nn.Module):
     """The means of squares of pixels, computed in the order in which an image lies in memory.
 
-    An average pool of maps (B, 3, H, W) is the same, but engines first rearrange all pixels for it, which
-    takes several times as long as the sums. Here only the thumbnail is rearranged.
+    An average pool of maps (B, 3, H, W) gives the same result. But for a pool, engines first rearrange all
+    pixels, which takes several times as long as the sums. Here, only the thumbnail is rearranged.
 
     Args:
         side: of a square, in pixels; a power of 2, so that every sum and mean of uint8 values is exact.

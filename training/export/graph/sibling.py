@@ -1,4 +1,4 @@
-"""Trace networks of the same structure only once: the next one gets that graph, with its own weights.
+"""Trace only one of several networks with the same structure; the others get its graph with their weights.
 
 The routes of a network differ in weights alone, and tracing takes most of the time of an export.
 """

@@ -18,11 +18,11 @@ STAGE_BEFORE = {
 
 
 def replace_mixtures(model: Network, layer_for: Callable[[str, MixtureLayer], nn.Module]) -> None:
-    """Put another layer in the place of each mixture layer of a network, which then has no run-time controls.
+    """Replace each mixture layer of a network by another layer, so that there are no run-time controls.
 
     Args:
         model: changed in place; its mixture layers are in the backbone and the neck.
-        layer_for: returns the new layer for the name of a place and the mixture layer that is there.
+        layer_for: returns the new layer, given the place's name and its mixture layer.
     """
     layers = model.mixture_layers()
     for place, layer in layers.items():

@@ -126,7 +126,7 @@ class Parity:
 
 
 def _worse(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    """Return the larger of two differences for each role of either; NaN if either difference is NaN.
+    """Return the larger of two differences for each role; NaN if either difference is NaN.
 
     Python's max does not do this: with NaN, its result depends on the order of the arguments.
     """

@@ -54,7 +54,7 @@ def measure_routes(
 ) -> Parity:
     """Return the largest differences between the graphs of all routes and the checkpoint.
 
-    Every route answers the same images, whichever path they would take.
+    Every route answers the same images, whichever path the router would choose for them.
 
     Args:
         canvases: model inputs (H, W, 3); FORCED_IMAGES (12) of them, evenly spread, are compared.

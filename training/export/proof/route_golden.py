@@ -2,9 +2,9 @@
 
 A whole answer of a detector has 1000 boxes or every anchor, and that of a segmenter has prototypes of
 megabytes; an artifact may have 16 routes. So only a part is stored: the rows of the best boxes, and evenly
-spread values of other outputs. A graph with other weights changes nearly all of them. They keep the number
-formats of the outputs: float16 would round box coordinates near 640 by up to 0.25 pixels, and the tolerance
-of float32 graphs is 0.001 pixels.
+spread values of other outputs. A graph with other weights changes nearly all of them. The stored values keep
+the dtypes of the outputs: float16 would round box coordinates near 640 by up to 0.25 pixels, and the
+tolerance of float32 graphs is 0.001 pixels.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from training.export.tasks.objects import BOXES, CLASS_IDS, CLASS_SCORES, EXTRAS
 
 PREFIX = "routes_"  # of the arrays in golden.npz
 ROWS = f"{PREFIX}rows"
-MOST_ROWS = 32  # of a graph's candidates, whose worst are noise that rounding reorders
+MOST_ROWS = 32  # of a graph's candidates; the worst ones are noise, which rounding reorders
 MOST_VALUES = 1024
 OF_ROWS = (BOXES, SCORES, CLASS_IDS, CLASS_SCORES, *EXTRAS)  # roles of outputs with a row for each candidate
 OF_NO_ROUTE = (GATES, ROUTER_PROBS, PATH_PROBS)  # roles of outputs that no graph of a route returns

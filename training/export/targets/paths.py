@@ -63,7 +63,7 @@ def build_paths(target: Target, folder: Path, spec: GraphSpec, source: Source) -
 
 
 def open_paths(target: Target, router: Path, routes: Sequence[Route], precision: Precision) -> PathEngine:
-    """Return an engine for the graphs of a model with paths; those of the routes are beside the router's."""
+    """Return an engine for the graphs of a model with paths, which all lie beside the router's graph."""
 
     def open_route(route: Route) -> Engine:
         return target.open(router.with_stem(route.name), precision)

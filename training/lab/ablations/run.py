@@ -53,7 +53,7 @@ class RoutingFigures:
     The figures for each layer are measured at the model's own top_k.
     """
 
-    map50_95: dict[str, float]  # 0..1, by number of experts: one, the model's own top_k, all; as allowed
+    map50_95: dict[str, float]  # 0..1, by allowed number of experts: one, the model's own top_k, all
     dead_experts: dict[str, int]  # number of experts that no image chose, by layer
     commonest_set: dict[str, float]  # share of images that had the commonest set of experts, by layer
     nmi: dict[str, dict[str, float]]  # of set and group, by layer, for each grouping that the data has
@@ -242,7 +242,7 @@ def _time_left(finished: dict[tuple[str, int], Result], runs: int) -> str:
 def measured_top_ks(config: ModelConfig) -> tuple[int, int, int]:
     """Return the three top_k values to measure: 1, the model's own top_k, and the number of all experts.
 
-    A model need not allow all of them: with dynamic experts, all always take part.
+    A model may not allow all three values: dynamic experts allow only the number of all experts.
     """
     return 1, config.top_k, config.allowed_top_k[-1]
 

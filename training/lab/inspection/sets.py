@@ -61,7 +61,8 @@ def draw_shares(
     """Draw a bar for each group of images, which shows what share of the images had each choice.
 
     Args:
-        names: of each choice, the commonest first; those without a colour of their own are drawn as one.
+        names: name of each choice, the commonest first; if there are more names than colours, the last names
+            are drawn together.
         ids: the choice of each image, (images,), as an index into `names`.
         what: heading of the names.
     """

@@ -13,7 +13,7 @@ def path_lines(path: PathRouting, groupings: Sequence[str]) -> list[str]:
     """Return the choice of a path and the experts of each path as lines of text.
 
     Args:
-        groupings: names of the groupings of the images, whose dependence with the path is shown.
+        groupings: names of the groupings of the images; the text shows how the path depends on each.
     """
     use, paths = path.choice.use, path.paths
     most = next(iter(paths.table.values())).shape[1]

@@ -41,10 +41,10 @@ def _configure(config: ModelConfig) -> ModelConfig:
 
 
 def _with_paths(config: ModelConfig) -> ModelConfig:
-    """Return the configuration with paths instead of routers, in which less always runs than in `sparsight`.
+    """Return the configuration with paths instead of routers, and with less compute than `sparsight`.
 
-    Stage p2 has no block and half the channels, because the shallow stages take a quarter of the time at one
-    expert. Experts are narrower, so that a path with two experts is clearly faster than yolov12.
+    Stage p2 has no block and half the channels, because the shallow stages take a quarter of the time if one
+    expert runs. Experts are narrower, so that a path with two experts is clearly faster than yolov12.
     """
     config = _configure(config)
     ratio = 0.375 if config.width == 0.25 else 0.3125

@@ -1,7 +1,7 @@
 """Average the kernels of experts for each image, and run the result once: dynamic convolution.
 
-An image costs one expert and the averaging, which is 2 operations for each weight of each expert. All experts
-take part, with the router's softmax probabilities as weights.
+An image costs as much as one expert and the averaging, which takes 2 operations for each weight of each
+expert. All experts take part, with the router's softmax probabilities as weights.
 
 Source: CondConv, arXiv:1904.04971, and Dynamic Convolution, arXiv:1912.03458. In contrast to both, an expert
 has two convolutions here, as a simple expert has, and one router mixes the kernels of both.
@@ -33,8 +33,8 @@ class KernelExpert(nn.Module):
 class DynamicExpert(nn.Module):
     """Runs one simple expert for each image, whose kernels are the weighted mean of all experts' kernels.
 
-    A norm cannot be averaged with the kernels, because in training its statistics would be those of no
-    convolution that runs. So each mixed convolution has one norm, after it.
+    The norms are not averaged with the kernels: an expert's own convolution never runs, so a norm of its own
+    would get no statistics in training. Instead, one norm follows each mixed convolution.
     """
 
     def __init__(self, channels: int, config: MixtureConfig) -> None:

@@ -74,7 +74,7 @@ class MixtureLayer(nn.Module):
         logits = self.score(x if controls.path is None else controls.path)
         routing = choose_experts(logits, controls, self.config.gate_epsilon)
         match dispatch or self.config.train_dispatch:
-            case _ if self.dynamic is not None:  # there is one way, and all experts take part
+            case _ if self.dynamic is not None:  # the only way for dynamic experts, which all take part
                 routing = routing._replace(gate=routing.probs)
                 total = self.dynamic(self.experts, x, routing.gate)
             case "dense":

@@ -1,4 +1,4 @@
-"""Routing at the door: a router chooses one path for each image, before the network runs.
+"""Choose one path for each image with a router, before the network runs.
 
 A path has a row of scores in every mixture layer. These scores take the place of the logits of the layer's
 own router, so a path and a top_k say which experts run, and with which weights, for all images of the path.
@@ -42,7 +42,7 @@ class PathRouter(nn.Module):
 
 
 class PathScores(nn.Module):
-    """The scores of a mixture layer's experts, one row for each path; they stand in for a router."""
+    """The scores of a mixture layer's experts, one row for each path; they replace a router."""
 
     def __init__(self, num_experts: int, config: PathConfig) -> None:
         super().__init__()
@@ -59,8 +59,8 @@ def choose_path(logits: Tensor, softness: float | None = None) -> Routing:
 
     Args:
         logits: scores of the router (B, P).
-        softness: None for inference. In training, paths are mixed by this share of their probabilities; the
-            rest of the weight has the best path, whose gradient is that of the probabilities
+        softness: None for inference. In training, the weight of a path is its probability times the softness;
+            the best path also gets the rest of the weight, with the gradient of the probabilities
             (straight-through, arXiv:1308.3432).
     """
     best = choose_experts(logits, RoutingControls(1))

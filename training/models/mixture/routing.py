@@ -30,7 +30,7 @@ class RoutingControls(NamedTuple):
 
     @property
     def settings(self) -> dict[str, int | float | Tensor]:
-        """Return the controls that a request can set, by name; the others are of the network itself."""
+        """Return the controls that a request can set, by name; only the network itself uses the others."""
         return {"top_k": self.top_k, "weight_threshold": self.weight_threshold}
 
 

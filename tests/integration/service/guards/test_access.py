@@ -1,4 +1,4 @@
-"""A service that asks for keys, as its callers meet it."""
+"""A service that asks for keys, as its callers see it."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def keys(tmp_path):
 
 @pytest.fixture
 def start_closed(start, repository, keys, tmp_path):
-    """Return a function that starts a service with the keys that there are by then."""
+    """Return a function that starts a service with the keys that exist at the time of the call."""
 
     def start_one(*, ready=True, **settings):
         access = AccessSettings(keys_file=keys.file, audit_file=tmp_path / "audit.jsonl")
@@ -200,7 +200,7 @@ def as_lines(headers):
 
 
 def wait_until_full(running, scraper):
-    """Wait until a request is on its way besides the one that asks."""
+    """Wait until another request is in flight, besides the one that reads the metrics."""
     end = time.monotonic() + 5
     while "sparsight_inflight_requests 2.0" not in running.client.get("/metrics", headers=scraper).text:
         assert time.monotonic() < end

@@ -1,4 +1,4 @@
-"""Every address of a real gateway is closed to those whom the table does not let in, however they ask."""
+"""Every path of a real gateway refuses callers whom the table does not allow, however they ask."""
 
 import json
 import re
@@ -127,7 +127,7 @@ def test_no_other_method_passes_by(gateway, method):
 
 
 def told(answer):
-    """Return what an answer says, without what is new in each."""
+    """Return the parts of an answer that are the same for equal requests."""
     headers = {name: answer.headers[name] for name in answer.headers if name not in ("date", "x-request-id")}
     body = answer.body
     if answer.headers.get("content-type") == "application/problem+json":

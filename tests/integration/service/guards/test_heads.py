@@ -1,4 +1,4 @@
-"""Heads that are faulty, late or too large never reach the app, and nothing is taken behind them."""
+"""Heads that are faulty, late or too large never reach the app, and no request behind them is served."""
 
 import contextlib
 import json
@@ -40,7 +40,7 @@ def refused(running, reason):
 
 
 def trickle(connection, piece):
-    """Send a piece again and again until an answer comes, or 5 s have passed; return the seconds and it."""
+    """Send a piece again and again until an answer comes, or for 5 s; return the seconds and the answer."""
     connection.settimeout(0.05)
     began, received = time.monotonic(), b""
     while b"\r\n\r\n" not in received and time.monotonic() - began < 5:

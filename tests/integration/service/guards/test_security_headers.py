@@ -1,4 +1,4 @@
-"""Every answer tells browsers what they may do with it, and pages that may use the service still can."""
+"""Every answer tells browsers what they may do with it, and allowed pages can still use the service."""
 
 import threading
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Over TLS, the service does what it does without: refusals, limits, answers to clients that misbehave."""
+"""Over TLS, the service behaves as without it: refusals, limits, answers to clients that misbehave."""
 
 import json
 import re

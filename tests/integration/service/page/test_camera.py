@@ -1,4 +1,4 @@
-"""The web page sends the frames of a camera, in a real browser with a made-up camera."""
+"""The web page sends the frames of a camera, in a real browser with a simulated camera."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The web page compares two numbers of experts for one image, in a real browser."""
+"""The web page compares the answers to one image with two numbers of experts, in a real browser."""
 
 import pytest
 from selenium.webdriver.support.select import Select

@@ -1,4 +1,4 @@
-"""The answer of a route to the golden image is compared with the recorded one, and a difference is told."""
+"""The answer of a route to the golden image is compared with the recorded one, and a difference raises."""
 
 import json
 

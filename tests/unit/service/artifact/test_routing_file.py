@@ -33,14 +33,14 @@ def zipped(**members):
 
 
 def npy(shape, dtype="<f2"):
-    """Return an array file whose header promises more than there is."""
+    """Return an array file whose header promises more values than the file has."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 
 def claiming(offset, value):
-    """Return a zip file that claims something else in a byte of its table of contents."""
+    """Return a zip file in which one byte of the table of contents has another value."""
     content = bytearray(GOOD)
     for place in range(len(content) - 4):
         if content[place : place + 4] == b"PK\x01\x02":

@@ -1,4 +1,4 @@
-"""The auditor compares answers off the request's path, within its limits."""
+"""The auditor compares answers in the background, within its limits."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""Boxes are matched by class and IoU; what sound engines may decide otherwise is no difference."""
+"""Boxes are matched by class and IoU; what correct engines may decide differently does not count."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The decision finds backends that disagree too often, and hardly ever accuses a sound one."""
+"""The decision finds backends that disagree too often, and hardly ever raises a false alarm."""
 
 import random
 

@@ -27,7 +27,7 @@ def record(number=0, score=1.0, **changes):
 
 
 def novelty(one):
-    """Return what a record was made from."""
+    """Return the novelty from which a record was made."""
     return Novelty(one.rank, one.score, 0.0, None, np.array(one.place, dtype=np.float32))
 
 

@@ -1,4 +1,4 @@
-"""Images that wait to be computed together change no result: it is that of image by image."""
+"""Results are the same whether images are computed together or one by one."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def stream(rng):
 
 
 def exact(watch):
-    """Return of the last look what has to be the same without any rounding."""
+    """Return the results of the last look that must be equal without rounding."""
     alarm = watch.alarm and (watch.alarm.layer, watch.alarm.test)
     states = [(state.hot, state.entropy_outside, state.together.tolist()) for state in watch.states.values()]
     return watch.count, watch.looked_at, alarm, states

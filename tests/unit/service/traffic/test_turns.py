@@ -188,7 +188,7 @@ def test_an_image_that_overtakes_does_not_wait_for_all():
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time passes only while nothing is to be done, so that no load delays anything."""
+    """An event loop whose time passes only while there is nothing to do, so a busy machine delays nothing."""
 
     def __init__(self):
         self.now = 0.0

@@ -31,7 +31,7 @@ def scenes(images):
 
 
 def planted(probs, layer="p4"):
-    """Images with these probabilities of four paths, whose gates are those of the path at top_k 2."""
+    """Return images with these probabilities of four paths; their gates are those of the path at top_k 2."""
     paths = RoutedPaths(np.array(probs, np.float32), {layer: TABLE})
     gates = np.zeros((len(probs), 4), np.float32)
     np.put_along_axis(gates, paths.ranked(layer)[paths.taken][:, :2], 0.5, axis=1)

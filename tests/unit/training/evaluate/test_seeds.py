@@ -1,4 +1,4 @@
-"""Which of two variants is ahead, by the images and by the seeds."""
+"""Two intervals, over images and over seeds, decide which of two variants is ahead."""
 
 from statistics import fmean, stdev
 

@@ -1,4 +1,4 @@
-"""Networks with paths: the thumbnail's router, the choice of a path, and what a path makes of each layer."""
+"""Networks with paths: the router of the thumbnail, the choice of a path, and its experts in each layer."""
 
 from dataclasses import replace
 

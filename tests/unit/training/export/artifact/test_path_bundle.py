@@ -1,4 +1,4 @@
-"""An export of a model with paths has a router and a graph for each route, complete or absent."""
+"""An export of a model with paths writes a router and a graph for each route, or nothing at all."""
 
 import asyncio
 import json
@@ -137,7 +137,7 @@ def test_the_golden_sample_has_the_answer_of_every_route_and_the_service_compare
 
 @pytest.mark.heavy
 def test_a_route_with_other_weights_is_refused_and_nothing_is_written(model, tmp_path, monkeypatch):
-    """Path 2 at top_k 1 gets the graph of path 1, which only forced images may notice."""
+    """Path 2 at top_k 1 gets the graph of path 1. Perhaps only images that are forced on path 2 show this."""
     build = path_targets.fixed_network
     routes = {route.key: route for route in path_targets.routes_of(model)}
 

@@ -1,4 +1,4 @@
-"""The network of a route equals the network with paths for images that take the path, and holds no more."""
+"""The network of a route equals the network with paths for images on the path, and has no other parts."""
 
 import copy
 from dataclasses import replace

@@ -20,7 +20,7 @@ SPEC = GraphSpec("dense", "service")
 
 @pytest.fixture
 def traces(monkeypatch):
-    """The networks that were traced rather than copied."""
+    """Return the list of the networks that were traced, not copied."""
     seen, trace = [], sibling.to_onnx
 
     def counted(model, spec):
