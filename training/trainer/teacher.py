@@ -50,7 +50,7 @@ def batch_statistics(model: nn.Module, before: Statistics) -> Statistics:
     """Return the statistics of the batch that the model has just seen, from running statistics before it.
 
     A teacher uses the statistics with which the student's pass was normalised. While weights change quickly,
-    running statistics belong to much older weights: in the fourth epoch of a run, a teacher that used them
+    running statistics belong to much older weights: in the third epoch of a run, a teacher that used them
     found objects in a large part of all cells. For a frozen norm, the result is its running statistics.
     """
     found = []
