@@ -230,6 +230,11 @@ def _route(path: int, top_k: int, manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def router_graph(file: Path) -> None:
+    """Write the graph of the router for one image, for OpenVINO."""
+    _openvino_graph(file, 1, None, 1.0)
+
+
 def _boxes(path: int) -> list[tuple[int, ...]]:
     return [BOXES_XYXY[path]] * 4
 

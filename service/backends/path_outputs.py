@@ -1,15 +1,14 @@
 """Assemble the outputs of a model with paths from its router, its routes and its manifest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
 from service.artifact.paths import TOP_K, PathRoute, Paths
 from service.artifact.tensors import TensorRow
+from service.backends.route_choice import Inputs
 from service.errors import BackendFailed
 from service.types import RawOutputs
 
@@ -45,22 +44,18 @@ class GraphTensors:
 class PathOutputs:
     """The outputs of one batch. For each route in `rows`, the caller runs its graph, and calls `fill`."""
 
-    def __init__(
-        self, manifest: Manifest, inputs: Mapping[str, NDArray[Any]], probabilities: NDArray[np.float32]
-    ) -> None:
+    def __init__(self, manifest: Manifest, inputs: Inputs) -> None:
         """Choose the route of each image.
 
         Args:
             manifest: of a model with paths.
-            inputs: of the batch.
-            probabilities: what the router returned for the batch, (B, P).
+            inputs: of the batch, with the router's probabilities; see `RouteChoice.routed`.
 
         Raises:
-            BackendFailed: a probability is not finite, or a top_k has no graph.
+            BackendFailed: a top_k has no graph.
         """
         assert manifest.paths is not None
-        if not np.isfinite(probabilities).all():
-            raise BackendFailed(f"the router of model {manifest.name!r} returned a number that is not finite")
+        probabilities = inputs[manifest.paths.router_output.name]  # (B, P)
         self.rows: Rows = {}
         top_ks = inputs[TOP_K][:, 0].tolist()
         for row, path in enumerate(probabilities.argmax(axis=1).tolist()):

@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from service.backends.engine import Engine, Graph, Load
 from service.backends.in_process import InProcessBackend
 from service.backends.path_outputs import GraphTensors, PathOutputs
 from service.backends.protocol import RouteTerms
-from service.backends.route_times import RouteTimes
+from service.backends.route_choice import Inputs, RouteChoice
 from service.errors import ArtifactError, ArtifactMismatch, BackendFailed, BackendUnavailable, ServiceError
 from service.request import RequestContext
 from service.settings import BackendName
@@ -147,7 +146,8 @@ class PathBackend(InProcessBackend):
         router = engine.read(files[paths.router], GraphTensors.of_router(manifest, paths), in_f32=True)
         self._router = router()
         self._trial = _Trial.of(artifact, tensors, name)
-        self.times = RouteTimes({spec.key: spec.gflops for spec in paths.routes})
+        self._choice = RouteChoice(manifest)
+        self.times = self._choice.times
         for spec in paths.routes:
             if spec.top_k in top_ks:
                 self._routes[spec.key].graph(self._trial)
@@ -163,9 +163,7 @@ class PathBackend(InProcessBackend):
         for route in self._routes.values():
             route.clear()
 
-    def route(
-        self, inputs: Mapping[str, NDArray[Any]], terms: RouteTerms | None, context: RequestContext
-    ) -> Mapping[str, NDArray[Any]]:
+    def route(self, inputs: Inputs, terms: RouteTerms | None, context: RequestContext) -> Inputs:
         """Run the router; return the inputs with its probabilities, by the name of its output.
 
         The router runs while other images keep the engine's streams busy: it is too small to slow them down.
@@ -181,38 +179,20 @@ class PathBackend(InProcessBackend):
             probabilities = self._router.run({name: inputs[name]})[self._paths.router_output.name]
         if terms is not None:
             terms.router_s = perf_counter() - began
-        if not np.isfinite(probabilities).all():
-            raise BackendFailed(
-                f"the router of model {self._manifest.name!r} returned a number that is not finite"
-            )
-        return self.fit({**inputs, self._paths.router_output.name: probabilities}, terms, context)
+        return self._choice.routed(inputs, probabilities, terms, context)
 
-    def fit(
-        self, inputs: Mapping[str, NDArray[Any]], terms: RouteTerms | None, context: RequestContext
-    ) -> Mapping[str, NDArray[Any]]:
-        """Return the inputs of one image with the highest top_k, of those allowed, that will end in time.
+    def fit(self, inputs: Inputs, terms: RouteTerms | None, context: RequestContext) -> Inputs:
+        """Return the inputs with a top_k that fits the time; see `RouteChoice.fit`."""
+        return self._choice.fit(inputs, terms, context)
 
-        Raises:
-            RouteTooSlow: no route that `terms` allows would probably end before the deadline.
-        """
-        probabilities, top_ks = inputs[self._paths.router_output.name], inputs[TOP_K]
-        if terms is None or len(probabilities) > 1:
-            return inputs
-        asked = int(probabilities.argmax()), int(top_ks[0, 0])
-        _, top_k = self.times.choose(asked, terms.cheaper, context.left_s())
-        if top_k == asked[1]:
-            return inputs
-        terms.top_k = top_k
-        return {**inputs, TOP_K: np.full_like(top_ks, top_k)}
-
-    def compute(self, inputs: Mapping[str, NDArray[Any]]) -> RawOutputs:
+    def compute(self, inputs: Inputs) -> RawOutputs:
         """Run the graphs of the chosen paths, in the calling thread; `inputs` is from `route`.
 
         Raises:
             BackendFailed: a top_k has no graph, or the engine refused the input.
             BackendUnavailable: a graph was used for the first time, and cannot be loaded or is not usable.
         """
-        outputs = PathOutputs(self._manifest, inputs, inputs[self._paths.router_output.name])
+        outputs = PathOutputs(self._manifest, inputs)
         for key, rows in outputs.rows.items():
             self._run(self._routes[key], inputs[self._manifest.images.name], rows, outputs)
         return outputs.arrays

@@ -10,16 +10,22 @@ RouteKey = tuple[int, int]
 """A path and a top_k."""
 
 _NEWEST = 0.1  # least weight of the newest time in the mean
-_MOST = 2.0  # a longer time counts as so many means: one run beside other work says little about the next
+_MOST = 2.0  # a longer time counts as so many means: one run beside other work says little about the next.
+# A longer mean counts as so many times: it is from runs beside other work, or from one that was the first.
+_PROOF = 2  # runs that prove how slow a route is: the only one may have run beside other work
 _DOUBT_S = 10.0  # for so long, a route is believed to be too slow without a run that proves it
 
 
 class RouteTimes:
     """The running mean of each route's time for one image. Use it from several threads.
 
-    Routes without a run get the time of those with runs, by their operations. If a route is too slow for some
-    images, and no others run on it for _DOUBT_S seconds, the next image runs all the same, and its time
-    replaces the mean. Otherwise a mean from a busy moment would turn images down for ever.
+    Until a route has had _PROOF runs, it gets the time of the routes that have, by their operations. A slow
+    run may have run beside other work, so no single one proves that the route is slow. A fast run does prove
+    that the route is fast. So a single one lowers the mean to less than twice its time.
+
+    If a route is too slow for some images, and no others run on it for _DOUBT_S seconds, the next image runs
+    all the same, and a lower time replaces the mean. Otherwise a mean from a busy moment would turn images
+    down for ever.
     """
 
     def __init__(self, gflops: Mapping[RouteKey, float], clock: Callable[[], float] = monotonic) -> None:
@@ -37,7 +43,7 @@ class RouteTimes:
         self._lock = Lock()
 
     def expected_s(self, key: RouteKey) -> float | None:
-        """Return the seconds that a route will probably take; None if no route has run yet."""
+        """Return the seconds that a route will probably take; None if no route has had enough runs yet."""
         with self._lock:
             return self._expected_s(key)
 
@@ -73,20 +79,22 @@ class RouteTimes:
     def learn(self, key: RouteKey, seconds: float) -> None:
         """Add the time of a run to the mean of its route."""
         with self._lock:
-            if self._is_doubtful(key):
-                self._runs.pop(key, None)
-            self._too_slow_since.pop(key, None)
-            runs = self._runs.get(key, 0)
-            mean_s = self._mean_s[key] if runs else seconds
+            runs, mean_s = self._runs.get(key, 0), self._mean_s.get(key, seconds)
+            mean_s = min(mean_s, seconds * (1 if self._is_doubtful(key) else _MOST))
             weight = max(_NEWEST, 1 / (runs + 1))
             self._mean_s[key] = mean_s + weight * (min(seconds, _MOST * mean_s) - mean_s)
             self._runs[key] = runs + 1
+            self._too_slow_since.pop(key, None)
 
     def _expected_s(self, key: RouteKey) -> float | None:
-        if key in self._mean_s:
+        proved = [one for one, runs in self._runs.items() if runs >= _PROOF]
+        if key in proved:
             return self._mean_s[key]
-        gflops = sum(self._gflops[one] for one in self._mean_s)
-        return sum(self._mean_s.values()) / gflops * self._gflops[key] if gflops > 0 else None
+        gflops = sum(self._gflops[one] for one in proved)
+        if not gflops > 0:
+            return None
+        scaled_s = sum(self._mean_s[one] for one in proved) / gflops * self._gflops[key]
+        return min(scaled_s, self._mean_s.get(key, scaled_s))
 
     def _is_doubtful(self, key: RouteKey) -> bool:
         since = self._too_slow_since.get(key)

@@ -1,6 +1,5 @@
 """Run one version of one model on a Triton server over gRPC."""
 
-from time import perf_counter
 from typing import TypeVar
 
 from service.artifact.manifest import Manifest
@@ -13,7 +12,6 @@ from service.backends.triton.one_model import OneModel
 from service.backends.triton.path_models import PathModels
 from service.backends.triton.sender import Sender
 from service.request import RequestContext
-from service.timeline import begin
 
 T = TypeVar("T")
 
@@ -45,13 +43,11 @@ class TritonBackend:
 
         Raises:
             BackendBusy, BackendUnavailable, DeadlineExceeded, BackendFailed: see `status.TABLE`.
+            RouteTooSlow: see `RouteChoice.fit`.
         """
         inputs = await self._threads.run(context, job.prepare)
-        began = perf_counter()
-        with begin(context.step, "infer") as step:
-            check_batch(self._manifest, inputs)
-            outputs = await self.models.infer(inputs, context.inside(step))
-        infer_s = perf_counter() - began
+        check_batch(self._manifest, inputs)
+        outputs, infer_s = await self.models.infer(inputs, job.terms, context)
         return await self._threads.run(context, lambda: job.finish(outputs, infer_s))
 
     async def close(self) -> None:

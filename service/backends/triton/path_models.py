@@ -4,8 +4,10 @@ The Triton model `<name>-<target>` would do both. Asking its parts saves one of 
 images' way through it, and the gateway knows the route before the network runs.
 """
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Collection
+from contextlib import ExitStack
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +15,13 @@ from numpy.typing import NDArray
 from service.artifact.manifest import Manifest
 from service.artifact.paths import PathRoute
 from service.backends.path_outputs import GraphTensors, PathOutputs
+from service.backends.protocol import RouteTerms
+from service.backends.route_choice import Inputs, RouteChoice
+from service.backends.route_times import RouteKey
 from service.backends.triton.sender import Placed, Sender
 from service.errors import ArtifactConflict, ArtifactMismatch, BackendUnavailable, DeadlineExceeded
 from service.request import RequestContext
+from service.timeline import begin
 from service.types import RawOutputs
 
 
@@ -27,29 +33,67 @@ class PathModels:
         assert manifest.paths is not None
         self._sender = sender
         self._manifest, self._paths = manifest, manifest.paths
+        self._choice = RouteChoice(manifest)
+        self.times = self._choice.times
+        self._asked: Counter[RouteKey] = Counter()  # calls that run now
         self._of_router = GraphTensors.of_router(manifest, manifest.paths)
         self._of_path = GraphTensors.of_path(manifest)
         whole = f"{manifest.name}-{manifest.target}"
         self.names = (whole, self._model(self._paths.router))  # without these, no image can be answered
 
-    async def infer(self, inputs: Mapping[str, NDArray[Any]], context: RequestContext) -> RawOutputs:
-        """Route each image, and run the graphs of the chosen routes; return the outputs by name.
+    async def infer(
+        self, inputs: Inputs, terms: RouteTerms | None, context: RequestContext
+    ) -> tuple[RawOutputs, float]:
+        """Route each image, and run the graphs of the chosen routes.
+
+        Returns:
+            The outputs by name, and the seconds that the routes took.
 
         Raises:
+            RouteTooSlow, DeadlineExceeded: see `RouteChoice.fit`.
             BackendFailed: a top_k has no graph, or the router's probabilities are not finite.
             BackendUnavailable: the server does not have the graph of a route.
             ServiceError: see `Sender.run`.
         """
-        images = inputs[self._manifest.images.name]
-        with self._sender.place(images) as placed:
-            router = self._model(self._paths.router)
-            routed = await self._sender.run(router, placed, {}, self._of_router, context)
-            outputs = PathOutputs(self._manifest, inputs, routed[self._paths.router_output.name])
-            for (path, top_k), rows in outputs.rows.items():
-                route = self._paths.route(path, top_k)
-                some = placed if len(rows) == len(images) else Placed(images[rows])
-                outputs.fill(route, rows, await self._run(route, some, context))
+        with ExitStack() as holding:
+            began = perf_counter()
+            with begin(context.step, "router") as step:
+                placed = holding.enter_context(self._sender.place(inputs[self._manifest.images.name]))
+                router, inside = self._model(self._paths.router), context.inside(step)
+                routed = await self._sender.run(router, placed, {}, self._of_router, inside)
+            if terms is not None:
+                terms.router_s = perf_counter() - began
+            inputs = self._choice.routed(inputs, routed[self._paths.router_output.name], terms, context)
+            began = perf_counter()
+            with begin(context.step, "infer") as step:
+                outputs = await self._run_routes(inputs, placed, context.inside(step))
+        return outputs, perf_counter() - began
+
+    async def _run_routes(self, inputs: Inputs, placed: Placed, context: RequestContext) -> RawOutputs:
+        outputs = PathOutputs(self._manifest, inputs)
+        for key, rows in outputs.rows.items():
+            route = self._paths.route(*key)
+            some = placed if len(rows) == len(placed.images) else Placed(placed.images[rows])
+            outputs.fill(route, rows, await self._time(route, some, context))
         return outputs.arrays
+
+    async def _time(self, route: PathRoute, placed: Placed, context: RequestContext) -> RawOutputs:
+        """Run a route, and learn its time if it can be that of one image.
+
+        The time holds the way there and back, the wait for the rest of a batch, and Triton's queue. A long
+        queue says nothing about images after it, and Triton itself drops images whose deadline passes in it.
+        So images with another image of this gateway before them teach nothing, and neither do failed calls.
+        If the server forgot the shared memory, the call of the router has already put this right.
+        """
+        first, began = not self._asked[route.key], perf_counter()
+        self._asked[route.key] += 1
+        try:
+            outputs = await self._run(route, placed, context)
+        finally:
+            self._asked[route.key] -= 1
+        if first and len(placed.images) == min(self._manifest.batch):
+            self.times.learn(route.key, perf_counter() - began)
+        return outputs
 
     async def prove(
         self,

@@ -19,7 +19,7 @@ from training.evaluate.baseline import Baseline
 from training.export.artifact.experts_file import write_experts_file
 from training.export.artifact.manifest import Evidence, Identity, Provenance, build_manifest
 from training.export.artifact.paths_entry import PathCount, paths_entry
-from training.export.artifact.release import release, staging_room
+from training.export.artifact.release import staging_room
 from training.export.artifact.routing_file import ROUTING_FILE, Graph, RoutingFile, measure_routing
 from training.export.artifact.stored_manifest import StoredManifest, read_manifests
 from training.export.contract.precision import TOLERANCES, Precision
@@ -47,8 +47,7 @@ from training.export.targets.targets import (
     target_of,
 )
 from training.export.tasks.tasks import export_task
-from training.export.triton.config import TritonOptions, stage_triton_models
-from training.export.triton.path_models import remove_stale_models
+from training.export.triton.config import TritonOptions, release_models, stage_triton_models
 from training.models.cost import Cost, measure_cost
 from training.models.mixture.routing import RoutingControls
 from training.models.network import Network
@@ -131,9 +130,7 @@ def export_model(
             stage_triton_models(room, [*manifests, manifest], TritonOptions())
             proved = manifest.content.get("proved", True)
             exported.append(Exported(repository / folder / str(version), parity, proved))
-        release(room, repository)
-    for target in older if has_paths else ():
-        remove_stale_models(repository, f"{name}-{target}")
+        release_models(room, repository, name)
     return exported
 
 

@@ -4,7 +4,8 @@ A staging folder is `.staging-<what>-<process id>` in the repository, and has th
 Servers ignore it. Links in it are relative, so they hold in the repository, too. First, the configurations of
 models that are already in the repository are replaced. Then each new version and each new model is renamed
 into place. In this order, the configurations of Triton's models `<name>-<target>-nms` and
-`<name>-<target>-detect` always list every version of the graph.
+`<name>-<target>-detect` always list every version of the graph. Last, folders that are not needed any more
+are renamed into the staging folder, with which they are deleted.
 
 If the process is killed in between, some configurations name a version that is missing. Models that a server
 has loaded keep working. A server that loads such configurations serves the existing versions, but the
@@ -16,7 +17,7 @@ repairs the configurations, and so does the command `triton-config`.
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from training.errors import ExportError
 from training.files import flush, write_atomically
 
 STAGING_PREFIX = ".staging-"
+_RETIRED = ".retired"  # folder in the staging folder
 
 
 @contextmanager
@@ -48,8 +50,11 @@ def remove_stale_staging(repository: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def release(room: Path, repository: Path) -> None:
+def release(room: Path, repository: Path, stale: Iterable[Path] = ()) -> None:
     """Move everything in a staging folder into the repository; if one move fails, undo the earlier moves.
+
+    Args:
+        stale: folders of the repository that are removed afterwards; if one cannot be, everything is undone.
 
     Raises:
         ExportError: a file or folder could not be put in place; the message names it.
@@ -68,6 +73,10 @@ def release(room: Path, repository: Path) -> None:
                     undo.callback(shutil.rmtree, final, ignore_errors=True)
                 else:
                     _replace_file(source, final, undo)
+            (room / _RETIRED).mkdir()
+            for number, folder in enumerate(stale):
+                retired = folder.rename(room / _RETIRED / str(number))
+                undo.callback(retired.rename, folder)
         except OSError as error:
             raise ExportError(f"could not release {room}: {error}; nothing was released") from error
         undo.pop_all()

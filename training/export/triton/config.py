@@ -14,7 +14,7 @@ from training.export.artifact.release import release, staging_room
 from training.export.artifact.stored_manifest import StoredManifest, check_manifest, read_manifests
 from training.export.targets.triton_options import TritonOptions
 from training.export.triton import text
-from training.export.triton.path_models import models_with_graphs, remove_stale_models, stage_path_models
+from training.export.triton.path_models import models_with_graphs, stage_path_models, stale_models
 from training.export.triton.text import CONFIG_FILE
 from training.files import write_atomically
 
@@ -84,19 +84,37 @@ def write_all_configs(repository: Path, options: TritonOptions, *, name: str | N
         ConfigError: a model does not support the options.
     """
     stored = _stored(repository, name)
-    models = [manifests[0].model_name for manifests in stored]
-    meant = {each for each in models_with_graphs(repository) if name in (None, each.rpartition("-")[0])}
-    gone = sorted(meant - {*models})
-    if not (stored or gone):
+    if not (stored or _models_with_graphs(repository, name)):
         raise ExportError(f"{repository} holds no version of {name or 'any model'}")
     with staging_room(repository, "triton-config") as room:
         for manifests in stored:
             stage_triton_models(room, manifests, options)
-        release(room, repository)
-    for each in (*models, *gone):
-        for folder in remove_stale_models(repository, each):
-            log.info(f"removed {folder}, whose graph is not there any more")
-    return [repository / each for each in models]
+        release_models(room, repository, name)
+    return [repository / manifests[0].model_name for manifests in stored]
+
+
+def release_models(room: Path, repository: Path, name: str | None) -> None:
+    """Move a staging folder into the repository, and remove models of graphs that are not there any more.
+
+    A graph is not there any more if its version was deleted by hand, or its whole artifact, under whose name
+    there may be an artifact without paths now.
+
+    Args:
+        room: the staging folder, in which each model has a folder.
+        repository: the model repository.
+        name: remove only models of graphs of this model, with all of its targets; None: of every model.
+
+    Raises:
+        ExportError: a file or folder could not be moved or removed, so nothing was changed; or a manifest of
+            the repository is broken.
+    """
+    stale = []
+    for model in _models_with_graphs(repository, name):
+        manifests = [*read_manifests(repository / model), *read_manifests(room / model)]
+        stale += stale_models(repository, model, manifests)
+    release(room, repository, stale)
+    for folder in stale:
+        log.info(f"removed {folder}, whose graph is not there any more")
 
 
 def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path]:
@@ -125,6 +143,11 @@ def upgrade_manifests(repository: Path, *, name: str | None = None) -> list[Path
     for path, content in old:
         write_atomically(path, json.dumps(content, indent=2) + "\n")
     return [path for path, _ in old]
+
+
+def _models_with_graphs(repository: Path, name: str | None) -> list[str]:
+    found = models_with_graphs(repository)
+    return sorted(model for model in found if name in (None, model.rpartition("-")[0]))
 
 
 def _stored(repository: Path, name: str | None) -> list[list[StoredManifest]]:

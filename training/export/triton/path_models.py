@@ -1,4 +1,4 @@
-"""Write and remove the Triton models of the graphs of a model with paths, and the model that asks them.
+"""Write and find the Triton models of the graphs of a model with paths, and the model that asks them.
 
 The folders of these models hold links to the graphs in the artifact's folder, so that weights are stored
 once. Only single files are linked: whoever copies the repository to a place without links, such as an object
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from training.export.artifact.stored_manifest import StoredManifest, read_manifests
+from training.export.artifact.stored_manifest import StoredManifest
 from training.export.targets.triton_options import TritonOptions
 from training.export.triton.path_text import (
     ASKING_FILE,
@@ -64,40 +64,28 @@ def models_with_graphs(repository: Path) -> set[str]:
     return {name["model"] for name, model in found if name and _is_ours(model)}
 
 
-def remove_stale_models(repository: Path, name: str) -> list[Path]:
-    """Remove the models, and versions of models, whose graphs the versions of `<name>-<target>` lack.
+def stale_models(repository: Path, name: str, manifests: Sequence[StoredManifest]) -> list[Path]:
+    """Return the models of graphs, and versions of such models, whose graphs the versions of a model lack.
 
     Triton would try to load such a version, and fail.
 
     Args:
+        repository: has the models of graphs.
         name: a folder `<name>-<target>` of the repository, which may be gone.
-
-    Returns:
-        The folders that were removed.
+        manifests: of its versions.
     """
-    manifests = read_manifests(repository / name)
-    removed = []
+    stale = []
     for model in sorted(repository.glob(f"{name}-*")):
         named = _OURS.fullmatch(model.name)
         if not named or named["model"] != name or not _is_ours(model):
             continue
         graph = named["graph"]
         kept = {str(stored.version) for stored in manifests if graph in graphs_of([stored])}
-        stale = [each for each in model.iterdir() if each.is_dir() and each.name not in kept]
-        for version in stale:
-            _remove(version)
-        if not kept:
-            _remove(model)
-        removed += stale if kept else [model]
-    return removed
+        versions = [each for each in sorted(model.iterdir()) if each.is_dir() and each.name not in kept]
+        stale += versions if kept else [model]
+    return stale
 
 
 def _is_ours(model: Path) -> bool:
     config = model / CONFIG_FILE
     return config.is_file() and config.read_text(encoding="utf-8", errors="replace").startswith(HEADING)
-
-
-def _remove(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()

@@ -7,6 +7,8 @@ asked for together. The experts of a route are fixed, so their gates and probabi
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,11 +45,13 @@ class Failure(Exception):
 def failure_of(sentence: str, code: int) -> Failure:
     """Return why a model that this one asked has no answer.
 
-    If this model asks one that is not loaded, Triton 2.51 calls this an internal error. The caller gets
-    NOT_FOUND, as for a model that it asks itself.
+    Of a failed call, Triton 2.51 tells this model the sentence, but always calls it an internal error. The
+    caller gets the status that it would get from the asked model itself.
     """
     if "is not ready" in sentence or "is not found" in sentence:
         return Failure(sentence, pb_utils.TritonError.NOT_FOUND)
+    if "timeout expired" in sentence or "maximum queue size" in sentence:
+        return Failure(sentence, pb_utils.TritonError.UNAVAILABLE)
     return Failure(sentence, code)
 
 
@@ -58,6 +62,17 @@ class Asked:
     images: NDArray[np.uint8]  # (N, height, width, 3)
     top_k: NDArray[np.int64]  # (N,)
     rows: slice
+    end_s: float  # when the caller waits no longer, on the clock of time.monotonic; inf: it does not say
+    trace: Any  # to which the calls of other models belong, if Triton traces the request
+
+
+def time_left_us(asked: Sequence[Asked]) -> int:
+    """Return the longest time that is left to some requests, in microseconds; 0 if one has no limit.
+
+    Triton does not say how long a request has waited for this model, so the time counts from `read`.
+    """
+    end_s = max(each.end_s for each in asked)
+    return 0 if math.isinf(end_s) else max(1, round((end_s - time.monotonic()) * 1e6))
 
 
 class TritonPythonModel:
@@ -132,14 +147,16 @@ class Routes:
             if value not in allowed:
                 sentence = f"{TOP_K} is {value}; it must be one of {allowed}"
                 raise Failure(sentence, pb_utils.TritonError.INVALID_ARG)
-        return Asked(images, top_k.reshape(-1), slice(start, start + len(images)))
+        allowed_s = request.timeout() / 1e6 or math.inf
+        rows = slice(start, start + len(images))
+        return Asked(images, top_k.reshape(-1), rows, time.monotonic() + allowed_s, request.trace())
 
     async def answer(self, asked: Sequence[Asked]) -> tuple[Arrays, Mapping[int, Failure]]:
         """Return the outputs for all images, and the failure of each image that has no answer, by its row."""
         images = np.concatenate([each.images for each in asked])
         top_ks = np.concatenate([each.top_k for each in asked]).tolist()
         try:
-            routed = await self.ask(self.router, images, [self.router_output])
+            routed = await self.ask(self.router, images, [self.router_output], asked)
         except Failure as failure:
             return {}, dict.fromkeys(range(len(images)), failure)
         probabilities = routed[self.router_output]  # (B, P)
@@ -158,8 +175,11 @@ class Routes:
             for row in self.manifest["outputs"]
         }
         outputs[self.names["path_probs"]][:] = probabilities
+        owners = [each for each in asked for _ in each.images]  # by row
         asking = (
-            self.ask(self.by_route[route]["graph"], images[rows], self.of_graphs)
+            self.ask(
+                self.by_route[route]["graph"], images[rows], self.of_graphs, [owners[row] for row in rows]
+            )
             for route, rows in taken.items()
         )
         answers = await asyncio.gather(*asking, return_exceptions=True)
@@ -179,26 +199,36 @@ class Routes:
         outputs[self.names["gates"]][rows] = self.by_route[route]["gates"]  # (L, E)
         outputs[self.names["router_probs"]][rows] = self.by_route[route]["probs"]
 
-    async def ask(self, graph: str, images: NDArray[np.uint8], names: Sequence[str]) -> Arrays:
-        """Return the outputs `names` of a graph for some images, which it gets in as few requests as it can.
+    async def ask(
+        self, graph: str, images: NDArray[np.uint8], names: Sequence[str], asked: Sequence[Asked]
+    ) -> Arrays:
+        """Return the outputs `names` of a graph for some images, which it gets in as few calls as it can.
+
+        Args:
+            asked: the requests of the images. A call has the longest of their times, so that no request ends
+                another. It belongs to the trace of the first, because it can belong to one only.
 
         Raises:
             Failure: Triton does not serve the graph, or could not run it.
         """
         parts = await asyncio.gather(
             *(
-                self._ask_once(graph, images[start : start + self.most], names)
+                self._ask_once(graph, images[start : start + self.most], names, asked)
                 for start in range(0, len(images), self.most)
             )
         )
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
-    async def _ask_once(self, graph: str, images: NDArray[np.uint8], names: Sequence[str]) -> Arrays:
+    async def _ask_once(
+        self, graph: str, images: NDArray[np.uint8], names: Sequence[str], asked: Sequence[Asked]
+    ) -> Arrays:
         request = pb_utils.InferenceRequest(
             model_name=f"{self.manifest['name']}-{self.manifest['target']}-{graph}",
             model_version=int(self.manifest["version"]),
             inputs=[pb_utils.Tensor(self.images, np.ascontiguousarray(images))],
             requested_output_names=list(names),
+            timeout=time_left_us(asked),
+            trace=asked[0].trace,
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
         )
         answer = await request.async_exec()

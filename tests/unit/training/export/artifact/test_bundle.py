@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 
 from service.artifact.repository import read_artifact
 from tests.builders import manifest_for
+from tests.path_artifacts import build_paths
 from tests.training_builders import plain_model, reference_outputs
 from tests.unit.training.export.engines import ask, onnxruntime, openvino, poisoned
 from training.data.images.letterbox import letterbox_image
@@ -33,6 +35,7 @@ from training.export.targets import build
 from training.export.targets.build import ExportImages
 from training.export.targets.options import ExportOptions
 from training.export.targets.targets import TARGETS, graph_spec
+from training.export.triton.config import TritonOptions, write_all_configs
 from training.models.mixture.routing import RoutingControls
 from training.trainer.checkpoint import save_model
 
@@ -276,7 +279,10 @@ def test_a_graph_for_batches_whose_rows_are_not_those_of_single_runs_is_refused(
         measure_parity(model, spec, Mixed(path), canvases, [1, 2]).check()
 
 
-def test_a_second_version_joins_the_first_in_triton_s_configuration(model, tmp_path, monkeypatch):
+@pytest.fixture
+def quick(monkeypatch):
+    """Let an export write nothing but a manifest."""
+
     def write(staging, identity, *_):
         manifest = manifest_for(identity.name, identity.version, "service")
         manifest |= {"target": "onnx", "files": dict.fromkeys(("golden.npz", "model.onnx"), 64 * "0")}
@@ -284,13 +290,60 @@ def test_a_second_version_joins_the_first_in_triton_s_configuration(model, tmp_p
         return Parity(1, 1, {}, {}, {})
 
     monkeypatch.setattr(bundle, "_write_artifact", write)
+
+
+def quick_export(model, repository, name="tiny"):
+    images = ExportImages([], [])
+    return export_model(model, repository, name, images, targets=["onnx"], provenance=PROVENANCE)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_second_version_joins_the_first_in_triton_s_configuration(model, tmp_path):
     for version in ("1", "2"):
-        (exported,) = export_model(
-            model, tmp_path, "tiny", ExportImages([], []), targets=["onnx"], provenance=PROVENANCE
-        )
+        (exported,) = quick_export(model, tmp_path)
         assert exported.path == tmp_path / "tiny-onnx" / version
     assert sorted(path.name for path in (tmp_path / "tiny-onnx").iterdir()) == ["1", "2", "config.pbtxt"]
     for name in ("tiny-onnx", "tiny-onnx-nms", "tiny-onnx-detect"):
         config = (tmp_path / name / "config.pbtxt").read_text()
         assert 'key: "manifest.1"' in config
         assert 'key: "manifest.2"' in config
+
+
+def models_with_paths(repository):
+    """Write three models with paths, delete the artifacts of two, and return the names of all files left."""
+    for name, target in (("tiny", "onnx"), ("tiny", "openvino"), ("other", "onnx")):
+        build_paths(repository, name=name, target=target)
+    write_all_configs(repository, TritonOptions())
+    for gone in ("tiny-onnx", "other-onnx"):
+        shutil.rmtree(repository / gone)
+    return tree(repository)
+
+
+def tree(repository):
+    return {str(path.relative_to(repository)) for path in repository.rglob("*")}
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_export_removes_the_models_of_graphs_of_a_deleted_artifact_of_its_name(model, tmp_path):
+    before = models_with_paths(tmp_path)
+    stale = {path for path in before if path.startswith(("tiny-onnx-router", "tiny-onnx-path"))}
+    assert len(stale) == 7 * 4  # of each graph, its folder, configuration, version and link
+    quick_export(model, tmp_path)
+    assert stale == before - tree(tmp_path)
+    assert (tmp_path / "tiny-onnx" / "2" / "manifest.json").is_file()
+    assert not list(tmp_path.glob(".staging-*"))
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_export_that_cannot_remove_them_changes_nothing(model, tmp_path, monkeypatch):
+    before, rename = models_with_paths(tmp_path), type(tmp_path).rename
+
+    def refuse(source, target):
+        if source == tmp_path / "tiny-onnx-router":  # the last one
+            raise PermissionError("not here")
+        return rename(source, target)
+
+    monkeypatch.setattr(type(tmp_path), "rename", refuse)
+    with pytest.raises(ExportError, match="nothing was released"):
+        quick_export(model, tmp_path)
+    assert tree(tmp_path) == before

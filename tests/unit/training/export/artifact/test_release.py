@@ -246,3 +246,42 @@ def test_a_link_that_was_replaced_is_put_back_if_the_release_fails(tmp_path, mon
     assert not (tmp_path / "tiny-router" / "1" / "graph").is_symlink()
     assert (tmp_path / "tiny-router" / "1" / "graph").read_text() == "a copy"
     assert (tmp_path / "tiny-router" / "1" / "other").read_text() == "other"
+
+
+def with_stale(repository):
+    """Fill a repository with a model that nobody needs any more, and return its two folders."""
+    fill(repository, {**OLD, "tiny-router/config.pbtxt": "1", "other-router/2/note": "2"})
+    (repository / "tiny-router" / "1").mkdir()
+    (repository / "tiny-router" / "1" / "graph").symlink_to("../../tiny/1/graph")  # is gone
+    return [repository / "tiny-router", repository / "other-router" / "2"]
+
+
+def test_folders_that_are_not_needed_any_more_are_removed(tmp_path):
+    stale = with_stale(tmp_path)
+    with staging_room(tmp_path, "tiny") as room:
+        fill(room, NEW)
+        release(room, tmp_path, stale)
+    assert tree(tmp_path) == {**OLD, **NEW}
+    assert not stale[0].is_symlink()
+    assert not any(folder.exists() for folder in stale)
+    assert (tmp_path / "other-router").is_dir()
+    assert not list(tmp_path.glob(".staging-*"))
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_if_a_folder_cannot_be_removed_nothing_is_released_and_all_of_them_stay(tmp_path, monkeypatch, kept):
+    stale = with_stale(tmp_path)
+    before, rename = tree(tmp_path), type(tmp_path).rename
+
+    def refuse(source, target):
+        if source == stale[kept]:
+            raise PermissionError("not here")
+        return rename(source, target)
+
+    monkeypatch.setattr(type(tmp_path), "rename", refuse)
+    with staging_room(tmp_path, "tiny") as room:
+        fill(room, NEW)
+        with pytest.raises(ExportError, match=r"not here; nothing was released"):
+            release(room, tmp_path, stale)
+    assert tree(tmp_path) == before
+    assert (tmp_path / "tiny-router" / "1" / "graph").is_symlink()
