@@ -1,7 +1,6 @@
 """The stages of one image: a large JPEG is decoded for the model input that it goes to."""
 
 import json
-from time import sleep
 
 import numpy as np
 import pytest
@@ -61,16 +60,25 @@ def test_notes_of_a_damaged_file_are_told():
     assert placed.source_hw == (301, 403)
 
 
-def test_waiting_counts_as_queue_and_not_as_the_stage_before_or_after(artifact):
+def test_waiting_counts_as_queue_and_not_as_the_stage_before_or_after(artifact, monkeypatch):
+    now_s = 100.0
+    monkeypatch.setattr(stages, "perf_counter", lambda: now_s)
+
+    def slow_decode(*args):
+        nonlocal now_s
+        now_s += 0.02
+        return decode(*args)
+
+    monkeypatch.setattr(stages, "decode", slow_decode)
     attempt = Attempt(
         ImageStages(image_bytes(PHOTO, "PNG"), 10**6, None),
         artifact.manifest,
         golden_params(artifact.manifest),
     )
-    sleep(0.05)  # for a thread
+    now_s += 0.05  # the image waits for a thread
     inputs = attempt.prepare()
-    sleep(0.04)  # for the engine, which then runs for 10 ms
+    now_s += 0.04  # it waits for the engine, which then runs for 10 ms
     timings = attempt.finish(run_graph(artifact.graph, inputs["images"], top_k=2), infer_s=0.01).timings
-    measured_s = timings.decode_s + timings.preprocess_s + timings.infer_s + timings.queue_s
-    assert timings.queue_s >= 0.05 + 0.04 - 0.01
-    assert measured_s + timings.postprocess_s == pytest.approx(timings.total_s, abs=0.005)
+    times = (timings.decode_s, timings.queue_s, timings.infer_s, timings.total_s)
+    assert times == pytest.approx((0.02, 0.05 + 0.04 - 0.01, 0.01, 0.02 + 0.05 + 0.04))
+    assert timings.preprocess_s == timings.postprocess_s == 0
