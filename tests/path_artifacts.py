@@ -32,6 +32,7 @@ from tests.builders import (
     sums_of,
     write_manifest,
 )
+from training.export.graph.shared_weights import WEIGHTS_FILE, share_weights
 
 PATHS = 3
 TOP_KS = (1, 2)
@@ -57,6 +58,7 @@ def build_paths(
     broken: str | None = None,
     answers: bool = True,
     heavy: str | None = None,
+    shared: bool = True,
     changes: dict[str, Any] | None = None,
 ) -> BuiltArtifact:
     """Write a whole artifact with paths, `<repository>/<name>-<target>/<version>`, with a baseline.
@@ -69,6 +71,7 @@ def build_paths(
         broken: name of a graph whose probabilities or scores are NaN.
         answers: whether the golden sample has the answers of all routes; earlier artifacts lack them.
         heavy: for openvino, name of the graph of a route that takes HEAVY_GFLOPS more, for the same answer.
+        shared: for openvino, whether the routes share a file of weights; in earlier artifacts, they do not.
         changes: top-level manifest keys to replace, after everything else is computed.
     """
     folder = repository / f"{name}-{target}" / version
@@ -86,6 +89,11 @@ def build_paths(
         _make_heavy(folder / f"{heavy}.xml")
         (route,) = (one for one in manifest["paths"]["routes"] if one["graph"] == heavy)
         route["gflops"] += HEAVY_GFLOPS
+    if target == "openvino" and shared:
+        share_weights([folder / f"{name}.xml" for name in parts], folder / WEIGHTS_FILE)
+        for graph in manifest["graphs"]:
+            if graph["name"] in parts:
+                graph["weights"] = WEIGHTS_FILE
     image = golden_image()
     arrays = whole_answer(image, 2)
     shown = {

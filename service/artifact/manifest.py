@@ -43,10 +43,12 @@ _GRAPH_ENDINGS = {
 
 
 class GraphFile(Part):
-    """The name of one graph, and the file that contains the graph."""
+    """The name of one graph, and the files that contain the graph."""
 
     name: Annotated[str, Field(min_length=1)]
     file: Annotated[str, Field(min_length=1)]
+    # That several graphs share; None: an .xml has the .bin of its name, and other files hold their weights.
+    weights: Annotated[str, Field(pattern=r"\.bin$")] | None = None
 
 
 class SharedInformation(Part):
@@ -230,10 +232,13 @@ class Manifest(Part):
             if not graph.file.endswith(endings):
                 wanted = " or ".join(endings)
                 raise ValueError(f"graphs: a graph for {self.target} ends in {wanted}, not {graph.file!r}")
+            if graph.weights is not None and self.target != "openvino":
+                raise ValueError(f"graphs: a graph for {self.target} has no file of weights")
         routing = self.baseline.routing if self.baseline else None
         measured = () if routing is None else (routing.file,)
         report = () if self.experts_report is None else (self.experts_report,)
-        for name in (*(graph.file for graph in self.graphs), "golden.npz", *measured, *report):
+        graphs = [name for graph in self.graphs for name in (graph.file, graph.weights) if name is not None]
+        for name in (*graphs, "golden.npz", *measured, *report):
             if name not in self.files:
                 raise ValueError(f"files: {name} is missing")
         for name in self.files:

@@ -1,5 +1,6 @@
 """Run graphs with OpenVINO inside this process; OpenVINO is the default backend."""
 
+import os
 import queue
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -88,14 +89,14 @@ class OpenVinoEngine:
         # answers would change; if somebody cut it short, the process would be killed.
         self._core.set_property({"ENABLE_MMAP": False})
         self._config = _engine_config(artifact.manifest, settings, workers)
+        graphs = artifact.manifest.graphs
+        self._weights = {artifact.folder / graph.file: graph.weights for graph in graphs if graph.weights}
+        self._shared: dict[Path, ov.Tensor] = {}  # content of files that graphs share
         self._requests = workers + AHEAD  # those beyond the streams wait in the engine's queue
 
     def read(self, path: Path, tensors: Tensors, *, in_f32: bool = False) -> Load:
         """Read a graph; see `Engine.read`. The function that loads it must be called at most once."""
-        try:
-            model: ov.Model | None = self._core.read_model(path)
-        except RuntimeError as error:
-            raise ArtifactBroken(f"OpenVINO cannot load {path}: {_first_line(error)}") from error
+        model: ov.Model | None = self._model(path)
         assert model is not None
         inputs, outputs = _ports(model.inputs, tensors.inputs), _ports(model.outputs, tensors.outputs)
         check_ports(tensors, str(path), inputs, outputs)
@@ -112,6 +113,25 @@ class OpenVinoEngine:
             return OpenVinoGraph(compiled, [row.name for row in tensors.outputs], self._requests)
 
         return load
+
+    def _model(self, path: Path) -> ov.Model:
+        """Return a graph, with weights from its own file or from the one that several graphs share."""
+        weights = self._weights.get(path)
+        try:
+            if weights is None:
+                return self._core.read_model(path)
+            return self._core.read_model(path.read_text("utf-8"), self._content(path.with_name(weights)))
+        except (OSError, RuntimeError, UnicodeDecodeError) as error:
+            of = "" if weights is None else f" with {weights}"
+            raise ArtifactBroken(f"OpenVINO cannot load {path}{of}: {_first_line(error)}") from error
+
+    def _content(self, weights: Path) -> ov.Tensor:
+        if weights not in self._shared:
+            with weights.open("rb") as file:
+                content = ov.Tensor(ov.Type.u8, ov.Shape([os.fstat(file.fileno()).st_size]))
+                file.readinto(content.data)
+            self._shared[weights] = content
+        return self._shared[weights]
 
 
 class OpenVinoBackend(InProcessBackend):

@@ -37,12 +37,17 @@ def routes(paths=8):
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("artifact")
+    return written(tmp_path_factory.mktemp("artifact"))
+
+
+def written(folder, weights=False):
+    """Return the manifest of an artifact whose files are empty, with or without a file of shared weights."""
     config = model_config("sparsight-path-n", ("disc", "ring"), (64, 64))
     assert tuple(config.mixtures) == PLACES
     for name in ("router", *(route.name for route in routes())):
         (folder / f"{name}.xml").write_bytes(b"")
-    (folder / "golden.npz").write_bytes(b"")
+    for name in ("golden.npz", *(["weights.bin"] if weights else [])):
+        (folder / name).write_bytes(b"")
     share = [0.125] * 8
     evidence = Evidence(
         Golden({}, {"conf": 0.25}, 0.01),
@@ -88,6 +93,25 @@ def test_the_router_comes_first_and_the_routes_follow_path_by_path(manifest):
     exact = {"absolute": 1e-4, "relative": 0}
     assert [outputs[role]["tolerance"] for role in ("gates", "router_probs", "path_probs")] == [exact] * 3
     assert outputs["scores"]["tolerance"]["absolute"] == TOLERANCES["int8"].scores > 1e-4
+
+
+def test_graphs_of_openvino_name_the_weights_that_the_exporter_shares(tmp_path, manifest):
+    assert not any("weights" in each for each in manifest["graphs"]), "every graph has a file of its own"
+    shared = written(tmp_path, weights=True)
+    assert accepts(shared)
+    router, *others = shared["graphs"]
+    assert router == {"name": "router", "file": "router.xml"}
+    assert {each["weights"] for each in others} == {"weights.bin"}
+    assert [each | {"weights": "weights.bin"} for each in manifest["graphs"][1:]] == others
+
+
+@pytest.mark.parametrize(
+    ("weights", "accepted"), [("w.bin", True), (None, True), ("w.onnx", False), ("", False)]
+)
+def test_weights_are_a_bin_or_null(manifest, weights, accepted):
+    document = copy.deepcopy(manifest)
+    document["graphs"][1]["weights"] = weights
+    assert accepts(document) == accepted
 
 
 def test_a_route_costs_what_always_runs_and_its_experts():

@@ -10,7 +10,7 @@ from tests.path_artifacts import build_paths
 # Objects of a manifest whose keys are names.
 NAMED = {("files",), ("golden", "controls"), ("golden", "params"), ("parity", "differences")}
 NAMED |= {("provenance", "metrics"), *(("baseline", "routing", "settings", place) for place in (0, 1))}
-OPTIONAL_HERE = {*OPTIONAL, ("baseline", "routing")}
+OPTIONAL_HERE = {*OPTIONAL, ("baseline", "routing"), *(("graphs", row, "weights") for row in range(1, 7))}
 
 
 @pytest.fixture(scope="module")

@@ -154,10 +154,13 @@ def open_artifact(folder: Path, device: str | None) -> LoadedModel:
 def _runner(folder: Path, manifest: Mapping[str, Any]) -> Runner:
     """Return the artifact's graph in its engine; of a model with paths, all of its graphs."""
     target, precision = target_of(manifest["target"]), manifest["precision"]
-    files = {each["name"]: folder / each["file"] for each in manifest["graphs"]}
+    graphs = manifest["graphs"]
+    files = {each["name"]: folder / each["file"] for each in graphs}
+    weights = {each["name"]: folder / each["weights"] for each in graphs if each.get("weights")}
     if entry := manifest.get("paths"):
-        return open_paths(target, files[entry["router"]], routes_of_entry(entry), precision)
-    return target.open(next(iter(files.values())), precision)
+        return open_paths(target, files[entry["router"]], routes_of_entry(entry), precision, weights)
+    name, file = next(iter(files.items()))
+    return target.open(file, precision, weights.get(name))
 
 
 def _objects(task: TaskName, settings: Mapping[str, Any]) -> dict[str, Any]:

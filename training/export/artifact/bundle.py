@@ -228,7 +228,7 @@ def _build(target: Target, folder: Path, source: Source) -> Built:
 
 def _open(target: Target, built: Built, precision: Precision) -> Engine:
     if built.routes:
-        return open_paths(target, built.path, built.routes, precision)
+        return open_paths(target, built.path, built.routes, precision, built.weights)
     return target.open(built.path, precision)
 
 

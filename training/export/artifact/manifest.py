@@ -15,6 +15,7 @@ from training.export.contract.precision import Precision
 from training.export.contract.spec import GraphSpec, TargetName
 from training.export.contract.tensors import CONTROL, GraphContract
 from training.export.graph.export_graph import graph_contract
+from training.export.graph.shared_weights import WEIGHTS_FILE
 from training.export.proof.defaults import Choice
 from training.export.proof.golden import Golden
 from training.export.proof.parity import Parity
@@ -123,7 +124,10 @@ def _graphs(files: Sequence[Path], paths: Mapping[str, Any] | None) -> list[dict
     if paths is None:
         return [{"name": "model", "file": file} for file in graphs.values()]
     names = (paths["router"], *(route["graph"] for route in paths["routes"]))
-    return [{"name": name, "file": graphs[name]} for name in names]
+    shared = {"weights": WEIGHTS_FILE} if WEIGHTS_FILE in {path.name for path in files} else {}
+    return [
+        {"name": name, "file": graphs[name]} | (shared if name != paths["router"] else {}) for name in names
+    ]
 
 
 def _routing_kind(evidence: Evidence) -> str:

@@ -54,12 +54,19 @@ def check_precision(precision: Precision, capabilities: Collection[str]) -> None
 
 
 class OpenVinoEngine:
-    """Runs a graph in OpenVINO, in the precision that the artifact states."""
+    """Runs a graph in OpenVINO, in the precision that the artifact states.
 
-    def __init__(self, graph_path: Path, precision: Precision = "f32") -> None:
+    Args:
+        graph_path: the .xml or .onnx file.
+        precision: of the artifact.
+        weights: the file with the weights of an .xml; None: the .bin of the same name.
+    """
+
+    def __init__(self, graph_path: Path, precision: Precision = "f32", weights: Path | None = None) -> None:
         core = open_cpu()
         # By default, OpenVINO computes in bf16 on CPUs that have it, and bf16 changes the chosen experts.
-        compiled = core.compile_model(graph_path, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[precision]})
+        settings = {"INFERENCE_PRECISION_HINT": HINTS[precision]}
+        compiled = core.compile_model(core.read_model(graph_path, weights), "CPU", settings)
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
         self.machine = f"{core.get_property('CPU', 'FULL_DEVICE_NAME').strip()}, {threads} threads"
         self._request = compiled.create_infer_request()

@@ -37,6 +37,6 @@ ONNX = Target(
     chooses_execution=True,
     spec=_spec,
     build=_build,
-    open=lambda path, precision: OnnxRuntimeEngine(path),
+    open=lambda path, precision, weights=None: OnnxRuntimeEngine(path),
     served=on_onnxruntime,
 )

@@ -1,7 +1,7 @@
 """Build the graphs of a model with paths for a target: one for the router, and one for each route."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from training.export.contract.spec import GraphSpec
 from training.export.graph.export_graph import graph_contract
 from training.export.graph.fixed_path import Route, fixed_network, routes_of
 from training.export.graph.path_router import PathGraph, router_contract, router_to_onnx
+from training.export.graph.shared_weights import WEIGHTS_FILE, share_weights
 from training.export.graph.sibling import SiblingTracer
 from training.export.proof.census import check_ports
 from training.export.proof.engine import Engine
@@ -36,7 +37,8 @@ def build_paths(target: Target, folder: Path, spec: GraphSpec, source: Source) -
     """Write the graphs of a model with paths into a folder, and return the router's graph with the routes.
 
     The router's graph is in float32 in every precision. The ranges of an 8-bit graph come from the images
-    that take its path; if these are fewer than CALIBRATING (16), from all images.
+    that take its path; if these are fewer than CALIBRATING (16), from all images. OpenVINO's graphs of the
+    routes share one file of weights.
 
     Raises:
         ExportError: the graph of a route could not be built, or its tensors are not those of the manifest.
@@ -57,18 +59,40 @@ def build_paths(target: Target, folder: Path, spec: GraphSpec, source: Source) -
             progress.update()
         router = _build_router(folder / f"{ROUTER}{built.path.suffix}", model, spec)
         progress.update()
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    log.info(f"{target.name}: {len(routes) + 1} graphs, {size / 1e6:.1f} MB")
-    return Built(router, spec, skippable_experts=0, routes=tuple(routes))
+    weights, before = dict[str, Path](), _size_mb(folder)
+    if router.suffix == ".xml":
+        share_weights([router.with_stem(route.name) for route in routes], folder / WEIGHTS_FILE)
+        weights = {route.name: folder / WEIGHTS_FILE for route in routes}
+    instead = f" instead of {before:.1f} MB, as equal weights are stored once" if weights else ""
+    log.info(f"{target.name}: {len(routes) + 1} graphs, {_size_mb(folder):.1f} MB{instead}")
+    return Built(router, spec, skippable_experts=0, routes=tuple(routes), weights=weights)
 
 
-def open_paths(target: Target, router: Path, routes: Sequence[Route], precision: Precision) -> PathEngine:
-    """Return an engine for the graphs of a model with paths, which all lie beside the router's graph."""
+def open_paths(
+    target: Target,
+    router: Path,
+    routes: Iterable[Route],
+    precision: Precision,
+    weights: Mapping[str, Path],
+) -> PathEngine:
+    """Return an engine for the graphs of a model with paths.
+
+    Args:
+        target: of the artifact.
+        router: the router's graph, beside which those of the routes are.
+        routes: every route.
+        precision: of the routes.
+        weights: files with the weights of graphs, by the graphs' names; the others have their own weights.
+    """
 
     def open_route(route: Route) -> Engine:
-        return target.open(router.with_stem(route.name), precision)
+        return target.open(router.with_stem(route.name), precision, weights.get(route.name))
 
-    return PathEngine(target.open(router, "f32"), routes, open_route)
+    return PathEngine(target.open(router, "f32", weights.get(ROUTER)), routes, open_route)
+
+
+def _size_mb(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.iterdir()) / 1e6
 
 
 def _build_router(path: Path, model: Network, spec: GraphSpec) -> Path:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from training.export.contract.precision import TOLERANCES, Precision
 from training.export.contract.spec import Execution, GraphSpec, TargetName
@@ -47,6 +48,15 @@ class Built:
     choice: Choice | None = None  # of the controls' defaults; None: nothing was chosen
     # Of a model with paths: its routes, whose graphs are beside that of the router, which is at `path`.
     routes: tuple[Route, ...] = ()
+    weights: Mapping[str, Path] = field(default_factory=dict)  # files that routes share, by the routes' names
+
+
+class Open(Protocol):
+    """Opens a graph in the engine that proves it."""
+
+    def __call__(self, graph: Path, precision: Precision, weights: Path | None = None, /) -> Engine:
+        """Return the engine; `weights` holds the graph's weights, or is None if the graph has its own."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +70,7 @@ class Target:
     shared_alone: bool = False  # can be built without routed experts
     spec: Callable[[bool, ExportOptions], GraphSpec]  # the bool: whether the model has mixtures
     build: Callable[[Path, GraphSpec, Source], Path]  # writes a graph into a folder; may raise ExportError
-    open: Callable[[Path, Precision], Engine]  # the engine that proves the graph
+    open: Open
     served: Callable[[TritonOptions], Served]
     warmed_up: bool = False  # Triton runs the graph once before the first request
 

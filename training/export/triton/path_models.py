@@ -47,8 +47,8 @@ def stage_path_models(room: Path, manifests: Sequence[StoredManifest], options: 
         for stored in having:
             version = model / str(stored.version)
             version.mkdir(parents=True)
-            for file in files_of(graph, stored, options):
-                (version / file).symlink_to(f"../../{asking.name}/{stored.version}/{file}")
+            for name, file in files_of(graph, stored, options).items():
+                (version / name).symlink_to(f"../../{asking.name}/{stored.version}/{file}")
         (model / CONFIG_FILE).write_text(graph_config(graph, having, options), encoding="ascii")
 
 

@@ -74,7 +74,7 @@ def graph_config(graph: str, manifests: Sequence[StoredManifest], options: Trito
     outputs = [each for each in newest.outputs if each.role not in _FILLED]
     if is_router:
         outputs = [_router_output(newest)]
-    file = files_of(graph, newest, options)[0]
+    file = next(iter(files_of(graph, newest, options)))
     model = graph_model(Graph(graph_model_name(newest, graph), file, images, outputs), manifests, options)
     served = _served(newest, options)
     if served.backend == "openvino" and options.device == "CPU":
@@ -91,11 +91,17 @@ def graph_model_name(stored: StoredManifest, graph: str) -> str:
     return f"{stored.model_name}-{graph}"
 
 
-def files_of(graph: str, stored: StoredManifest, options: TritonOptions) -> list[str]:
-    """Return the files of a graph that Triton reads, in the artifact's folder; the graph itself is first."""
-    (file,) = (each["file"] for each in stored.content["graphs"] if each["name"] == graph)
-    path = Path(file).with_suffix(Path(_served(stored, options).file).suffix)
-    return [path.name, path.with_suffix(".bin").name] if path.suffix == ".xml" else [path.name]
+def files_of(graph: str, stored: StoredManifest, options: TritonOptions) -> dict[str, str]:
+    """Return the files in the artifact's folder by the names that Triton reads; the graph is first.
+
+    Triton reads the weights of an .xml from the .bin of its name.
+    """
+    (stated,) = (each for each in stored.content["graphs"] if each["name"] == graph)
+    path = Path(stated["file"]).with_suffix(Path(_served(stored, options).file).suffix)
+    if path.suffix != ".xml":
+        return {path.name: path.name}
+    own = path.with_suffix(".bin").name
+    return {path.name: path.name, own: stated.get("weights") or own}
 
 
 def _router_output(stored: StoredManifest) -> Tensor:

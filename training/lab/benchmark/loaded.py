@@ -1,6 +1,7 @@
 """Load graphs in this process and print its memory: what `benchmark --memory` runs in fresh processes.
 
     python -m training.lab.benchmark.loaded inputs.npz f32 1 default.xml other.xml --read spare.xml
+    python -m training.lab.benchmark.loaded inputs.npz f32 1 default.xml other.xml --weights weights.bin
 
 It imports nothing of the project, whose memory would count.
 """
@@ -29,8 +30,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("threads")
     parser.add_argument("graphs", nargs="*", type=Path)
     parser.add_argument("--read", nargs="*", type=Path, default=[], help="graphs to read, but not to load")
+    parser.add_argument("--weights", type=Path, help="weights of the graphs that have no .bin of their own")
     args = parser.parse_args(argv)
-    kept = load(args.graphs, args.read, dict(np.load(args.inputs)), args.hint, args.threads)
+    inputs = dict(np.load(args.inputs))
+    kept = load(args.graphs, args.read, inputs, args.hint, args.threads, args.weights)
     gc.collect()
     time.sleep(SETTLE_S)
     sys.stdout.write(json.dumps({"rss_mb": status_mb("VmRSS"), "own_mb": status_mb("RssAnon")}))
@@ -38,9 +41,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def load(
-    graphs: Sequence[Path], read: Sequence[Path], inputs: dict[str, Any], hint: str, threads: str
+    graphs: Sequence[Path],
+    read: Sequence[Path],
+    inputs: dict[str, Any],
+    hint: str,
+    threads: str,
+    weights: Path | None,
 ) -> list[object]:
-    """Return what a server holds: an inference request of each graph, and the graphs that are only read."""
+    """Return what a server holds: an inference request of each graph, and the graphs that are only read.
+
+    Graphs without a .bin of their own share `weights`, which is read once.
+    """
     import openvino as ov
 
     core = ov.Core()
@@ -51,9 +62,20 @@ def load(
         "NUM_STREAMS": "1",
         "PERFORMANCE_HINT": "LATENCY",
     }
-    kept: list[object] = [core, *map(core.read_model, read)]
+    shared = None
+    if weights is not None:
+        shared = ov.Tensor(ov.Type.u8, ov.Shape([weights.stat().st_size]))
+        with weights.open("rb") as file:
+            file.readinto(shared.data)
+
+    def model(path: Path) -> Any:
+        if path.with_suffix(".bin").exists():
+            return core.read_model(path)
+        return core.read_model(path.read_text(encoding="utf-8"), shared)
+
+    kept: list[object] = [core, *map(model, read)]
     for path in graphs:
-        request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
+        request = core.compile_model(model(path), "CPU", settings).create_infer_request()
         request.infer({port.get_any_name(): inputs[port.get_any_name()] for port in request.model_inputs})
         kept.append(request)
     return kept

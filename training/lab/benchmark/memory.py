@@ -13,6 +13,7 @@ import numpy as np
 
 import training
 from training.errors import ConfigError
+from training.export.graph.shared_weights import WEIGHTS_FILE
 from training.export.proof.openvino_engine import HINTS
 from training.export.targets.openvino import OPENVINO
 from training.export.targets.paths import build_paths
@@ -41,6 +42,13 @@ class Case:
     graphs: tuple[Path, ...]
     read: tuple[Path, ...]
     inputs: Inputs
+    weights: Path | None = None  # of the routes, which share them; the other graphs have their own
+
+    @property
+    def files(self) -> list[Path]:
+        """Return all files, each once."""
+        own = [each for path in (*self.graphs, *self.read) for each in (path, path.with_suffix(".bin"))]
+        return [each for each in own if each.exists()] + ([self.weights] if self.weights else [])
 
 
 @dataclass(frozen=True)
@@ -158,8 +166,10 @@ def _path_cases(
     routes = sorted(folder.glob("path*.xml"))
     usual = [path for path in routes if path.stem.endswith(f"-k{config.top_k}")]
     spare = tuple(path for path in routes if path not in usual)
-    yield Case(subject.label, "all routes", precision, (router, *routes), (), inputs)
-    yield Case(subject.label, f"routes of K={config.top_k}", precision, (router, *usual), spare, inputs)
+    weights = folder / WEIGHTS_FILE
+    yield Case(subject.label, "all routes", precision, (router, *routes), (), inputs, weights)
+    what = f"routes of K={config.top_k}"
+    yield Case(subject.label, what, precision, (router, *usual), spare, inputs, weights)
 
 
 def _measure(cases: Sequence[Case], threads: int, folder: Path) -> list[list[Mapping[str, float]]]:
@@ -179,6 +189,8 @@ def _in_process(case: Case, threads: int, inputs: Path) -> Mapping[str, float]:
     command = [sys.executable, "-m", loaded.__name__, inputs, HINTS[case.precision], threads, *case.graphs]
     if case.read:
         command += ["--read", *case.read]
+    if case.weights is not None:
+        command += ["--weights", case.weights]
     root = Path(training.__file__).parents[1]  # where Python finds this module
     done = subprocess.run(list(map(str, command)), cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -188,13 +200,12 @@ def _in_process(case: Case, threads: int, inputs: Path) -> Mapping[str, float]:
 
 
 def _row(case: Case, taken: Sequence[Mapping[str, float]]) -> MemoryRow:
-    files = [each for path in (*case.graphs, *case.read) for each in (path, path.with_suffix(".bin"))]
     return MemoryRow(
         case.label,
         case.what,
         case.precision,
         len(case.graphs),
-        sum(path.stat().st_size for path in files) / MB,
+        sum(path.stat().st_size for path in case.files) / MB,
         Spread.of([each["rss_mb"] for each in taken]),
         Spread.of([each["own_mb"] for each in taken]),
     )

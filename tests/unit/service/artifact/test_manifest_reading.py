@@ -75,6 +75,23 @@ def test_a_graph_has_the_ending_of_its_target(tiny, target, file):
     assert parse_changed(tiny, change).target == target
 
 
+def share_weights(name, **changes):
+    """Return a change that names a file for the weights of the graph, where w.bin is there."""
+
+    def change(document):
+        document["graphs"][0]["weights"] = name
+        document["files"]["w.bin"] = "0" * 64
+        document.update(changes)
+
+    return change
+
+
+def test_a_graph_may_name_the_file_of_its_weights(tiny):
+    assert parse_changed(tiny, share_weights("w.bin")).graphs[0].weights == "w.bin"
+    for change in (share_weights(None), lambda document: None):
+        assert parse_changed(tiny, change).graphs[0].weights is None
+
+
 def swap_rows(document):
     document["mixture"][1]["row"] = 2
 
@@ -144,6 +161,16 @@ def row_of(side, index, **changes):
         pytest.param(lambda d: d["files"].pop("golden.npz"), "golden.npz is missing", id="no golden"),
         pytest.param(lambda d: d["files"].pop("model.xml"), "model.xml is missing", id="no graph"),
         pytest.param(lambda d: d.update(target="onnx"), "ends in .onnx", id="graph of another target"),
+        pytest.param(share_weights("v.bin"), "files: v.bin is missing", id="no weights"),
+        pytest.param(share_weights("w.onnx"), "graphs.0.weights", id="weights of another ending"),
+        pytest.param(share_weights(""), "graphs.0.weights", id="weights without a name"),
+        pytest.param(
+            share_weights(
+                "w.bin", target="onnx", graphs=[{"name": "m", "file": "m.onnx", "weights": "w.bin"}]
+            ),
+            "a graph for onnx has no file of weights",
+            id="weights of another target",
+        ),
         pytest.param(
             lambda d: d["files"].update({"../passwd": "0" * 64}), "not a plain file name", id="path"
         ),

@@ -7,6 +7,7 @@ import pytest
 from service.artifact.repository import find_artifacts, read_artifact
 from service.errors import ArtifactBroken, ArtifactMissing
 from tests.builders import build_artifact, write_manifest
+from tests.path_artifacts import build_paths
 
 
 @pytest.fixture
@@ -54,6 +55,16 @@ def test_one_changed_byte_is_refused(built, name):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(ArtifactBroken, match=f"{name} has sha256"):
+        read_artifact(built.folder)
+
+
+def test_one_changed_byte_of_weights_that_routes_share_is_refused(tmp_path):
+    built = build_paths(tmp_path)
+    path = built.folder / "weights.bin"
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ArtifactBroken, match=r"weights\.bin has sha256"):
         read_artifact(built.folder)
 
 

@@ -87,6 +87,17 @@ def test_a_batch_of_several_routes_keeps_the_order_of_its_images(tmp_path, engin
     asyncio.run(backend.close())
 
 
+def test_an_earlier_artifact_whose_routes_have_weights_of_their_own_answers_alike(tmp_path):
+    built = build_paths(tmp_path, shared=False)
+    assert len(list(built.folder.glob("path*.bin"))) == 6
+    backend = opened(built)
+    for image in (RED, GREEN, BLUE):
+        for top_k in (2, 1):
+            got, want = run(backend, [image], [top_k]), whole_answer(image, top_k)
+            np.testing.assert_allclose(got["scores"], want["scores"], atol=1e-5)
+    asyncio.run(backend.close())
+
+
 def test_a_tie_goes_to_the_first_path(tmp_path):
     grey = np.full((64, 64, 3), 90, np.uint8)
     backend = opened(build_paths(tmp_path))
@@ -148,13 +159,13 @@ def swapped(built, one, other):
 
 @pytest.mark.parametrize("file", ["path0-k2", "path2-k1"])
 def test_a_graph_with_other_tensors_is_refused_at_the_start(tmp_path, file):
-    built = replaced(build_paths(tmp_path), file, "router")
+    built = replaced(build_paths(tmp_path, shared=False), file, "router")
     with pytest.raises(ArtifactBroken, match=rf"{file}.xml has no output 'boxes'"):
         opened(built)
 
 
 def test_a_router_with_other_tensors_is_refused_at_the_start(tmp_path):
-    built = replaced(build_paths(tmp_path), "router", "path0-k2")
+    built = replaced(build_paths(tmp_path, shared=False), "router", "path0-k2")
     with pytest.raises(ArtifactBroken, match=r"router.xml has no output 'path_probs'"):
         opened(built)
 
@@ -162,6 +173,35 @@ def test_a_router_with_other_tensors_is_refused_at_the_start(tmp_path):
 def test_a_route_with_unusable_outputs_is_refused_at_the_start(tmp_path):
     with pytest.raises(ArtifactMismatch, match="path 1 at top_k 2"):
         opened(build_paths(tmp_path, broken="path1-k2"))
+
+
+def change_weights(built, change):
+    """Change the file that the routes share, with a correct sha256."""
+    weights = built.folder / "weights.bin"
+    weights.write_bytes(change(weights.read_bytes()))
+    rewrite_sums(built.folder)
+    return built
+
+
+def test_shared_weights_that_are_too_short_are_refused_with_their_name(tmp_path):
+    built = change_weights(build_paths(tmp_path), lambda content: content[:8])
+    with pytest.raises(
+        ArtifactBroken, match=r"path0-k1\.xml with weights\.bin: Incorrect weights in bin file"
+    ):
+        opened(built)
+
+
+def test_shared_weights_that_are_gone_are_refused_with_their_name(tmp_path):
+    artifact = read_artifact(build_paths(tmp_path).folder)
+    (artifact.folder / "weights.bin").unlink()  # after they were verified
+    with pytest.raises(ArtifactBroken, match=r"path0-k1\.xml with weights\.bin: .*No such file"):
+        BACKENDS["openvino"].open(artifact, Settings())
+
+
+def test_shared_weights_of_another_artifact_are_refused_though_their_sha256_is_right(tmp_path):
+    other = build_paths(tmp_path, name="other", broken="path1-k2").folder / "weights.bin"
+    with pytest.raises(ArtifactMismatch, match="path 1 at top_k 2"):
+        opened(change_weights(build_paths(tmp_path), lambda content: other.read_bytes()))
 
 
 def test_a_rare_route_with_unusable_outputs_is_unavailable_and_the_others_answer(tmp_path):

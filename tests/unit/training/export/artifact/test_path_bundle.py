@@ -11,13 +11,13 @@ import pytest
 
 from service.artifact.repository import read_artifact
 from service.backends.table import BACKENDS
-from service.errors import ArtifactMismatch
+from service.errors import ArtifactBroken, ArtifactMismatch
 from service.settings import Settings
 from tests.path_artifacts import swap_graphs
 from tests.path_builders import path_model
 from tests.unit.training.export.artifact.test_bundle import PROVENANCE, tinted_scenes
 from tests.unit.training.export.engines import canvases
-from training.errors import ConfigError, ExportError
+from training.errors import CheckpointError, ConfigError, ExportError
 from training.export.artifact import bundle
 from training.export.artifact.bundle import export_model
 from training.export.artifact.stored_manifest import read_manifests
@@ -62,7 +62,10 @@ def test_the_manifest_names_the_router_and_every_route_once(model, released):
     exported, manifest = released
     assert [each["name"] for each in manifest["graphs"]] == NAMES
     assert [each["file"] for each in manifest["graphs"]] == [f"{name}.xml" for name in NAMES]
-    assert {f"{name}{end}" for name in NAMES for end in (".xml", ".bin")} < set(manifest["files"])
+    weights = [each.get("weights") for each in manifest["graphs"]]
+    assert weights == [None, *["weights.bin"] * 6]
+    stored = {f"{name}.xml" for name in NAMES} | {"router.bin", "weights.bin"}
+    assert stored == {name for name in manifest["files"] if name.endswith((".xml", ".bin"))}
     assert (manifest["routing"], manifest["execution"]) == ("path", "dense")
     controls = [row for row in manifest["inputs"] if row["role"] == "control"]
     assert [(row["name"], row["allowed"], row["default"]) for row in controls] == [("top_k", [1, 2], 2)]
@@ -107,6 +110,19 @@ def test_an_artifact_that_is_run_as_a_server_runs_it_gives_the_answers_of_the_ch
     assert set(again) >= {"path_probs", "gates", "router_probs"}
     for role, name in {"boxes_xyxy": "boxes", "scores": "scores", "path_probs": "path_probs"}.items():
         assert np.array_equal(again[role], golden[name])
+
+
+@pytest.mark.heavy
+def test_an_artifact_whose_shared_weights_are_damaged_does_not_run(released, tmp_path):
+    exported, _ = released
+    copied = tmp_path / "tiny-openvino" / "1"
+    shutil.copytree(exported.path, copied)
+    weights = copied / "weights.bin"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"weights\.bin is not the file that was exported"):
+        open_artifact(copied, None)
+    with pytest.raises(ArtifactBroken, match=r"weights\.bin has sha256"):
+        read_artifact(copied)
 
 
 def opened(folder):
@@ -166,7 +182,11 @@ def test_triton_gets_a_model_for_each_graph_without_copies_of_the_weights(releas
         version = repository / f"tiny-openvino-{name}" / "1"
         assert (version.parent / "config.pbtxt").is_file()
         linked = {path.name: path.resolve() for path in version.iterdir()}
-        assert linked == {f"{name}{end}": exported.path / f"{name}{end}" for end in (".xml", ".bin")}
+        weights = "router.bin" if name == "router" else "weights.bin"
+        assert linked == {
+            f"{name}.xml": exported.path / f"{name}.xml",
+            f"{name}.bin": exported.path / weights,
+        }
         assert all(path.is_symlink() and path.is_file() for path in version.iterdir())
 
 
@@ -176,8 +196,9 @@ LOOSE = Tolerance(
 )
 
 
-def quantised(path):
-    return any(node.get_type_name() == "FakeQuantize" for node in ov.Core().read_model(path).get_ops())
+def quantised(path, weights):
+    graph = ov.Core().read_model(path, weights)
+    return any(node.get_type_name() == "FakeQuantize" for node in graph.get_ops())
 
 
 @pytest.mark.heavy
@@ -195,7 +216,8 @@ def test_every_target_has_a_graph_for_each_route_and_a_router_in_float32(
     assert [path.stem for path in files] == ["router", "path0-k1", "path0-k2", "path1-k1", "path1-k2"]
     assert manifest["precision"] == precision
     if precision == "int8":
-        assert [quantised(path) for path in files] == [False, True, True, True, True]
+        weights = [exported.path / (each.get("weights") or "router.bin") for each in manifest["graphs"]]
+        assert list(map(quantised, files, weights)) == [False, True, True, True, True]
     if target != "openvino":
         weights = [onnx.load(path).graph.initializer for path in files]
         halved = [any(each.data_type == onnx.TensorProto.FLOAT16 for each in graph) for graph in weights]

@@ -112,7 +112,8 @@ def test_batches_are_gathered_for_each_graph_and_not_before_it_is_known(tmp_path
     ("target", "endings"), [("openvino", (".xml", ".bin")), ("onnx", (".onnx",)), ("tensorrt", (".plan",))]
 )
 def test_weights_are_stored_once(tmp_path, target, endings):
-    built = build_paths(tmp_path, target=target, batch=range(1, 9) if target == "tensorrt" else (1,))
+    batch = range(1, 9) if target == "tensorrt" else (1,)
+    built = build_paths(tmp_path, target=target, batch=batch, shared=False)
     write_all_configs(tmp_path, TritonOptions())
     for graph in GRAPHS:
         links = {path.name: path for path in (tmp_path / f"routed-{target}-{graph}" / "1").iterdir()}
@@ -120,6 +121,20 @@ def test_weights_are_stored_once(tmp_path, target, endings):
         for name, link in links.items():
             assert link.is_symlink()
             assert link.resolve() == built.folder / name  # a plan is built later, beside its graph
+
+
+def test_weights_that_routes_share_have_the_name_that_triton_looks_for(tmp_path):
+    earlier = build_paths(tmp_path, shared=False).folder
+    built = build_paths(tmp_path, version="2").folder
+    write_all_configs(tmp_path, TritonOptions())
+    for graph in GRAPHS:
+        assert configured(tmp_path, f"routed-openvino-{graph}").default_model_filename == f"{graph}.xml"
+        links = {
+            path.name: path.resolve() for path in (tmp_path / f"routed-openvino-{graph}" / "2").iterdir()
+        }
+        weights = "router.bin" if graph == "router" else "weights.bin"
+        assert links == {f"{graph}.xml": built / f"{graph}.xml", f"{graph}.bin": built / weights}
+        assert (tmp_path / f"routed-openvino-{graph}" / "1" / f"{graph}.bin").resolve().parent == earlier
 
 
 def test_the_command_says_what_it_wrote_and_can_be_repeated(tmp_path, capsys):

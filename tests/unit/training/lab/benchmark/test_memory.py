@@ -14,6 +14,7 @@ import pytest
 import training
 from tests.path_builders import path_model
 from training.__main__ import main
+from training.export.graph.shared_weights import share_weights
 from training.lab.benchmark import loaded, memory
 from training.lab.benchmark.memory import MemoryReport, MemoryRow, Spread
 from training.lab.benchmark.subjects import Subject
@@ -47,25 +48,32 @@ def test_a_system_that_states_no_memory_is_refused(capsys, monkeypatch, tmp_path
     assert "which only Linux has" in capsys.readouterr().err
 
 
-def memory_of(folder, graphs, read=()):
+def memory_of(folder, graphs, read=(), weights=None):
     """Return the memory of a process that has loaded some graphs and read others, in MB."""
     np.savez(folder / "inputs.npz", x=np.zeros((1, SIDE), np.float32))
     argv = [folder / "inputs.npz", "f32", "1", *graphs, "--read", *read]
+    argv += [] if weights is None else ["--weights", weights]
     command = [sys.executable, "-m", loaded.__name__, *map(str, argv)]
     root = Path(training.__file__).parents[1]
     return json.loads(subprocess.run(command, cwd=root, capture_output=True, check=True).stdout)
 
 
-def test_a_process_holds_the_weights_of_what_it_loaded_and_what_it_read(tmp_path):
+def save_graphs(folder, seeds):
+    """Write a graph with WEIGHTS_MB random weights for each seed."""
     paths = []
-    for seed in range(2):
+    for number, seed in enumerate(seeds):
         weights = np.random.default_rng(seed).random((SIDE, SIDE), dtype=np.float32)
         x = ops.parameter((1, SIDE), np.float32)
         x.output(0).set_names({"x"})
-        paths.append(tmp_path / f"{seed}.xml")
+        paths.append(folder / f"{number}.xml")
         ov.save_model(
             ov.Model([ops.matmul(x, weights, False, False)], [x]), paths[-1], compress_to_fp16=False
         )
+    return paths
+
+
+def test_a_process_holds_the_weights_of_what_it_loaded_and_what_it_read(tmp_path):
+    paths = save_graphs(tmp_path, (0, 1))
     none, one, both, also_read = (
         memory_of(tmp_path, *each) for each in ([[]], [paths[:1]], [paths], [paths[:1], paths[1:]])
     )
@@ -75,12 +83,23 @@ def test_a_process_holds_the_weights_of_what_it_loaded_and_what_it_read(tmp_path
     assert all(each["rss_mb"] > each["own_mb"] for each in (none, one, both, also_read))
 
 
+def test_weights_that_graphs_share_are_read_once(tmp_path):
+    paths, weights = save_graphs(tmp_path, (0, 0, 0, 1)), tmp_path / "weights.bin"
+    share_weights(paths[:3], weights)
+    one, three, with_own = (
+        memory_of(tmp_path, [], read, weights) for read in (paths[:1], paths[:3], paths[2:])
+    )
+    assert three["own_mb"] == pytest.approx(one["own_mb"], abs=WEIGHTS_MB / 4)
+    assert with_own["own_mb"] == pytest.approx(one["own_mb"] + WEIGHTS_MB, abs=WEIGHTS_MB / 4)
+
+
 @pytest.mark.heavy
 def test_quantising_prints_nothing_into_the_table(capfd, caplog, tmp_path):
     caplog.set_level(logging.INFO, "training")  # as without --quiet
     subject = Subject("tiny", path_model(count=2), (1, 2))
     memory._build_routes(subject, True, tmp_path / "routes")
     assert len(list((tmp_path / "routes").glob("*.xml"))) == 5
+    assert sorted(path.name for path in (tmp_path / "routes").glob("*.bin")) == ["router.bin", "weights.bin"]
     assert capfd.readouterr().out == ""
 
 
