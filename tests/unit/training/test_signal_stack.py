@@ -8,6 +8,7 @@ import pytest
 INTERRUPTED = """
 import gc, signal
 from training.export.proof.openvino_engine import open_cpu
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests with it ignored
 older, newer = open_cpu(), open_cpu()
 del older
 gc.collect()
