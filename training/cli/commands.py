@@ -25,6 +25,7 @@ COMMANDS = {
     "experts-report": "report in an exported model what each of its experts serves",
     "exports": "list the exported models and how exact they are",
     "triton-config": "write Triton's files for exported models",
+    "copy-repository": "copy the exported models to a place without links",
     "benchmark": "time models here, with and without skipping experts",
     "pareto": "compare trained models by throughput and accuracy",
     "ablations": "train the paper's ablations and compare the figures",

@@ -26,6 +26,7 @@ from tests.integration.triton.test_gateway import gateway_to, wait_for
 from tests.path_artifacts import BLUE, GREEN, RED, build_paths, path_probs, whole_answer
 from tests.triton_server import start_triton
 from training.export.triton.config import TritonOptions, write_all_configs
+from training.export.triton.unlinked import copy_without_links
 
 pytestmark = pytest.mark.heavy
 
@@ -87,6 +88,17 @@ def test_every_route_answers_as_in_process(client, repository, target, image, to
     assert got.keys() == local.keys()
     for name, value in local.items():
         np.testing.assert_allclose(got[name], value, atol=1e-6, err_msg=name)
+
+
+def test_a_copy_without_links_gives_the_same_answers(tmp_path):
+    build_paths(tmp_path / "models")
+    write_all_configs(tmp_path / "models", TritonOptions(instances=1))
+    copy = copy_without_links(tmp_path / "models", tmp_path / "copy")
+    with start_triton(copy) as running, grpcclient.InferenceServerClient(running.grpc_url) as connected:
+        for image in IMAGES:
+            for top_k in (1, 2):
+                answer = ask(connected, "routed-openvino", **inputs_of([image], [top_k]))
+                assert_answer(answer, [image], [top_k])
 
 
 def test_images_of_one_request_take_different_routes_and_keep_their_order(client):

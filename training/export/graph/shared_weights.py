@@ -1,4 +1,4 @@
-"""Store the weights of several OpenVINO graphs in one file, in which equal weights stand once."""
+"""Store equal weights of several OpenVINO graphs in one file once, or give a graph its own file again."""
 
 import hashlib
 from collections.abc import Sequence
@@ -33,12 +33,28 @@ def share_weights(graphs: Sequence[Path], weights: Path) -> None:
     with written_beside(weights) as partial, partial.open("wb") as file:
         pool = _Pool(file)
         for graph in graphs:
-            trees[graph] = _moved(graph, pool)
+            trees[graph] = _moved(graph, graph.with_suffix(".bin"), pool)
     for graph, tree in trees.items():
         with written_beside(graph) as partial:
             tree.write(partial, encoding="utf-8", xml_declaration=True)
     for graph in graphs:
         graph.with_suffix(".bin").unlink()
+
+
+def write_alone(graph: Path, weights: Path, to: Path) -> None:
+    """Write a copy of a graph with a file of its own that holds only its own constants.
+
+    Args:
+        graph: an .xml file.
+        weights: the file with its constants, and perhaps those of other graphs.
+        to: the new .xml file; a .bin of the same name is written beside it.
+
+    Raises:
+        ExportError: a constant is not in `weights`.
+    """
+    with to.with_suffix(".bin").open("wb") as file:
+        tree = _moved(graph, weights, _Pool(file))
+    tree.write(to, encoding="utf-8", xml_declaration=True)
 
 
 class _Pool:
@@ -60,9 +76,9 @@ class _Pool:
         return self._offsets[key]
 
 
-def _moved(graph: Path, pool: _Pool) -> "ElementTree.ElementTree[ElementTree.Element]":
+def _moved(graph: Path, weights: Path, pool: _Pool) -> "ElementTree.ElementTree[ElementTree.Element]":
     """Return a graph's .xml whose constants, also those in branches, are in the pool."""
-    tree, own = ElementTree.parse(graph), graph.with_suffix(".bin").read_bytes()
+    tree, own = ElementTree.parse(graph), weights.read_bytes()
     for layer in tree.iter("layer"):
         if layer.get("type") != "Const":
             continue
@@ -70,9 +86,7 @@ def _moved(graph: Path, pool: _Pool) -> "ElementTree.ElementTree[ElementTree.Ele
         assert data is not None
         start, size = int(data.attrib["offset"]), int(data.attrib["size"])
         if start + size > len(own):
-            raise ExportError(
-                f"{graph.with_suffix('.bin')} ends before the constant {layer.get('name')!r} of {graph.name}"
-            )
+            raise ExportError(f"{weights} ends before the constant {layer.get('name')!r} of {graph.name}")
         data.set("offset", str(pool.offset_of(own[start : start + size])))
     for element in tree.iter():
         if element.text and not element.text.strip():

@@ -54,6 +54,7 @@ FLAGS = {
     "exports": "--repository --json",
     "triton-config": "--repository --name --instances --max-queue --queue-timeout --threads --device "
     "--max-batch --batch-delay --pin-threads --upgrade-manifests",
+    "copy-repository": "--repository --to --quiet",
     "benchmark": "checkpoint --variant --peer --input --top-k --engine --precision --threads --batch "
     "--rounds --profile --throughput --memory --plot --json --quiet",
     "pareto": "checkpoint --top-k --weight-threshold --peer --peer-map --against --precision --rounds "
