@@ -13,6 +13,7 @@ from tests.training_builders import plain_model
 from training import rounds
 from training.__main__ import main
 from training.errors import ConfigError
+from training.export.graph.shared_weights import WEIGHTS_FILE
 from training.export.targets.openvino import OPENVINO
 from training.export.targets.paths import build_paths
 from training.lab.benchmark import eight_bit
@@ -87,9 +88,11 @@ def test_a_route_is_that_of_an_export_with_the_router_in_float(tmp_path):
     (tmp_path / "theirs").mkdir()
     spec, source = export_source(model, "dense")
     build_paths(OPENVINO, tmp_path / "theirs", spec, source)
-    exported = tmp_path / "theirs" / f"{route.name}.xml"
+    exported = ov.Core().read_model(
+        tmp_path / "theirs" / f"{route.name}.xml", tmp_path / "theirs" / WEIGHTS_FILE
+    )
     router = ov.Core().read_model(tmp_path / "theirs" / "router.xml")
-    quantised, floating = convolutions_in_8_bits(ov.Core().read_model(exported))
+    quantised, floating = convolutions_in_8_bits(exported)
     assert quantised > 30
     assert floating > 0
     _, routers = convolutions_in_8_bits(router)
