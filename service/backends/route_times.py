@@ -10,8 +10,9 @@ RouteKey = tuple[int, int]
 """A path and a top_k."""
 
 _NEWEST = 0.1  # least weight of the newest time in the mean
-_MOST = 2.0  # a longer time counts as so many means: one run beside other work says little about the next.
-# A longer mean counts as so many times: it is from runs beside other work, or from one that was the first.
+# A longer time counts as so many means: one run beside other work says little about the next. A longer mean
+# counts as so many times: it is from runs beside other work, or from one that was the first.
+_MOST = 2.0
 _PROOF = 2  # runs that prove how slow a route is: the only one may have run beside other work
 _DOUBT_S = 10.0  # for so long, a route is believed to be too slow without a run that proves it
 

@@ -11,6 +11,7 @@ from tests.path_artifacts import BLUE, GREEN, RED, build_paths, whole_answer
 FILES = tuple(map(image_bytes, (RED, GREEN, BLUE)))
 SLOW_S = 5.0  # that path 2 has taken at top_k 2
 TIMEOUT_MS = 3000
+LONG_MS = 30_000
 BREAKER = 'sparsight_breaker_state{backend="openvino",model="routed"}'
 REFUSED = 'sparsight_requests_rejected_total{reason="route-too-slow"}'
 
@@ -55,6 +56,22 @@ def assert_too_slow(answer, *, top_k=2):
     assert problem["type"].endswith(":route-too-slow")
     assert f"path 2, which needs about 5 s at top_k {top_k} here" in problem["detail"]
     assert problem["detail"].endswith("allow more time with timeout_ms, or ask for top_k=1")
+
+
+def assert_router_and_route_are_timed(running, backend):
+    """Check that an answer and the metrics have the time of the router, and that of path 1 at top_k 1."""
+    route = f'sparsight_route_seconds_%s{{backend="{backend}",model="routed",path="1",top_k="1",version="1"}}'
+    stage = f'sparsight_stage_duration_seconds_count{{backend="{backend}",stage="router"}}'
+    before = running.metrics()
+    times = running.detect(FILES[1], top_k=1, timeout_ms=LONG_MS).json()["timing_ms"]
+    after = running.metrics()
+    assert list(times) == ["decode", "queue", "preprocess", "router", "infer", "postprocess", "total"]
+    assert times["router"] > 0
+    assert sum(times.values()) - times["total"] == pytest.approx(times["total"], rel=0.2, abs=5)
+    assert after[stage] == before.get(stage, 0) + 1
+    assert after[route % "count"] == before.get(route % "count", 0) + 1
+    took_ms = (after[route % "sum"] - before.get(route % "sum", 0)) * 1000
+    assert took_ms == pytest.approx(times["infer"], abs=0.006)
 
 
 def test_an_image_whose_path_is_too_slow_is_refused_at_once_and_others_are_answered(strict):
@@ -119,18 +136,7 @@ def test_a_request_that_pins_its_quality_is_refused_instead(lenient, pinned):
 
 
 def test_the_router_has_a_time_of_its_own_and_each_route_a_series(strict):
-    route = 'sparsight_route_seconds_%s{backend="openvino",model="routed",path="1",top_k="1",version="1"}'
-    stage = 'sparsight_stage_duration_seconds_count{backend="openvino",stage="router"}'
-    before = strict.metrics()
-    times = strict.detect(FILES[1], top_k=1).json()["timing_ms"]
-    after = strict.metrics()
-    assert list(times) == ["decode", "queue", "preprocess", "router", "infer", "postprocess", "total"]
-    assert times["router"] > 0
-    assert sum(times.values()) - times["total"] == pytest.approx(times["total"], rel=0.2, abs=5)
-    assert after[stage] == before.get(stage, 0) + 1
-    assert after[route % "count"] == before.get(route % "count", 0) + 1
-    took_ms = (after[route % "sum"] - before.get(route % "sum", 0)) * 1000
-    assert took_ms == pytest.approx(times["infer"], abs=0.006)
+    assert_router_and_route_are_timed(strict, "openvino")
 
 
 def test_a_model_with_one_expert_fewer_keeps_its_explanation_on_the_route_that_ran(tmp_path):

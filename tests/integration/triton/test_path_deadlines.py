@@ -6,7 +6,13 @@ import tritonclient.grpc as grpcclient
 
 from tests.builders import image_bytes
 from tests.integration.service.conftest import serve
-from tests.integration.service.test_path_deadlines import SLOW_S, TIMEOUT_MS, assert_too_slow
+from tests.integration.service.test_path_deadlines import (
+    LONG_MS,
+    SLOW_S,
+    TIMEOUT_MS,
+    assert_router_and_route_are_timed,
+    assert_too_slow,
+)
 from tests.integration.triton.test_gateway import wait_for
 from tests.path_artifacts import BLUE, GREEN, RED, build_paths, whole_answer
 from tests.triton_server import start_triton
@@ -17,7 +23,6 @@ pytestmark = pytest.mark.heavy
 FILES = tuple(map(image_bytes, (RED, GREEN, BLUE)))
 PARTS = ["", "-router", *(f"-path{path}-k{top_k}" for path in range(3) for top_k in (1, 2))]
 HEAVY = (2, 2)
-LONG_MS = 30_000
 
 
 @pytest.fixture(scope="module")
@@ -108,15 +113,4 @@ def test_the_cheaper_sibling_answers_if_the_request_allows_it(gateway, asked):
 
 @pytest.mark.parametrize("gateway", [None], indirect=True)
 def test_the_router_has_a_time_of_its_own_and_each_route_a_series(gateway):
-    route = 'sparsight_route_seconds_%s{backend="triton",model="routed",path="1",top_k="1",version="1"}'
-    stage = 'sparsight_stage_duration_seconds_count{backend="triton",stage="router"}'
-    before = gateway.metrics()
-    times = gateway.detect(FILES[1], top_k=1, timeout_ms=LONG_MS).json()["timing_ms"]
-    after = gateway.metrics()
-    assert list(times) == ["decode", "queue", "preprocess", "router", "infer", "postprocess", "total"]
-    assert times["router"] > 0
-    assert sum(times.values()) - times["total"] == pytest.approx(times["total"], rel=0.2, abs=5)
-    assert after[stage] == before.get(stage, 0) + 1
-    assert after[route % "count"] == before.get(route % "count", 0) + 1
-    took_ms = (after[route % "sum"] - before.get(route % "sum", 0)) * 1000
-    assert took_ms == pytest.approx(times["infer"], abs=0.006)
+    assert_router_and_route_are_timed(gateway, "triton")

@@ -220,7 +220,7 @@ def test_a_folder_that_cannot_be_written_costs_only_the_next_measurement(caplog,
 
 
 def test_a_lead_of_three_seeds_is_said_in_words(runs, monkeypatch):
-    """The test sets the intervals, because three tiny runs decide nothing."""
+    """Set the intervals, because three tiny runs decide nothing."""
     pairs, left_out = workflow.pair_runs(
         *([runs / f"{variant}-{seed}" for seed in (0, 1, 2)] for variant in VARIANTS)
     )

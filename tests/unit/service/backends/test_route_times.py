@@ -170,7 +170,7 @@ def refusals(times, clock, arrivals, took_s, left_s=LEFT_S):
 @pytest.mark.parametrize("outlier", range(15))
 @pytest.mark.parametrize("hopeless", [None, *range(15)])
 def test_one_slow_run_makes_no_image_refused(times, clock, outlier, hopeless):
-    """Images come seldom enough to put a route in doubt that an image without any time has found too slow."""
+    """Send images so seldom that a route is in doubt if an image without any time has found it too slow."""
     arrivals = [20.0 * one for one in range(15)]
     for one, now in enumerate(arrivals):
         seconds = SLOW_S if one == outlier else FAST_S
@@ -181,7 +181,7 @@ def test_one_slow_run_makes_no_image_refused(times, clock, outlier, hopeless):
 
 @pytest.mark.parametrize("outlier", [None, 0, 1])
 def test_after_a_busy_moment_images_are_refused_no_longer_than_ten_seconds(times, clock, outlier):
-    """If the first run after the moment is slow again, there are ten further seconds of refusals."""
+    """Allow ten further seconds of refusals if the first run after the moment is slow again."""
     refusals(times, clock, [0.1, 0.3, 0.5], lambda _: FAST_S)
     busy = [4.0 * one for one in range(1, 20)]  # of images with enough time
     assert refusals(times, clock, busy, lambda _: SLOW_S, left_s=60.0) == []

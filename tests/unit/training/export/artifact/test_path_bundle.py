@@ -153,7 +153,7 @@ def test_the_golden_sample_has_the_answer_of_every_route_and_the_service_compare
 
 @pytest.mark.heavy
 def test_a_route_with_other_weights_is_refused_and_nothing_is_written(model, tmp_path, monkeypatch):
-    """Path 2 at top_k 1 gets the graph of path 1. Perhaps only images that are forced on path 2 show this."""
+    """Give path 2 at top_k 1 the graph of path 1, which perhaps only images forced on path 2 show."""
     build = path_targets.fixed_network
     routes = {route.key: route for route in path_targets.routes_of(model)}
 
