@@ -14,6 +14,7 @@ from tests.faults.proxy import Mode, Proxy
 from tests.faults.scene import Fault, Scene
 
 NAME = "triton.test"
+LOST_S = 6.0  # so long that gRPC by itself would look the name up only some seconds after it is back
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def named(scene: Scene, moved_to: str | None) -> None:
             scene.breaks()
             write_hosts(hosts, None)
             cut(proxy)
-            time.sleep(HELD_S)
+            time.sleep(LOST_S)
             if moved_to is None:
                 proxy.mode = Mode.PASS
             write_hosts(hosts, moved_to or "127.0.0.1")

@@ -1,6 +1,7 @@
 """Hold the gRPC channel to a Triton server, and turn its failures into errors of this service."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
@@ -46,12 +47,13 @@ class TritonChannel:
     """The gRPC connection to one Triton server. Create and use it in the event loop."""
 
     def __init__(self, settings: TritonSettings) -> None:
-        """Prepare the channel. It connects with the first call, and reconnects by itself after a failure.
+        """Prepare the channel. It connects with the first call, and again after a failure.
 
         Raises:
             SettingsInvalid: a TLS file cannot be read.
         """
         self.url = settings.url
+        self._settings = settings
         host, _, port = settings.url.rpartition(":")
         self._facts: Mapping[str, Fact] = {
             "rpc.system": "grpc",
@@ -60,55 +62,34 @@ class TritonChannel:
             "server.address": host,
             "server.port": int(port),
         }
-        try:
-            self._client = aio.InferenceServerClient(
-                settings.url,
-                ssl=settings.tls,
-                root_certificates=settings.tls_ca,
-                private_key=settings.tls_key,
-                certificate_chain=settings.tls_cert,
-                channel_args=[
-                    ("grpc.max_send_message_length", -1),
-                    ("grpc.max_receive_message_length", -1),
-                    ("grpc.keepalive_time_ms", round(settings.keepalive_s * _MS)),
-                    ("grpc.keepalive_timeout_ms", 2 * _MS),
-                    # Ping only while a call runs: the prober calls twice a second anyway, and a server closes
-                    # an idle connection that pings too often.
-                    ("grpc.keepalive_permit_without_calls", 0),
-                    # gRPC's own pauses grow to two minutes; a restarted server must be used at once.
-                    ("grpc.initial_reconnect_backoff_ms", 100),
-                    ("grpc.min_reconnect_backoff_ms", 1000),  # time limit of one attempt to connect
-                    ("grpc.max_reconnect_backoff_ms", 500),
-                    ("grpc.use_local_subchannel_pool", 1),
-                    # By default, a lost server's name is looked up again only after 30 s. A server that has
-                    # moved to another address must be used at once, too.
-                    ("grpc.dns_min_time_between_resolutions_ms", 500),
-                    # Ignore http_proxy: hosts set it for outgoing traffic, and Triton is on our network.
-                    ("grpc.enable_http_proxy", 0),
-                ],
-            )
-        except OSError as error:
-            raise SettingsInvalid(f"triton: {error.filename} cannot be read: {error.strerror}") from error
+        self._client = _open(settings)
 
     async def is_live(self, timeout_s: float) -> bool:
         """Return whether the server reports that it is live."""
-        return bool(await self._ask(self._client.is_server_live(client_timeout=timeout_s), timeout_s))
+        return bool(
+            await self._ask(lambda client: client.is_server_live(client_timeout=timeout_s), timeout_s)
+        )
 
     async def is_ready(self, model: str, version: str, timeout_s: float) -> bool:
         """Return whether a version is loaded; True even after the process that runs the version has died."""
-        question = self._client.is_model_ready(model, version, client_timeout=timeout_s)
-        return bool(await self._ask(question, timeout_s))
+        ready = await self._ask(
+            lambda client: client.is_model_ready(model, version, client_timeout=timeout_s), timeout_s
+        )
+        return bool(ready)
 
     async def read_index(self, timeout_s: float) -> tuple[RepositoryVersion, ...]:
         """Return every version of every model in the server's repository index."""
-        question = self._client.get_model_repository_index(client_timeout=timeout_s)
-        answer = await self._ask(question, timeout_s)
+        answer = await self._ask(
+            lambda client: client.get_model_repository_index(client_timeout=timeout_s), timeout_s
+        )
         return tuple(RepositoryVersion(row.name, row.version, row.state, row.reason) for row in answer.models)
 
     async def read_parameters(self, model: str, version: str, timeout_s: float) -> Mapping[str, str]:
         """Return the parameters in the configuration of a loaded version."""
-        question = self._client.get_model_config(model, version, client_timeout=timeout_s)
-        config: model_config_pb2.ModelConfig = (await self._ask(question, timeout_s)).config
+        answer = await self._ask(
+            lambda client: client.get_model_config(model, version, client_timeout=timeout_s), timeout_s
+        )
+        config: model_config_pb2.ModelConfig = answer.config
         return {name: value.string_value for name, value in config.parameters.items()}
 
     async def infer(
@@ -164,18 +145,32 @@ class TritonChannel:
     async def unregister_memory(self, name: str, timeout_s: float) -> None:
         """Unregister a shared memory region from the server."""
         await self._ask(
-            self._client.unregister_system_shared_memory(name, client_timeout=timeout_s), timeout_s
+            lambda client: client.unregister_system_shared_memory(name, client_timeout=timeout_s), timeout_s
         )
 
     async def close(self) -> None:
         """Close the connection."""
         await self._client.close()
 
-    async def _ask(self, question: Awaitable[T], timeout_s: float) -> T:
+    async def _ask(
+        self, question: Callable[[aio.InferenceServerClient], Awaitable[T]], timeout_s: float
+    ) -> T:
+        client = self._client
         try:
-            return await question
+            return await question(client)
         except InferenceServerException as error:
+            if error.status() == "StatusCode.UNAVAILABLE" and client is self._client:
+                self._connect_anew()
             raise self._to_error(error, timeout_s) from error
+
+    def _connect_anew(self) -> None:
+        """Use a new channel from now on; calls that still run keep the old one, which closes after them.
+
+        gRPC looks up a name that leads nowhere after 1 s, 1.6 s, 2.6 s and so on, up to two minutes, and no
+        option changes that. A new channel looks it up at once.
+        """
+        with suppress(SettingsInvalid):  # a TLS file is missing for a moment: keep the channel
+            self._client = _open(self._settings)
 
     def _to_error(self, error: InferenceServerException, timeout_s: float) -> ServiceError:
         status, message = error.status() or "", error.message() or ""
@@ -183,6 +178,38 @@ class TritonChannel:
         if isinstance(ours, DeadlineExceeded):  # the limit of this call, not of a request
             return BackendUnavailable(f"triton at {self.url} did not answer within {timeout_s:g} s")
         return ours
+
+
+def _open(settings: TritonSettings) -> aio.InferenceServerClient:
+    try:
+        return aio.InferenceServerClient(
+            settings.url,
+            ssl=settings.tls,
+            root_certificates=settings.tls_ca,
+            private_key=settings.tls_key,
+            certificate_chain=settings.tls_cert,
+            channel_args=[
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.keepalive_time_ms", round(settings.keepalive_s * _MS)),
+                ("grpc.keepalive_timeout_ms", 2 * _MS),
+                # Ping only while a call runs: the prober calls twice a second anyway, and a server closes
+                # an idle connection that pings too often.
+                ("grpc.keepalive_permit_without_calls", 0),
+                # gRPC's own pauses grow to two minutes; a restarted server must be used at once.
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.min_reconnect_backoff_ms", 1000),  # time limit of one attempt to connect
+                ("grpc.max_reconnect_backoff_ms", 500),
+                ("grpc.use_local_subchannel_pool", 1),
+                # By default, a lost server's name is looked up again only after 30 s. A server that has
+                # moved to another address must be used at once, too.
+                ("grpc.dns_min_time_between_resolutions_ms", 500),
+                # Ignore http_proxy: hosts set it for outgoing traffic, and Triton is on our network.
+                ("grpc.enable_http_proxy", 0),
+            ],
+        )
+    except OSError as error:
+        raise SettingsInvalid(f"triton: {error.filename} cannot be read: {error.strerror}") from error
 
 
 def _headers(context: RequestContext, step: Step | None) -> dict[str, str]:

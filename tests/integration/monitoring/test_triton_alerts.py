@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.builders import golden_image, image_bytes
+from tests.faults.gateway import wait_until
 from tests.integration.monitoring.conftest import start_prometheus, why_no_prometheus
 from tests.integration.monitoring.direct_callers import ENSEMBLE, MODEL, ask_triton, calling, copy_starter
 from tests.integration.service.conftest import serve, wait_until_ready
@@ -114,7 +115,8 @@ def test_a_caller_that_hangs_up_never_counts_as_a_failure_of_the_backend(triton)
     failed, rose = at_once(triton, ENSEMBLE, client_timeout=0.15)
     assert failed
     assert {reason for _, reason in rose} <= {"OTHER", "CANCELED"}
-    time.sleep(1)  # until what runs has ended
+    # Its answer comes after those that still wait; it is refused while the queue is full.
+    assert wait_until(lambda: ask_triton(triton.grpc_url, ENSEMBLE) == "", limit_s=10)
 
 
 def test_bad_input_counts_as_nothing_or_twice_as_other(triton):
