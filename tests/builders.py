@@ -14,7 +14,7 @@ import copy
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,18 +146,24 @@ def golden_classes(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     }
 
 
-def run_graph(
-    graph: Path, images: NDArray[np.uint8], top_k: int, threshold: float = 0.0
-) -> dict[str, NDArray[Any]]:
+def run_graph(graph: Path, images: NDArray[np.uint8], top_k: int) -> dict[str, NDArray[Any]]:
     """Return the outputs of a graph, computed without any code of the service."""
+    return next(run_for_each(graph, [images], top_k))
+
+
+def run_for_each(
+    graph: Path, inputs: Iterable[NDArray[np.uint8]], top_k: int
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield the outputs of a graph for each of its inputs, computed without any code of the service."""
     compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    inputs = {
-        "images": images,
-        "top_k": np.array([[top_k]], dtype=np.int64),
-        "weight_threshold": np.array([[threshold]], dtype=np.float32),
-    }
-    answer = compiled({port.get_any_name(): inputs[port.get_any_name()] for port in compiled.inputs})
-    return {port.get_any_name(): np.array(value) for port, value in answer.items()}
+    for images in inputs:
+        named = {
+            "images": images,
+            "top_k": np.array([[top_k]], dtype=np.int64),
+            "weight_threshold": np.array([[0.0]], dtype=np.float32),
+        }
+        answer = compiled({port.get_any_name(): named[port.get_any_name()] for port in compiled.inputs})
+        yield {port.get_any_name(): np.array(value) for port, value in answer.items()}
 
 
 def tiny_graph(selection: str = "graph") -> ov.Model:
