@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tests.training_builders import conditioned, diverse_images
-from training.config import ModelConfig, PathConfig, TaskName
+from training.config import ExpertKind, ModelConfig, PathConfig, TaskName
 from training.export.graph.fixed_path import one_hot
 from training.models.classifier import Classifier
 from training.models.detector import Detector
@@ -15,7 +15,7 @@ from training.models.network import Network
 from training.models.oriented_detector import OrientedDetector
 from training.models.pose_estimator import PoseEstimator
 from training.models.segmenter import Segmenter
-from training.models.variants import model_config
+from training.models.variants import MixtureChoice, model_config
 from training.skeleton import Skeleton
 
 SKELETON = Skeleton(names=("nose", "left", "right"), flip_ids=(0, 2, 1), edges=((0, 1), (0, 2)))
@@ -23,14 +23,17 @@ NETWORKS = {"detect": Detector, "segment": Segmenter, "pose": PoseEstimator, "ob
 SUFFIXES = {"detect": "", "classify": "-cls", "segment": "-seg", "pose": "-pose", "obb": "-obb"}
 
 
-def path_model(task: TaskName = "detect", *, count: int = 3, depth: float = 0.25) -> Network:
+def path_model(
+    task: TaskName = "detect", *, count: int = 3, depth: float = 0.25, expert: ExpertKind | None = None
+) -> Network:
     """Return an untrained sparsight-path-n with `count` paths for 64 x 64, in evaluation mode.
 
     Its paths differ in experts and weights, and its router sends images of different colours on different
-    paths.
+    paths. `expert` is the kind of its experts; None: as in the variant.
     """
     skeleton = SKELETON if task == "pose" else None
-    config = model_config(f"sparsight-path-n{SUFFIXES[task]}", ("disc", "ring"), (64, 64), skeleton=skeleton)
+    choice = MixtureChoice(expert=expert)
+    config = model_config(f"sparsight-path-n{SUFFIXES[task]}", ("disc", "ring"), (64, 64), choice, skeleton)
     config = replace(config, depth=depth, paths=PathConfig(count=count))
     torch.manual_seed(0)
     model = _classifier(config) if task == "classify" else conditioned(config, NETWORKS[task])
@@ -46,7 +49,7 @@ def _classifier(config: ModelConfig) -> Classifier:
     def logits() -> Tensor:
         ways = [one_hot(path, count).expand(8, -1) for path in range(count)]
         return torch.cat(
-            [model(diverse_images(8), RoutingControls(2, path=way)).class_logits for way in ways]
+            [model(diverse_images(8), RoutingControls(config.top_k, path=way)).class_logits for way in ways]
         )
 
     for _ in range(20):

@@ -119,6 +119,7 @@ class Attempt:
         router_s = None if self.terms is None else self.terms.router_s
         image.queue_s += max(0.0, started - self._idle_since - (router_s or 0.0) - infer_s)
         self._note_waits(started)
+        began = perf_counter()
         with begin(self._step, "postprocess"):
             result: Result = task_of(manifest).read(outputs, params, self._placed)
             experts = read_experts(outputs, manifest)
@@ -130,7 +131,7 @@ class Attempt:
             queue_s=image.queue_s,
             preprocess_s=image.preprocess_s,
             infer_s=infer_s,
-            postprocess_s=done - started,
+            postprocess_s=done - began,
             total_s=done - image.begun,
             router_s=router_s,
         )

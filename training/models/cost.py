@@ -53,6 +53,8 @@ def measure_cost(model: Network) -> Cost:
     for name, layer in model.mixture_layers().items():
         if layer.config.expert == "dynamic":  # the fixed cost has the expert that runs, and the averaging
             experts[name] = (0.0,) * len(layer.experts)
+            if model.config.paths is not None:  # averaged once for each path, not for each image
+                dense -= 2 * sum(weight.numel() for weight in layer.experts.parameters()) / 1e9
             continue
         stride = 2 ** int(name[-1])  # backbone.p4 runs at stride 16
         x = torch.zeros(1, layer.channels, height // stride, width // stride, device=device)

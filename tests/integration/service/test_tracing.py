@@ -103,11 +103,16 @@ def test_the_span_of_an_image_says_what_its_answer_says(receiver, traced):
 
 
 def test_the_times_of_the_stages_are_those_of_the_answer(receiver, traced):
-    answer = traced.client.post("/detect", content=RED)
-    told = answer.json()["timing_ms"]
-    spans, _ = spans_of(receiver, answer)
-    for stage in ("decode", "preprocess", "infer", "postprocess"):
-        assert only(spans, stage).duration_ms == pytest.approx(told[stage], abs=0.5), stage
+    stages, apart = ("decode", "preprocess", "infer", "postprocess"), {}
+    for _ in range(5):  # the system may stop the thread between the two clocks of a stage, but not every time
+        answer = traced.client.post("/detect", content=RED)
+        told = answer.json()["timing_ms"]
+        spans, _ = spans_of(receiver, answer)
+        for stage in stages:
+            apart.setdefault(stage, []).append(abs(only(spans, stage).duration_ms - told[stage]))
+    assert {stage: min(times) for stage, times in apart.items()} == pytest.approx(
+        dict.fromkeys(stages, 0.0), abs=0.5
+    )
 
 
 def test_the_trace_of_the_caller_goes_on(receiver, traced):

@@ -18,8 +18,11 @@ Ports = Literal["f32", "bf16"]
 
 
 def route_top_ks(config: ModelConfig) -> tuple[int, ...]:
-    """Return the top_k values for which each path of a model gets a graph: 1, and the model's default."""
-    return tuple(sorted({1, config.top_k}))
+    """Return the top_k values for which each path of a model gets a graph: 1, and the model's default.
+
+    If the experts of a path are averaged, it has one graph, in which all of them take part.
+    """
+    return tuple(sorted({max(1, config.allowed_top_k[0]), config.top_k}))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from training.export.contract.spec import route_top_ks
 from training.export.graph.export_graph import fold_batch_norm, stack_routings
 from training.export.graph.unrouted import replace_mixtures
+from training.models.mixture.dynamic import KernelExpert, mix_kernels
 from training.models.mixture.experts import SimpleExpert
 from training.models.mixture.gathered import can_gather
 from training.models.mixture.layer import MixtureLayer
@@ -79,8 +80,9 @@ def fixed_network(model: Network, route: Route) -> Network:
 class FixedExperts(nn.Module):
     """A mixture layer in which the same experts run with the same weights for every image.
 
-    Simple experts of one shape become one wide expert. The gates and the batch norm after the sum are folded
-    into it. The shared expert cannot be folded in, because it ends in an activation. The residual cannot be
+    Simple experts of one shape become one wide expert. Dynamic experts become one expert, whose kernels are
+    the weighted mean of theirs. The gates and the batch norm after the sum are folded into a wide expert. The
+    shared expert cannot be folded in, because it ends in an activation. The residual cannot be
     folded in either, because the hidden channels of an expert do not hold the input itself.
 
     Args:
@@ -93,12 +95,14 @@ class FixedExperts(nn.Module):
         chosen = [index for index in range(len(layer.experts)) if gate[index] > 0]
         experts, weights = nn.ModuleList(layer.experts[index] for index in chosen), gate[chosen]
         self.bn, self.act = layer.bn, layer.act
-        if can_gather(experts) and isinstance(experts[0], SimpleExpert):
+        if layer.dynamic is not None:
+            self.experts: nn.Module = averaged_expert(layer, gate)
+        elif can_gather(experts) and isinstance(experts[0], SimpleExpert):
             wide = WideExpert([each for each in experts if isinstance(each, SimpleExpert)], weights).eval()
             if isinstance(self.bn, nn.BatchNorm2d):
                 wide.project = fuse_conv_bn_eval(wide.project, self.bn)
                 self.bn = nn.Identity()
-            self.experts: nn.Module = wide
+            self.experts = wide
         else:
             self.experts = WeightedExperts(experts, weights)
         self.shared = layer.shared
@@ -110,6 +114,30 @@ class FixedExperts(nn.Module):
         if self.shared is not None:
             total = total + self.shared(x)
         return total + x if self.residual else total
+
+
+def averaged_expert(layer: MixtureLayer, gate: Tensor) -> nn.Module:
+    """Return one expert that computes what a layer's dynamic experts compute with the weights `gate`."""
+    assert layer.dynamic is not None
+    kernels = [expert for expert in layer.experts if isinstance(expert, KernelExpert)]
+    weights = gate[None, : len(kernels)]
+    mixed = layer.dynamic
+    return nn.Sequential(
+        _fixed_conv(mix_kernels([each.expand.weight for each in kernels], weights)[0], mixed.expand_norm),
+        mixed.act,
+        _fixed_conv(mix_kernels([each.project.weight for each in kernels], weights)[0], mixed.project_norm),
+    )
+
+
+def _fixed_conv(kernel: Tensor, norm: nn.Module) -> nn.Module:
+    """Return a convolution with a kernel (D, C, k, k) and its norm; a batch norm is merged into it."""
+    c_out, c_in, size, _ = kernel.shape
+    conv = nn.Conv2d(c_in, c_out, size, padding=size // 2, bias=False).eval()
+    with torch.no_grad():
+        conv.weight.copy_(kernel)
+    if isinstance(norm, nn.BatchNorm2d):
+        return fuse_conv_bn_eval(conv, norm)
+    return nn.Sequential(conv, norm)
 
 
 class WideExpert(nn.Module):

@@ -56,10 +56,10 @@ def check_options(targets: Sequence[str], options: ExportOptions, config: ModelC
             cannot compute in bf16.
     """
     export_task(config)
-    if mixes_kernels(config):
+    if mixes_kernels(config) and config.paths is None:
         raise ConfigError(
             f"{config.variant} has dynamic experts, which no target supports: their kernels differ between "
-            "images. Train it with --expert simple to export it"
+            "images. Train it with --expert simple, or a variant with paths, to export it"
         )
     asked = [target_of(name) for name in targets]
     for target in asked:

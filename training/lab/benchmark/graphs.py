@@ -24,6 +24,7 @@ from training.lab.benchmark.engines import ON_TORCH, BenchmarkPrecision, EngineN
 from training.lab.benchmark.on_path import RouteGraph, route_of_image, route_to_onnx, with_exported_router
 from training.lab.benchmark.subjects import Form, Subject, benchmark_canvas, bound_of
 from training.models.detector import Detector
+from training.models.mixture.dynamic import mixes_kernels
 from training.models.mixture.routing import RoutingControls
 
 log = logging.getLogger(__name__)
@@ -117,8 +118,12 @@ class Graphs:
         return GraphSpec("sparse", "graph", branches="per_expert")
 
     def _on_path(self, form: Form) -> bool:
-        """Return whether the form is the route of a network with paths, which needs no branches."""
-        return form.kind == "sparse" and self._model(form).config.paths is not None
+        """Return whether the form is the route of a network with paths, which needs no branches.
+
+        If such a network averages its experts, its routes are its only form.
+        """
+        config = self._subjects[form.label].model.config
+        return config.paths is not None and (form.kind == "sparse" or mixes_kernels(config))
 
     def _eager(self, form: Form, spec: GraphSpec) -> nn.Module:
         if self._on_path(form):
@@ -128,7 +133,7 @@ class Graphs:
     def _traced(self, form: Form, spec: GraphSpec) -> Path:
         path = self._folder / f"{len(self._sources)}.onnx"
         if self._on_path(form):
-            log.info(f"{form.label}: tracing, the route of its image at K={form.top_k}")
+            log.info(f"{form.label}: tracing, the route of its image")
             onnx.save(route_to_onnx(self._model(form), self._route(form), spec), path)
             return path
         what = f"with only the experts of K={form.top_k}" if form.kind == "bound" else spec.execution
@@ -141,10 +146,10 @@ class Graphs:
         return path
 
     def _route(self, form: Form) -> Route:
-        """Return the route of the benchmark's image at the form's top_k."""
-        assert form.top_k is not None
+        """Return the route of the benchmark's image at the form's top_k, or else at the default."""
         model = self._model(form)
-        return route_of_image(model, benchmark_canvas(model.config.input_hw), form.top_k)
+        top_k = model.config.top_k if form.top_k is None else form.top_k
+        return route_of_image(model, benchmark_canvas(model.config.input_hw), top_k)
 
     def _model(self, form: Form) -> Detector:
         subject = self._subjects[form.label]
@@ -152,7 +157,7 @@ class Graphs:
         if form.kind == "bound":
             assert form.top_k is not None
             model = bound_of(subject, form.top_k)
-        if model.config.paths is None or form.kind == "sparse":
+        if model.config.paths is None or self._on_path(form):
             return model
         return with_exported_router(model)
 

@@ -168,6 +168,8 @@ def _path_cases(
     spare = tuple(path for path in routes if path not in usual)
     weights = folder / WEIGHTS_FILE
     yield Case(subject.label, "all routes", precision, (router, *routes), (), inputs, weights)
+    if not spare:
+        return
     what = f"routes of K={config.top_k}"
     yield Case(subject.label, what, precision, (router, *usual), spare, inputs, weights)
 

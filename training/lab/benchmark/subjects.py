@@ -88,7 +88,7 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
         resized = type(model)(replace(model.config, input_hw=input_hw))
         resized.load_state_dict(model.state_dict())
         model = resized.eval()
-    if mixes_kernels(model.config):
+    if mixes_kernels(model.config) and model.config.paths is None:
         raise ConfigError(f"{path} has dynamic experts, which cannot be exported, so no graph can be timed")
     return Subject(label_of(path), model, _top_ks(model, top_ks, str(path)))
 
@@ -198,11 +198,12 @@ def _top_ks(model: Detector, asked: Sequence[int] | None, name: str) -> tuple[in
     """Return the values of `asked` that the model supports, in ascending order.
 
     If `asked` is None, use three values: 1, the model's default top_k, and the largest top_k that it allows.
-    A network with paths has routes only for 1 and its default.
+    A network with paths has routes only for 1 and its default. If its experts are averaged, it has one form,
+    as a network without experts.
     """
-    if not model.mixture_layers():
-        return ()
     config = model.config
+    if not config.mixtures or mixes_kernels(config):
+        return ()
     allowed = config.allowed_top_k if config.paths is None else route_top_ks(config)
     wanted = (1, config.top_k, allowed[-1]) if asked is None else asked
     found = tuple(sorted({top_k for top_k in wanted if top_k in allowed}))

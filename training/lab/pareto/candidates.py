@@ -81,7 +81,8 @@ def settings_of(
 
     Without experts, there is one. With experts, there is one for each top_k and threshold in which experts
     are skipped, and one in which all experts are computed, with the trained top_k and threshold. In a network
-    with paths, a path has a sibling for each top_k that an export has, and no threshold.
+    with paths, a path has a sibling for each top_k that an export has, and no threshold. If it averages its
+    experts, there is only one.
 
     Args:
         top_ks: values that the model need not allow all; empty: all that it allows.
@@ -106,6 +107,8 @@ def settings_of(
         for each in wanted
         if top_k > 1 or each == wanted[0]
     ]
+    if mixes_kernels(config):
+        return tuple(sparse)
     return *sparse, Setting("dense", config.top_k, trained)
 
 
@@ -143,6 +146,6 @@ def _candidate(label: str, runs: Sequence[_Run]) -> Candidate:
     if len(by_seed) < len(runs):
         raise ConfigError(f"two checkpoints of {label} have the same seed; give each seed once")
     model, _ = load_detector(first.checkpoint)
-    if mixes_kernels(model.config):
+    if mixes_kernels(model.config) and model.config.paths is None:
         raise ConfigError(f"{first.checkpoint} has dynamic experts, which cannot be exported")
     return Candidate(label, tuple(by_seed[seed] for seed in sorted(by_seed)), model.config)

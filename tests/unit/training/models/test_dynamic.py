@@ -153,6 +153,11 @@ def test_it_costs_one_expert_and_the_averaging():
     assert [len(costs) for costs in cost.experts.values()] == [4] * 5
 
 
+def test_on_paths_the_averaging_costs_no_image_anything():
+    dynamic, usual = (measure_cost(detector_of(choice, "sparsight-path-n")) for choice in (CHOICE, None))
+    assert dynamic.fixed == dynamic.dense == pytest.approx(usual.at_top_k(1), rel=1e-9)
+
+
 def test_a_detector_with_dynamic_experts_answers_image_by_image_and_is_stored(tmp_path):
     model = conditioned(detector_of().config)
     images = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8)
@@ -173,10 +178,14 @@ def test_it_is_not_timed(tmp_path):
         checkpoint(tmp_path / "model.safetensors", None, None)
 
 
-def test_it_is_neither_exported_nor_pruned():
+def test_it_is_neither_pruned_nor_exported_without_paths():
     config = detector_of().config
     with pytest.raises(ConfigError, match="sparsight-n has dynamic experts, which no target supports"):
         check_options(["openvino"], ExportOptions(), config)
+    paths = model_config("sparsight-path-n", ("cat",), (64, 64), CHOICE)
+    check_options(
+        ["openvino", "onnx", "npu", "tensorrt"], ExportOptions(), paths
+    )  # each path has its kernels
     with pytest.raises(ConfigError, match="every image uses all, so none can go"):
         pruned_top_k(config, Rule(keep=2), None)
 

@@ -113,6 +113,26 @@ def test_an_artifact_that_is_run_as_a_server_runs_it_gives_the_answers_of_the_ch
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("target", ["openvino", "onnx"])
+def test_a_path_that_averages_its_experts_has_one_graph_with_the_answers_of_the_checkpoint(target, tmp_path):
+    model = path_model(expert="dynamic")
+    exported, manifest = export(model, tmp_path, target)
+    assert [each["name"] for each in manifest["graphs"]] == ["router", *(f"path{p}-k4" for p in range(3))]
+    (control,) = (row for row in manifest["inputs"] if row["role"] == "control")
+    assert (control["name"], control["allowed"], control["default"]) == ("top_k", [4], 4)
+    for route in manifest["paths"]["routes"]:
+        assert (np.array(route["gates"]) > 0).all()
+        assert route["gflops"] == manifest["gflops"]["fixed"] == manifest["gflops"]["dense"]
+    eager, loaded = Eager(model, GraphSpec("dense", "graph")), open_artifact(exported.path, None)
+    for canvas in canvases(6):
+        wanted, got = eager.answer(canvas, RoutingControls(4)), loaded.run(canvas, RoutingControls(4))
+        for role in ("path_probs", "gates", "router_probs", "scores"):
+            assert np.allclose(wanted[role], got[role], atol=1e-4)
+    served = BACKENDS[target].open(read_artifact(exported.path), Settings())  # replays every route
+    asyncio.run(served.close())
+
+
+@pytest.mark.heavy
 def test_an_artifact_whose_shared_weights_are_damaged_does_not_run(released, tmp_path):
     exported, _ = released
     copied = tmp_path / "tiny-openvino" / "1"

@@ -52,8 +52,31 @@ def test_every_route_equals_the_network_on_its_path_to_rounding(task):
     assert not any(torch.allclose(seen[0], other, rtol=1e-3, atol=1e-3) for other in seen[1:])
 
 
-def test_a_route_takes_the_operations_of_its_experts_and_no_others():
-    model = path_model()
+@pytest.mark.parametrize("task", ["detect", "classify", "segment", "pose", "obb"])
+def test_the_route_of_averaged_experts_equals_the_network_on_its_path_to_rounding(task):
+    model, images = path_model(task, expert="dynamic"), diverse_images(3)
+    routes, seen = routes_of(model), []
+    assert [route.name for route in routes] == [f"path{p}-k4" for p in range(3)]
+    for route in routes:
+        wanted, routings = forced(model, images, route)
+        for row, routing in enumerate(routings.values()):
+            torch.testing.assert_close(routing.gate[0], torch.from_numpy(route.gates[row]))
+        fixed = fixed_network(model, route)
+        with torch.inference_mode():
+            got = ExportGraph(fixed, SPEC)(images)
+        for one, other in zip(wanted, got, strict=True):
+            rounding = 1e-3 if one.dtype == torch.float16 else 1e-4
+            assert torch.allclose(one.float(), other.float(), rtol=rounding, atol=1e-4)
+        seen.append(wanted[-1])
+        one_expert = path_model(task)
+        own = measure_cost(fixed_network(one_expert, routes_of(one_expert)[0])).dense
+        assert measure_cost(fixed).dense == pytest.approx(own, rel=1e-9)
+    assert not any(torch.allclose(seen[0], other, rtol=1e-3, atol=1e-3) for other in seen[1:])
+
+
+@pytest.mark.parametrize("expert", [None, "dynamic"])
+def test_a_route_takes_the_operations_of_its_experts_and_no_others(expert):
+    model = path_model(expert=expert)
     cost = measure_cost(model)
     with_router = measure_cost(replace_router(model))
     for route in routes_of(model):
@@ -72,7 +95,8 @@ def replace_router(model):
     free = copy.copy(model)
     free._modules = dict(model._modules)
     path = one_hot(0, model.config.paths.count)
-    free.forward = lambda images, dispatch: model(images, RoutingControls(2, path=path), dispatch)
+    top_k = model.config.top_k
+    free.forward = lambda images, dispatch: model(images, RoutingControls(top_k, path=path), dispatch)
     return free
 
 
@@ -83,6 +107,7 @@ def replace_router(model):
         {"expert": "depthwise"},
         {"expert": "ghost"},
         {"norm": "group"},
+        {"expert": "dynamic", "top_k": 4, "norm": "group"},
         {"activate": True},
         {"gate_epsilon": 0.1, "residual": False, "shared_kernel": None},
     ],

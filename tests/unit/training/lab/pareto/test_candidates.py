@@ -11,7 +11,7 @@ from tests.unit.training.lab.pareto.small_runs import write_run
 from training.config import ModelConfig
 from training.errors import CheckpointError, ConfigError
 from training.lab.pareto.candidates import Candidate, Setting, find_candidates, settings_of
-from training.models.variants import model_config
+from training.models.variants import MixtureChoice, model_config
 from training.trainer.checkpoint import BEST_FILE, MODEL_FILE
 
 
@@ -92,6 +92,11 @@ def test_a_mixture_has_every_number_of_experts_and_all_computed():
         *(Setting("sparse", top_k, 0.0) for top_k in range(5)),
         Setting("dense", config.top_k, 0.0),
     )
+
+
+def test_paths_that_average_their_experts_have_one_setting():
+    config = model_config("sparsight-path-n", ("disc",), (64, 64), MixtureChoice(expert="dynamic"))
+    assert settings_of(candidate(config)) == (Setting("sparse", 4, 0.0),)
 
 
 def test_thresholds_count_from_two_experts_on():
