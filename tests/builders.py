@@ -14,7 +14,7 @@ import copy
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def _build(
     folder.mkdir(parents=True)
     ov.save_model(graph, folder / "model.xml", compress_to_fp16=False)
     image = golden_image()
-    outputs = run_graph(folder / "model.xml", image[None], top_k=2)
+    outputs = run_graph(compile_graph(folder / "model.xml"), image[None], top_k=2)
     np.savez(folder / "golden.npz", image=image, input=image[None], **outputs, **golden_answer(outputs))
     if report is not None:
         (folder / "experts.json").write_text(json.dumps(report))
@@ -146,24 +146,17 @@ def golden_classes(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     }
 
 
-def run_graph(graph: Path, images: NDArray[np.uint8], top_k: int) -> dict[str, NDArray[Any]]:
-    """Return the outputs of a graph, computed without any code of the service."""
-    return next(run_for_each(graph, [images], top_k))
+def compile_graph(graph: Path) -> ov.CompiledModel:
+    """Compile a graph in float32, without any code of the service."""
+    return ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
-def run_for_each(
-    graph: Path, inputs: Iterable[NDArray[np.uint8]], top_k: int
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield the outputs of a graph for each of its inputs, computed without any code of the service."""
-    compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    for images in inputs:
-        named = {
-            "images": images,
-            "top_k": np.array([[top_k]], dtype=np.int64),
-            "weight_threshold": np.array([[0.0]], dtype=np.float32),
-        }
-        answer = compiled({port.get_any_name(): named[port.get_any_name()] for port in compiled.inputs})
-        yield {port.get_any_name(): np.array(value) for port, value in answer.items()}
+def run_graph(graph: ov.CompiledModel, images: NDArray[np.uint8], top_k: int) -> dict[str, NDArray[Any]]:
+    """Return the outputs of a graph for images and a top_k."""
+    top_ks, thresholds = np.array([[top_k]], dtype=np.int64), np.zeros((1, 1), dtype=np.float32)
+    inputs = {"images": images, "top_k": top_ks, "weight_threshold": thresholds}
+    answer = graph({port.get_any_name(): inputs[port.get_any_name()] for port in graph.inputs})
+    return {port.get_any_name(): np.array(value) for port, value in answer.items()}
 
 
 def tiny_graph(selection: str = "graph") -> ov.Model:

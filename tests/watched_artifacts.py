@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.builders import BuiltArtifact, build_artifact, image_bytes, run_for_each, sums_of, write_manifest
+from tests.builders import (
+    BuiltArtifact,
+    build_artifact,
+    compile_graph,
+    image_bytes,
+    run_graph,
+    sums_of,
+    write_manifest,
+)
 
 COLOURS = ((200, 60, 40), (60, 200, 40), (60, 40, 200))
 IMAGES = 150
@@ -20,9 +28,8 @@ _CONTROLS = {"top_k": 2, "weight_threshold": 0.0}
 def build_watched(repository: Path, **options: Any) -> BuiltArtifact:
     """Write a whole artifact whose routing.npz has IMAGES images; the options are those of build_artifact."""
     built = build_artifact(repository, **options)
-    outputs = list(
-        run_for_each(built.folder / "model.xml", (one[None] for one in baseline_pixels()), top_k=2)
-    )
+    graph = compile_graph(built.folder / "model.xml")
+    outputs = [run_graph(graph, one[None], top_k=2) for one in baseline_pixels()]
     probabilities = np.stack([one["router_probs"][0] for one in outputs])  # (N, L, E)
     chosen = np.stack([one["gates"][0] for one in outputs]) > 0
     sets = (chosen * (1 << np.arange(chosen.shape[-1]))).sum(axis=-1).astype(np.uint64)  # (N, L)

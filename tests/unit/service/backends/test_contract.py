@@ -8,7 +8,7 @@ import pytest
 from service.artifact.manifest import parse_manifest
 from service.backends.contract import Port, check_batch, check_outputs, check_ports
 from service.errors import ArtifactBroken, BackendFailed
-from tests.builders import golden_image, run_graph
+from tests.builders import compile_graph, golden_image, run_graph
 
 INPUTS = {"images": Port("images", "u8", (1, 64, 64, 3)), "top_k": Port("top_k", "i64", (1, 1))}
 INPUTS |= {"weight_threshold": Port("weight_threshold", "f32", (1, 1))}
@@ -79,7 +79,7 @@ def test_a_batch_the_graph_was_not_made_for_is_refused(artifact):
 
 @pytest.fixture
 def outputs(artifact):
-    return run_graph(artifact.graph, golden_image()[None], top_k=2)
+    return run_graph(compile_graph(artifact.graph), golden_image()[None], top_k=2)
 
 
 def test_the_outputs_of_the_graph_fit(artifact, outputs):

@@ -22,7 +22,7 @@ from service.backends.openvino import OpenVinoBackend, check_capabilities
 from service.errors import ArtifactBroken, BackendFailed, DeadlineExceeded
 from service.request import RequestContext
 from service.settings import OpenVinoSettings
-from tests.builders import golden_image, output_row, run_graph
+from tests.builders import compile_graph, golden_image, output_row, run_graph
 
 
 def fed(images, top_k=2, weight_threshold=0.0):
@@ -44,7 +44,7 @@ def colour(level):
 
 def test_outputs_are_those_of_the_graph(artifact, backend):
     got = infer(backend, golden_image()[None], 2, 0.0)
-    want = run_graph(artifact.graph, golden_image()[None], top_k=2)
+    want = run_graph(compile_graph(artifact.graph), golden_image()[None], top_k=2)
     assert set(got) == set(want)
     for name, value in want.items():
         np.testing.assert_array_equal(got[name], value)

@@ -11,7 +11,7 @@ from service.pipeline.preprocess import preprocess
 from service.serving import stages
 from service.serving.stages import Attempt, ImageStages
 from service.tasks.resolve import golden_params
-from tests.builders import image_bytes, images_row, run_graph
+from tests.builders import compile_graph, image_bytes, images_row, run_graph
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (301, 403, 3), dtype=np.uint8)
 
@@ -78,7 +78,9 @@ def test_waiting_counts_as_queue_and_not_as_the_stage_before_or_after(artifact, 
     now_s += 0.05  # the image waits for a thread
     inputs = attempt.prepare()
     now_s += 0.04  # it waits for the engine, which then runs for 10 ms
-    timings = attempt.finish(run_graph(artifact.graph, inputs["images"], top_k=2), infer_s=0.01).timings
+    timings = attempt.finish(
+        run_graph(compile_graph(artifact.graph), inputs["images"], top_k=2), infer_s=0.01
+    ).timings
     times = (timings.decode_s, timings.queue_s, timings.infer_s, timings.total_s)
     assert times == pytest.approx((0.02, 0.05 + 0.04 - 0.01, 0.01, 0.02 + 0.05 + 0.04))
     assert timings.preprocess_s == timings.postprocess_s == 0
