@@ -34,7 +34,7 @@ from training.workflows.dataset_config import check_keypoints, described
 from training.workflows.kept_measurement import Measurement, hash_of_images, measure_once
 from training.workflows.measure import labelled_for
 
-DENSE_SERIES = "{} dense"  # of a model with experts, with all of them computed
+DENSE_ENDING = " dense"  # of the series of a model with experts, with all of them computed
 Key = tuple[str, Setting | None]  # label of a model, or of another detector without a setting
 _Twin = tuple[Key, bool]  # True: runs the same again, to measure the noise
 
@@ -121,7 +121,7 @@ def pareto(
 
 
 def _series(label: str, config: ModelConfig, setting: Setting) -> str:
-    return DENSE_SERIES.format(label) if config.mixtures and setting.execution == "dense" else label
+    return f"{label}{DENSE_ENDING}" if config.mixtures and setting.execution == "dense" else label
 
 
 def _peer_paths(options: ParetoOptions) -> dict[str, Path]:
@@ -146,7 +146,7 @@ def _check_peers(candidates: Sequence[Candidate], options: ParetoOptions) -> dic
 
 def _check_pairs(candidates: Sequence[Candidate], options: ParetoOptions) -> None:
     known = [each.label for each in candidates]
-    known += [DENSE_SERIES.format(each.label) for each in candidates if each.config.mixtures]
+    known += [f"{each.label}{DENSE_ENDING}" for each in candidates if each.config.mixtures]
     known += [name for name, _ in options.peer_maps]
     for name in (name for pair in options.against for name in pair):
         if name not in known:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from training.files import written_beside
 from training.lab.inspection.style import COLOURS, DPI, FAINT, GRID, INK, OTHERS, SMALL, TEXT, new_figure
-from training.lab.pareto.command import Pareto
+from training.lab.pareto.command import DENSE_ENDING, Pareto
 from training.lab.pareto.points import Point
 
 HEIGHT_IN = 5.0
@@ -37,7 +37,9 @@ def figure_of(result: Pareto) -> Figure:
     measured = [point for point in result.points if point.score is not None]
     skipping = [point for point in measured if point.setting and point.setting.execution == "sparse"]
     above = list(dict.fromkeys(point.series for point in skipping))[::2]
-    for index, series in enumerate(dict.fromkeys(point.series for point in measured)):
+    models = list(dict.fromkeys(_model(point.series) for point in measured))
+    for series in dict.fromkeys(point.series for point in measured):
+        index = models.index(_model(series))
         colour = COLOURS[index] if index < len(COLOURS) else OTHERS
         own = [point for point in measured if point.series == series]
         _line(axes, series, own, colour, MARKERS[index % len(MARKERS)], above=series in above)
@@ -62,6 +64,11 @@ def figure_of(result: Pareto) -> Figure:
     return figure
 
 
+def _model(series: str) -> str:
+    """Return the model of a series, which with all experts computed has the same colour and marker."""
+    return series.removesuffix(DENSE_ENDING)
+
+
 def _line(axes: Axes, series: str, points: Sequence[Point], colour: str, marker: str, *, above: bool) -> None:
     """Draw the points of one model, joined in the order of their times, with the range of the seeds.
 
@@ -82,6 +89,8 @@ def _line(axes: Axes, series: str, points: Sequence[Point], colour: str, marker:
         color=colour,
         marker=marker,
         markerfacecolor=colour if ordered[0].input_hw else "white",  # white: measured elsewhere
+        markerfacecoloralt="white",
+        fillstyle="left" if series.endswith(DENSE_ENDING) else "full",
         capsize=3,
         linewidth=1,
     )

@@ -104,8 +104,11 @@ def test_the_drawing_has_a_line_for_each_model_bars_for_seeds_and_a_rule_for_a_t
     assert line.get_xydata().tolist() == [[4, 40], [6, pytest.approx(43)]]
     low, high = bars.get_segments()[0]
     assert (low.tolist(), high.tolist()) == ([4, pytest.approx(38)], [4, pytest.approx(42)])
-    markers = {each.lines[0].get_marker() for each in drawn.values()}
-    assert len(markers) == len(drawn), "colour is not the only difference"
+    looks = {name: (each.lines[0].get_marker(), each.lines[0].get_color()) for name, each in drawn.items()}
+    assert looks["mixture"] == looks["mixture dense"], "one model"
+    fills = [drawn[name].lines[0].get_fillstyle() for name in ("mixture", "mixture dense")]
+    assert fills == ["full", "left"]
+    assert len({marker for marker, _ in looks.values()}) == 3, "colour is not the only difference"
     (front,) = [each for each in axes.lines if each.get_label() == "Pareto front"]
     assert front.get_xdata().tolist() == [4, 6, 20]
     texts = [each.get_text() for each in axes.texts]
