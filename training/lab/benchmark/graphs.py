@@ -122,6 +122,8 @@ class Graphs:
 
         If such a network averages its experts, its routes are its only form.
         """
+        if form.kind == "peer":
+            return False
         config = self._subjects[form.label].model.config
         return config.paths is not None and (form.kind == "sparse" or mixes_kernels(config))
 
