@@ -82,8 +82,8 @@ class FixedExperts(nn.Module):
 
     Simple experts of one shape become one wide expert. Dynamic experts become one expert, whose kernels are
     the weighted mean of theirs. The gates and the batch norm after the sum are folded into a wide expert. The
-    shared expert cannot be folded in, because it ends in an activation. The residual cannot be
-    folded in either, because the hidden channels of an expert do not hold the input itself.
+    shared expert cannot be folded in, because it ends in an activation. The residual cannot be folded in
+    either, because the hidden channels of an expert do not hold the input itself.
 
     Args:
         layer: the mixture layer, whose batch norms are folded.
@@ -96,7 +96,7 @@ class FixedExperts(nn.Module):
         experts, weights = nn.ModuleList(layer.experts[index] for index in chosen), gate[chosen]
         self.bn, self.act = layer.bn, layer.act
         if layer.dynamic is not None:
-            self.experts: nn.Module = averaged_expert(layer, gate)
+            self.experts: nn.Module = _averaged_expert(layer, gate)
         elif can_gather(experts) and isinstance(experts[0], SimpleExpert):
             wide = WideExpert([each for each in experts if isinstance(each, SimpleExpert)], weights).eval()
             if isinstance(self.bn, nn.BatchNorm2d):
@@ -116,7 +116,7 @@ class FixedExperts(nn.Module):
         return total + x if self.residual else total
 
 
-def averaged_expert(layer: MixtureLayer, gate: Tensor) -> nn.Module:
+def _averaged_expert(layer: MixtureLayer, gate: Tensor) -> nn.Module:
     """Return one expert that computes what a layer's dynamic experts compute with the weights `gate`."""
     assert layer.dynamic is not None
     kernels = [expert for expert in layer.experts if isinstance(expert, KernelExpert)]

@@ -15,7 +15,7 @@ from training.export.targets.options import USUAL, ExportOptions
 from training.export.targets.target import Target
 from training.export.targets.tensorrt import TENSORRT
 from training.export.tasks.tasks import export_task
-from training.models.mixture.dynamic import mixes_kernels
+from training.models.mixture.dynamic import mixes_for_each_image
 
 TARGETS: tuple[TargetName, ...] = get_args(TargetName)
 # Any CPU runs these. npu and tensorrt need hardware that most machines lack, and each takes another trace
@@ -56,7 +56,7 @@ def check_options(targets: Sequence[str], options: ExportOptions, config: ModelC
             cannot compute in bf16.
     """
     export_task(config)
-    if mixes_kernels(config) and config.paths is None:
+    if mixes_for_each_image(config):
         raise ConfigError(
             f"{config.variant} has dynamic experts, which no target supports: their kernels differ between "
             "images. Train it with --expert simple, or a variant with paths, to export it"

@@ -17,7 +17,7 @@ from training.export.contract.spec import route_top_ks
 from training.lab.benchmark.hard_wired import chosen_experts, hard_wire
 from training.models.cost import measure_cost
 from training.models.detector import Detector
-from training.models.mixture.dynamic import mixes_kernels
+from training.models.mixture.dynamic import mixes_for_each_image, mixes_kernels
 from training.models.mixture.router import SpatialRouter
 from training.models.variants import model_config
 from training.rounds import Timed, time_with_progress
@@ -88,7 +88,7 @@ def checkpoint(path: Path, input_hw: tuple[int, int] | None, top_ks: Sequence[in
         resized = type(model)(replace(model.config, input_hw=input_hw))
         resized.load_state_dict(model.state_dict())
         model = resized.eval()
-    if mixes_kernels(model.config) and model.config.paths is None:
+    if mixes_for_each_image(model.config):
         raise ConfigError(f"{path} has dynamic experts, which cannot be exported, so no graph can be timed")
     return Subject(label_of(path), model, _top_ks(model, top_ks, str(path)))
 

@@ -10,7 +10,7 @@ from training.config_json import differences
 from training.errors import ConfigError
 from training.export.contract.spec import Execution, route_top_ks
 from training.lab.benchmark.subjects import label_of
-from training.models.mixture.dynamic import mixes_kernels
+from training.models.mixture.dynamic import mixes_for_each_image, mixes_kernels
 from training.trainer.checkpoint import (
     CONFIG_FILE,
     MODEL_FILE,
@@ -146,6 +146,6 @@ def _candidate(label: str, runs: Sequence[_Run]) -> Candidate:
     if len(by_seed) < len(runs):
         raise ConfigError(f"two checkpoints of {label} have the same seed; give each seed once")
     model, _ = load_detector(first.checkpoint)
-    if mixes_kernels(model.config) and model.config.paths is None:
+    if mixes_for_each_image(model.config):
         raise ConfigError(f"{first.checkpoint} has dynamic experts, which cannot be exported")
     return Candidate(label, tuple(by_seed[seed] for seed in sorted(by_seed)), model.config)

@@ -77,3 +77,11 @@ def convolve_each(x: Tensor, kernels: Tensor) -> Tensor:
 def mixes_kernels(config: ModelConfig) -> bool:
     """Return whether a mixture layer of the network averages its experts' kernels for each image."""
     return any(mixture.expert == "dynamic" for mixture in config.mixtures.values())
+
+
+def mixes_for_each_image(config: ModelConfig) -> bool:
+    """Return whether the kernels differ from image to image, so that no graph can hold them.
+
+    In a network with paths, all images of a path have the same kernels.
+    """
+    return config.paths is None and mixes_kernels(config)
